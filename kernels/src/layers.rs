@@ -1,0 +1,108 @@
+//! Operations bound to their parameters, under the names checkpoints use (`weight`, `bias`).
+
+use candle_core::Tensor;
+
+use crate::{Init, Precision, Result, Weights, ops};
+
+/// `y = x Wᵀ + b`, `x` of shape `(.., in_features)`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    precision: Precision,
+}
+
+impl Linear {
+    /// Reads `weight` `(out, in)` and `bias` `(out)`.
+    pub fn new(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
+        let bias = w.get_init(&[out_features], "bias", Init::Const(0.0))?;
+        Ok(Self { bias: Some(bias), ..Self::no_bias(in_features, out_features, w)? })
+    }
+
+    /// Reads `weight` `(out, in)` only.
+    pub fn no_bias(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
+        let weight = w.get(&[out_features, in_features], "weight")?;
+        Ok(Self { weight, bias: None, precision: w.precision() })
+    }
+
+    /// From tensors that the caller has, for fused or tied parameters.
+    pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
+        Self { weight, bias, precision }
+    }
+
+    /// `(.., in)` to `(.., out)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::linear::linear(x, &self.weight, self.bias.as_ref(), self.precision)?)
+    }
+
+    /// The weight, `(out, in)`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+}
+
+/// Layer normalisation over the last dimension (Ba et al. 2016).
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Reads `weight` and `bias`, both `(dim)`.
+    pub fn new(dim: usize, eps: f64, w: &Weights) -> Result<Self> {
+        let weight = w.get_init(&[dim], "weight", Init::Const(1.0))?;
+        let bias = w.get_init(&[dim], "bias", Init::Const(0.0))?;
+        Ok(Self { weight, bias, eps })
+    }
+
+    /// `(.., dim)` to `(.., dim)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::norm::layer_norm(x, &self.weight, &self.bias, self.eps)?)
+    }
+}
+
+/// Root-mean-square normalisation over the last dimension (Zhang & Sennrich 2019).
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Reads `weight` `(dim)`.
+    pub fn new(dim: usize, eps: f64, w: &Weights) -> Result<Self> {
+        Ok(Self { weight: w.get_init(&[dim], "weight", Init::Const(1.0))?, eps })
+    }
+
+    /// `(.., dim)` to `(.., dim)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::norm::rms_norm(x, &self.weight, self.eps)?)
+    }
+}
+
+/// `W_down(SiLU(W_gate x) ⊙ W_up x)` (Shazeer 2020), the MLP of llama and DeepSeek blocks.
+#[derive(Debug, Clone)]
+pub struct SwiGlu {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl SwiGlu {
+    /// Reads `gate_proj`, `up_proj` `(intermediate, dim)` and `down_proj` `(dim, intermediate)`.
+    pub fn new(dim: usize, intermediate: usize, w: &Weights) -> Result<Self> {
+        Ok(Self {
+            gate_proj: Linear::no_bias(dim, intermediate, &w.pp("gate_proj"))?,
+            up_proj: Linear::no_bias(dim, intermediate, &w.pp("up_proj"))?,
+            down_proj: Linear::no_bias(intermediate, dim, &w.pp("down_proj"))?,
+        })
+    }
+
+    /// `(.., dim)` to `(.., dim)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let hidden = ops::activation::silu_mul(&self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?;
+        self.down_proj.forward(&hidden)
+    }
+}

@@ -1,0 +1,18 @@
+//! The kernels room: every tensor operation the models are made of, once.
+//!
+//! [`ops`] holds one file per operation with its contract, a plain reference built from candle
+//! primitives, and the fused path that is tested against it. [`layers`] binds operations to weights,
+//! [`weights`] says where weights come from, [`trace`] lets a caller look at intermediate tensors.
+//!
+//! Activations are `f32`, contiguous, channels last. This is the only room that may use `unsafe`.
+#![allow(unsafe_code)]
+
+pub mod error;
+pub mod layers;
+pub mod ops;
+pub mod trace;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use trace::Trace;
+pub use weights::{Init, Precision, TensorSource, Weights};

@@ -1,0 +1,88 @@
+//! Where a layer's parameters come from: a checkpoint, a trainer's variables, or fresh random values.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::Result;
+
+/// How matrix products are computed. Activations stay `f32` in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// `f32` operands: for comparison with other implementations.
+    #[default]
+    F32,
+    /// Operands rounded to `bf16`, products accumulated in `f32`: for speed.
+    Bf16,
+}
+
+/// How a parameter that no checkpoint holds is filled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Every element has this value.
+    Const(f64),
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+}
+
+/// A named collection of parameters.
+pub trait TensorSource: Send + Sync {
+    /// The tensor of that full name as `f32` on the CPU; an error names what is missing or mis-shaped.
+    /// Sources that create parameters (training) use `init`; checkpoints ignore it.
+    fn tensor(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor>;
+    /// Shape on disk, if a tensor of that full name exists.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+}
+
+/// A view into a [`TensorSource`] below a dotted prefix, like a path in the checkpoint.
+#[derive(Clone)]
+pub struct Weights {
+    source: Arc<dyn TensorSource>,
+    prefix: String,
+    precision: Precision,
+}
+
+impl Weights {
+    /// A view of the whole source.
+    pub fn new(source: Arc<dyn TensorSource>, precision: Precision) -> Self {
+        Self { source, prefix: String::new(), precision }
+    }
+
+    /// The view below `segment`: `weights.pp("attn").get(.., "weight")` reads `attn.weight`.
+    pub fn pp(&self, segment: impl std::fmt::Display) -> Self {
+        Self { prefix: self.name(&segment.to_string()), ..self.clone() }
+    }
+
+    /// Full name of `leaf` on disk.
+    pub fn name(&self, leaf: &str) -> String {
+        if self.prefix.is_empty() { leaf.to_owned() } else { format!("{}.{leaf}", self.prefix) }
+    }
+
+    /// How the layers built from this view multiply matrices.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Whether a tensor `leaf` exists here.
+    pub fn contains(&self, leaf: &str) -> bool {
+        self.shape(leaf).is_some()
+    }
+
+    /// Shape of `leaf` on disk, if it exists.
+    pub fn shape(&self, leaf: &str) -> Option<Vec<usize>> {
+        self.source.shape(&self.name(leaf))
+    }
+
+    /// The parameter `leaf`; a fresh one is normal with standard deviation 0.02.
+    pub fn get(&self, shape: &[usize], leaf: &str) -> Result<Tensor> {
+        self.get_init(shape, leaf, Init::Normal { std: 0.02 })
+    }
+
+    /// The parameter `leaf`; a fresh one is filled by `init`.
+    pub fn get_init(&self, shape: &[usize], leaf: &str, init: Init) -> Result<Tensor> {
+        self.source.tensor(&self.name(leaf), shape, init)
+    }
+}
