@@ -1,7 +1,11 @@
 //! Operations bound to their parameters, under the names checkpoints use (`weight`, `bias`).
 
+use std::sync::{Arc, OnceLock};
+
 use candle_core::Tensor;
 
+use crate::gemm::PackedWeight;
+use crate::ops::linear::PackedGroups;
 use crate::{Init, Precision, Result, Weights, ops};
 
 /// `y = x Wᵀ + b`, `x` of shape `(.., in_features)`.
@@ -10,6 +14,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     precision: Precision,
+    packed: Arc<OnceLock<Arc<PackedWeight>>>,
 }
 
 impl Linear {
@@ -22,20 +27,67 @@ impl Linear {
     /// Reads `weight` `(out, in)` only.
     pub fn no_bias(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
         let weight = w.get(&[out_features, in_features], "weight")?;
-        Ok(Self { weight, bias: None, precision: w.precision() })
+        Ok(Self::from_parts(weight, None, w.precision()))
     }
 
     /// From tensors that the caller has, for fused or tied parameters.
     pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
-        Self { weight, bias, precision }
+        Self { weight, bias, precision, packed: Arc::default() }
     }
 
     /// `(.., in)` to `(.., out)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::linear::linear(x, &self.weight, self.bias.as_ref(), self.precision)?)
+        let (weight, bias) = (&self.weight, self.bias.as_ref());
+        Ok(ops::linear::linear_packed(x, weight, bias, self.precision, self.packed()?)?)
+    }
+
+    /// The layout of a weight that does not change, made at the first use.
+    fn packed(&self) -> Result<Option<&Arc<PackedWeight>>> {
+        if self.precision == Precision::F32 || self.weight.track_op() {
+            return Ok(None);
+        }
+        if self.packed.get().is_none() {
+            let packed = Arc::new(ops::linear::pack(&self.weight)?);
+            // Another thread may have been faster with the same content.
+            let _ = self.packed.set(packed);
+        }
+        Ok(self.packed.get())
     }
 
     /// The weight, `(out, in)`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+}
+
+/// One weight per group of rows, without biases: the experts of a mixture.
+#[derive(Debug, Clone)]
+pub struct GroupedLinear {
+    weight: Tensor,
+    precision: Precision,
+    packed: PackedGroups,
+}
+
+impl GroupedLinear {
+    /// Reads `leaf` `(groups, out, in)`.
+    pub fn new(groups: usize, in_features: usize, out_features: usize, w: &Weights, leaf: &str) -> Result<Self> {
+        Self::from_parts(w.get(&[groups, out_features, in_features], leaf)?, w.precision())
+    }
+
+    /// From a weight `(groups, out, in)` that the caller has.
+    pub fn from_parts(weight: Tensor, precision: Precision) -> Result<Self> {
+        let (groups, _, _) = weight.dims3()?;
+        let packed = (0..groups).map(|_| OnceLock::new()).collect();
+        Ok(Self { weight, precision, packed })
+    }
+
+    /// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` go through weight `g`: `(rows, out)`.
+    pub fn forward(&self, x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
+        let packed = (!self.weight.track_op()).then_some(&self.packed);
+        Ok(ops::linear::grouped_linear_packed(x, &self.weight, offsets, self.precision, packed)?)
+    }
+
+    /// The weight, `(groups, out, in)`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }

@@ -8,8 +8,10 @@
 #![allow(unsafe_code)]
 
 pub mod error;
+pub mod gemm;
 pub mod layers;
 pub mod ops;
+mod simd;
 pub mod trace;
 pub mod weights;
 

@@ -1,8 +1,20 @@
 //! Scaled dot-product attention with the masks that the models need (Vaswani et al. 2017).
+//!
+//! The fused path never holds all probabilities: panels of query rows are scored, normalised and applied to the values in
+//! one thread's cache, and the backward pass computes them again (Dao et al. 2022, without the online softmax: a
+//! panel keeps its whole rows). A row of the result depends on its own query, keys and values alone, bit for bit.
 
-use candle_core::{D, DType, Result, Tensor};
+mod backward;
+mod forward;
+mod problem;
 
-use super::activation::softmax;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+
+use self::problem::{Arguments, Sizes};
+use super::activation::softmax_reference;
+use super::support::output;
 
 /// Which keys a query may see.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +35,35 @@ pub enum Mask<'a> {
 /// `q (batch, q_len, heads, dim)`, `k (batch, kv_len, kv_heads, dim)`, `v (batch, kv_len, kv_heads, v_dim)`,
 /// `bias (heads, q_len, kv_len)`; `kv_heads` divides `heads`. The result is `(batch, q_len, heads, v_dim)`.
 /// Differentiable in `q`, `k`, `v` and `bias`. A row that no key is visible to must not occur.
+///
+/// Views of a fused projection (whose last dimension is dense) are read in place.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>, mask: Mask, scale: f64) -> Result<Tensor> {
+    let sizes = Sizes::new(q, k, v, bias, &mask)?;
+    let (q, k, v) = (dense_rows(q)?, dense_rows(k)?, dense_rows(v)?);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let mask = match mask {
+        Mask::None => OwnedMask::None,
+        Mask::Causal { offset } => OwnedMask::Causal { offset },
+        Mask::Additive(mask) => OwnedMask::Additive(mask.detach().to_dtype(DType::F32)?.contiguous()?),
+    };
+    let gradients = Arc::default();
+    let no_bias = Tensor::zeros(1, DType::F32, q.device())?;
+    let link = KeyLink { gradients: Arc::clone(&gradients) };
+    let linked = k.apply_op3(&v, bias.as_ref().unwrap_or(&no_bias), link)?;
+    let arguments =
+        Arguments { sizes, k: k.detach(), v: v.detach(), bias: bias.map(|bias| bias.detach()), mask, scale: scale as f32 };
+    q.apply_op2(&linked, Attention { arguments, gradients })
+}
+
+/// [`attention`] of candle primitives.
+pub fn attention_reference(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    bias: Option<&Tensor>,
+    mask: Mask,
+    scale: f64,
+) -> Result<Tensor> {
     let probabilities = attention_probabilities(q, k, bias, mask, scale)?;
     let v = repeat_heads(v, q.dim(2)?)?.transpose(1, 2)?.contiguous()?;
     probabilities.matmul(&v)?.transpose(1, 2)?.contiguous()
@@ -43,16 +83,17 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, bias: Option<&Tensor>, ma
         Mask::Causal { offset } => {
             let hidden = |i: usize| (0..kv_len).map(move |j| if j > i + offset { f32::NEG_INFINITY } else { 0.0 });
             let mask: Vec<f32> = (0..q_len).flat_map(hidden).collect();
-            scores = scores.broadcast_add(&Tensor::from_vec(mask, (q_len, kv_len), q.device())?)?;
+            let mask = Tensor::from_vec(mask, (q_len, kv_len), q.device())?.to_dtype(scores.dtype())?;
+            scores = scores.broadcast_add(&mask)?;
         }
         Mask::Additive(mask) => {
             let rows = mask.dim(0)?;
-            let mask = mask.to_dtype(DType::F32)?.reshape((1, rows, 1, q_len, kv_len))?;
+            let mask = mask.to_dtype(scores.dtype())?.reshape((1, rows, 1, q_len, kv_len))?;
             scores = scores.reshape((batch / rows, rows, heads, q_len, kv_len))?.broadcast_add(&mask)?;
             scores = scores.reshape((batch, heads, q_len, kv_len))?;
         }
     }
-    softmax(&scores)
+    softmax_reference(&scores)
 }
 
 fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
@@ -61,4 +102,85 @@ fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
         return Ok(x.clone());
     }
     x.unsqueeze(3)?.expand((b, t, kv_heads, heads / kv_heads, d))?.reshape((b, t, heads, d))
+}
+
+/// `x` itself when its last dimension is dense, else a copy.
+fn dense_rows(x: &Tensor) -> Result<Tensor> {
+    if x.dim(D::Minus1)? == 1 || x.stride().last() == Some(&1) { Ok(x.clone()) } else { x.contiguous() }
+}
+
+/// [`Mask`], kept for the backward pass.
+enum OwnedMask {
+    None,
+    Causal { offset: usize },
+    Additive(Tensor),
+}
+
+/// Gradients of `k`, `v` and the bias on their way from [`Attention`] to [`KeyLink`].
+type Handover = Arc<Mutex<Option<(Tensor, Tensor, Option<Tensor>)>>>;
+
+/// The operation proper. Candle's operations take three arguments at most and this one has four, so `k`, `v` and the
+/// bias are arguments of a [`KeyLink`], whose (empty) result is the second argument here: the graph then visits the link
+/// after this operation, and the link returns the gradients that this operation left in `gradients`.
+struct Attention {
+    arguments: Arguments,
+    gradients: Handover,
+}
+
+impl CustomOp2 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, q: &CpuStorage, layout: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Sizes { batch, q_len, heads, v_dim, .. } = self.arguments.sizes;
+        let result = self.arguments.with(q.as_slice()?, layout, forward::forward)?;
+        Ok(output(result, (batch, q_len, heads, v_dim)))
+    }
+
+    fn bwd(&self, q: &Tensor, link: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [dq, dk, dv, bias] = self.arguments.gradients(q, grad)?;
+        if link.track_op() {
+            let bias = self.arguments.bias.is_some().then_some(bias);
+            *self.gradients.lock().unwrap_or_else(PoisonError::into_inner) = Some((dk, dv, bias));
+        }
+        Ok((Some(dq), Some(link.zeros_like()?)))
+    }
+}
+
+/// See [`Attention`].
+struct KeyLink {
+    gradients: Handover,
+}
+
+impl CustomOp3 for KeyLink {
+    fn name(&self) -> &'static str {
+        "attention keys"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Ok(output(vec![0.0], 1))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some((dk, dv, bias)) = self.gradients.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            bail!("attention: two backward passes of one graph at the same time")
+        };
+        Ok((Some(dk), Some(dv), bias))
+    }
 }

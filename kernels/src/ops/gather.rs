@@ -1,15 +1,152 @@
 //! Moving rows: window partition, cyclic shift, padding, patch merging and unfolding are all one gather.
 
-use candle_core::{Result, Tensor};
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use super::support::{Elements, Out, elements, for_chunks, output, tensor, written};
 
 /// In an index, stands for a row of zeros (padding).
 pub const ZERO_ROW: u32 = u32::MAX;
 
+/// Elements that a task moves, about.
+const CHUNK: usize = 1 << 14;
+
 /// Row `m` of the result is row `index[m]` of each batch item, or zeros for [`ZERO_ROW`]:
 /// `x (batch, rows, dim)` to `(batch, index.len(), dim)`. Rows may repeat or be left out. Differentiable in `x`.
 pub fn gather_rows(x: &Tensor, index: &[u32]) -> Result<Tensor> {
+    let (_, rows, _) = x.dims3()?;
+    if let Some(i) = index.iter().find(|&&i| i != ZERO_ROW && i as usize >= rows) {
+        bail!("gather_rows: index {i} with {rows} rows");
+    }
+    x.contiguous()?.apply_op1(GatherRows { index: index.into() })
+}
+
+/// [`gather_rows`] of candle primitives.
+pub fn gather_rows_reference(x: &Tensor, index: &[u32]) -> Result<Tensor> {
     let (batch, rows, dim) = x.dims3()?;
     let padded = Tensor::cat(&[x, &Tensor::zeros((batch, 1, dim), x.dtype(), x.device())?], 1)?;
     let index: Vec<u32> = index.iter().map(|&i| if i == ZERO_ROW { rows as u32 } else { i }).collect();
     padded.index_select(&Tensor::new(index, x.device())?, 1)
+}
+
+struct GatherRows {
+    index: Arc<[u32]>,
+}
+
+impl GatherRows {
+    /// Copies places `places` of the result (of one batch item) from `x` to `to`, joining neighbours into one copy.
+    fn copy(&self, x: &[f32], dim: usize, places: Range<usize>, to: *mut f32) {
+        let first = places.start;
+        let mut at = first;
+        while at < places.end {
+            let source = self.index[at];
+            let mut end = at + 1;
+            // SAFETY: `to` has room for all of `places`, and the caller's check keeps `source` inside `x`.
+            unsafe {
+                let to = to.add((at - first) * dim);
+                if source == ZERO_ROW {
+                    std::ptr::write_bytes(to, 0, dim);
+                } else {
+                    while end < places.end && self.index[end] == source.wrapping_add((end - at) as u32) {
+                        end += 1;
+                    }
+                    let from = &x[source as usize * dim..(source as usize + end - at) * dim];
+                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+                }
+            }
+            at = end;
+        }
+    }
+
+    /// For each of `rows` source rows, the places of the result that it went to, in order: `(starts, places)`.
+    fn inverse(&self, rows: usize) -> (Vec<u32>, Vec<u32>) {
+        let mut starts = vec![0u32; rows + 1];
+        for &source in self.index.iter().filter(|&&i| i != ZERO_ROW) {
+            starts[source as usize + 1] += 1;
+        }
+        for row in 0..rows {
+            starts[row + 1] += starts[row];
+        }
+        let mut next = starts.clone();
+        let mut places = vec![0; starts[rows] as usize];
+        for (place, &source) in self.index.iter().enumerate().filter(|&(_, &i)| i != ZERO_ROW) {
+            let slot = &mut next[source as usize];
+            places[*slot as usize] = place as u32;
+            *slot += 1;
+        }
+        (starts, places)
+    }
+}
+
+/// Calls `task` (item, places, address) for all of an output of `batch` items of `places` rows.
+fn for_places(
+    (batch, places, dim): (usize, usize, usize),
+    out: Out,
+    task: impl Fn(usize, Range<usize>, *mut f32) + Sync + Send,
+) {
+    let chunk = (CHUNK / dim.max(1)).clamp(1, places.max(1));
+    let chunks = places.div_ceil(chunk);
+    for_chunks(batch * chunks, 1, batch * places * dim, |i, _| {
+        let (item, start) = (i / chunks, i % chunks * chunk);
+        let range = start..places.min(start + chunk);
+        // SAFETY: chunks are disjoint.
+        let to = unsafe { out.part((item * places + start) * dim, range.len() * dim) };
+        task(item, range, to);
+    });
+}
+
+impl CustomOp1 for GatherRows {
+    fn name(&self) -> &'static str {
+        "gather_rows"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = elements(x, layout)?;
+        let (batch, rows, dim) = layout.shape().dims3()?;
+        let shape = (batch, self.index.len(), dim);
+        let fill = |y: Out| {
+            for_places(shape, y, |item, places, to| {
+                self.copy(&x[item * rows * dim..(item + 1) * rows * dim], dim, places, to);
+            });
+        };
+        // SAFETY: the places cover the output.
+        Ok(output(unsafe { written(shape.0 * shape.1 * dim, fill) }, shape))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (batch, rows, dim) = x.dims3()?;
+        let grad = grad.contiguous()?;
+        let grad = Elements::of(&grad)?;
+        let grad: &[f32] = &grad;
+        let (starts, places) = self.inverse(rows);
+        let fill = |dx: Out| {
+            for_places((batch, rows, dim), dx, |item, range, to| {
+                let row = |place: u32| &grad[(item * self.index.len() + place as usize) * dim..][..dim];
+                for (i, source) in range.enumerate() {
+                    let places = &places[starts[source] as usize..starts[source + 1] as usize];
+                    // SAFETY: `to` has room for the range's rows; each is written before it is seen as a slice.
+                    unsafe { sum_rows(to.add(i * dim), dim, places.iter().map(|&place| row(place))) };
+                }
+            });
+        };
+        // SAFETY: the rows cover the gradient.
+        tensor(unsafe { written(batch * rows * dim, fill) }, x.shape(), x).map(Some)
+    }
+}
+
+/// Writes the sum of `rows`, in order, to `to`; zeros when there is none.
+unsafe fn sum_rows<'a>(to: *mut f32, dim: usize, mut rows: impl Iterator<Item = &'a [f32]>) {
+    // SAFETY: the caller vouches for `dim` elements at `to`.
+    let sum = unsafe {
+        match rows.next() {
+            Some(row) => std::ptr::copy_nonoverlapping(row.as_ptr(), to, dim),
+            None => std::ptr::write_bytes(to, 0, dim),
+        }
+        std::slice::from_raw_parts_mut(to, dim)
+    };
+    for row in rows {
+        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
 }

@@ -8,3 +8,5 @@ pub mod linear;
 pub mod loss;
 pub mod norm;
 pub mod rope;
+mod support;
+pub mod unfold;

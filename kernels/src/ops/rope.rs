@@ -1,6 +1,12 @@
 //! Rotary position embedding (Su et al. 2021), applied to both pair layouts in use.
+#![allow(clippy::inline_always)]
 
-use candle_core::{D, Result, Tensor};
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+
+use super::support::{Elements, Lanes, Out, apply_lanes, cpu_elements, elements, for_chunks, output, rows_per_chunk, tensor, written};
+use crate::simd::{Kernel, Simd, dispatch};
 
 /// Which elements of a head form a rotated pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,21 +17,188 @@ pub enum RopeLayout {
     Interleaved,
 }
 
-/// Rotates `x (batch, tokens, heads, dim)` by `cos`, `sin` `(batch or 1, tokens, dim / 2)`. Differentiable in `x`.
+/// Rotates `x (batch, tokens, heads, dim)` by `cos`, `sin` `(batch or 1, tokens, dim / 2)`. Differentiable in all three.
+///
+/// A view of `x` whose last dimension is dense is read in place.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
+    let (batch, tokens, _, dim) = x.dims4()?;
+    let (angle_batch, angle_tokens, angles) = cos.dims3()?;
+    let fits = (angle_batch == batch || angle_batch == 1) && angle_tokens == tokens && angles * 2 == dim;
+    if !fits || sin.shape() != cos.shape() {
+        bail!("rope: x {:?}, cos {:?}, sin {:?} do not fit together", x.shape(), cos.shape(), sin.shape());
+    }
+    let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
+    x.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rope { layout })
+}
+
+/// [`rope`] of candle primitives.
+pub fn rope_reference(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
     let (b, t, h, d) = x.dims4()?;
     let (cos, sin) = (cos.unsqueeze(2)?, sin.unsqueeze(2)?);
-    let (first, second) = match layout {
-        RopeLayout::HalfSplit => (x.narrow(3, 0, d / 2)?, x.narrow(3, d / 2, d / 2)?),
-        RopeLayout::Interleaved => {
-            let pairs = x.reshape((b, t, h, d / 2, 2))?;
-            (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?)
-        }
-    };
+    let (first, second) = pairs(x, layout)?;
     let rotated_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
     let rotated_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
     match layout {
         RopeLayout::HalfSplit => Tensor::cat(&[rotated_first, rotated_second], D::Minus1),
         RopeLayout::Interleaved => Tensor::stack(&[rotated_first, rotated_second], D::Minus1)?.reshape((b, t, h, d)),
+    }
+}
+
+/// The first and the second elements of all pairs, `(batch, tokens, heads, dim / 2)` each.
+fn pairs(x: &Tensor, layout: RopeLayout) -> Result<(Tensor, Tensor)> {
+    let (b, t, h, d) = x.dims4()?;
+    match layout {
+        RopeLayout::HalfSplit => Ok((x.narrow(3, 0, d / 2)?, x.narrow(3, d / 2, d / 2)?)),
+        RopeLayout::Interleaved => {
+            let pairs = x.reshape((b, t, h, d / 2, 2))?;
+            Ok((pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?))
+        }
+    }
+}
+
+struct Rope {
+    layout: RopeLayout,
+}
+
+/// `(first, second, cos, sin)` to the rotated pair; `sign` turns the rotation.
+struct RotateHalves {
+    sign: f32,
+}
+
+impl Lanes<4, 2> for RotateHalves {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, s: S, [first, second, cos, sin]: [S::V; 4]) -> [S::V; 2] {
+        let sin = s.mul(sin, s.splat(self.sign));
+        let rotated = s.sub(s.mul(first, cos), s.mul(second, sin));
+        [rotated, s.fma(second, cos, s.mul(first, sin))]
+    }
+}
+
+/// `(x, cos, sin)` with pairs side by side: cosines doubled, sines doubled and negative in even places.
+struct RotatePairs;
+
+impl Lanes<3, 1> for RotatePairs {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, s: S, [x, cos, sin]: [S::V; 3]) -> [S::V; 1] {
+        [s.add(s.mul(x, cos), s.mul(s.swap_pairs(x), sin))]
+    }
+}
+
+/// Some tokens, all heads.
+struct Rotate<'a> {
+    rope: &'a Rope,
+    /// 1, or −1 for the backward pass.
+    sign: f32,
+    x: &'a [f32],
+    layout: &'a Layout,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    y: Out,
+    tokens: Range<usize>,
+}
+
+impl Kernel for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (&[_, tokens, heads, dim], &[to_batch, to_token, to_head, _]) = (self.layout.dims(), self.layout.stride()) else {
+            return;
+        };
+        let half = dim / 2;
+        let mut doubled = vec![0.0; 2 * dim];
+        for token in self.tokens.clone() {
+            // One row of angles serves all batch rows when it is the only one.
+            let angle = token * half % self.cos.len();
+            let (cos, sin) = (&self.cos[angle..angle + half], &self.sin[angle..angle + half]);
+            for i in 0..half {
+                (doubled[2 * i], doubled[2 * i + 1]) = (cos[i], cos[i]);
+                (doubled[dim + 2 * i], doubled[dim + 2 * i + 1]) = (-self.sign * sin[i], self.sign * sin[i]);
+            }
+            let first = self.layout.start_offset() + token / tokens * to_batch + token % tokens * to_token;
+            for head in 0..heads {
+                let x = self.x[first + head * to_head..][..dim].as_ptr();
+                // SAFETY: a token belongs to one task; rows of x and y have `dim` elements, those of angles `half`.
+                unsafe {
+                    let y = self.y.part((token * heads + head) * dim, dim);
+                    match self.rope.layout {
+                        RopeLayout::HalfSplit => {
+                            let inputs = [x, x.add(half), cos.as_ptr(), sin.as_ptr()];
+                            apply_lanes(s, &RotateHalves { sign: self.sign }, inputs, [y, y.add(half)], half);
+                        }
+                        RopeLayout::Interleaved => {
+                            let inputs = [x, doubled.as_ptr(), doubled.as_ptr().add(dim)];
+                            apply_lanes(s, &RotatePairs, inputs, [y], dim);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Rope {
+    fn rotate(&self, x: &[f32], layout: &Layout, cos: &[f32], sin: &[f32], sign: f32) -> Result<Vec<f32>> {
+        let (batch, tokens, heads, dim) = layout.shape().dims4()?;
+        let len = layout.shape().elem_count();
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let fill = |y: Out| {
+            for_chunks(batch * tokens, rows_per_chunk(heads * dim), len * 4, |_, tokens| {
+                dispatch(Rotate { rope: self, sign, x, layout, cos, sin, y, tokens });
+            });
+        };
+        // SAFETY: all tokens and heads are all of the output.
+        Ok(unsafe { written(len, fill) })
+    }
+
+    /// Gradients of `cos` and `sin`, for angles that are learnt: `Σ (g₁ x₁ + g₂ x₂)` and `Σ (g₂ x₁ − g₁ x₂)`.
+    fn angle_gradients(&self, x: &Tensor, grad: &Tensor, shared: bool) -> Result<(Tensor, Tensor)> {
+        let ((x1, x2), (g1, g2)) = (pairs(x, self.layout)?, pairs(grad, self.layout)?);
+        let total = |terms: Tensor| {
+            let per_token = terms.sum(2)?;
+            if shared { per_token.sum_keepdim(0) } else { Ok(per_token) }
+        };
+        Ok((total(((&g1 * &x1)? + (&g2 * &x2)?)?)?, total(((&g2 * &x1)? - (&g1 * &x2)?)?)?))
+    }
+}
+
+impl CustomOp3 for Rope {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        cos: &CpuStorage,
+        l_cos: &Layout,
+        sin: &CpuStorage,
+        l_sin: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = self.rotate(x.as_slice()?, layout, elements(cos, l_cos)?, elements(sin, l_sin)?, 1.0)?;
+        Ok(output(y, layout.shape()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        cos: &Tensor,
+        sin: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (storage, layout) = grad.storage_and_layout();
+        let dx = self.rotate(cpu_elements(&storage)?, layout, &Elements::of(cos)?, &Elements::of(sin)?, -1.0)?;
+        drop(storage);
+        let dx = tensor(dx, x.shape(), x)?;
+        if !cos.track_op() && !sin.track_op() {
+            return Ok((Some(dx), None, None));
+        }
+        let (d_cos, d_sin) = self.angle_gradients(&x.detach(), &grad, cos.dim(0)? != x.dim(0)?)?;
+        Ok((Some(dx), Some(d_cos), Some(d_sin)))
     }
 }

@@ -1,0 +1,9 @@
+//! The room's tests over whole models, in one binary.
+
+mod checkpoint;
+mod compose;
+mod generate;
+mod goldens;
+mod model;
+mod pool_joint;
+mod support;

@@ -1,0 +1,182 @@
+//! Intel AMX: `tdpbf16ps` multiplies a 16 x 32 tile by a 32 x 16 tile.
+//!
+//! Reference: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.
+
+use super::kernel::Block;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) use linux::{available, block, configure, release};
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod other {
+    use super::Block;
+
+    pub(crate) fn available() -> bool {
+        false
+    }
+    pub(crate) unsafe fn configure() {}
+    pub(crate) unsafe fn release() {}
+    pub(crate) unsafe fn block(_: &Block) {}
+}
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(super) use other::{available, block, configure, release};
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod linux {
+    use std::arch::asm;
+
+    use super::Block;
+    use crate::gemm::avx512;
+    use crate::gemm::matrix::LINES;
+
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+
+    /// All eight tiles 16 rows of 64 bytes, palette 1.
+    #[repr(C, align(64))]
+    struct Config([u8; 64]);
+
+    static CONFIG: Config = {
+        let mut bytes = [0; 64];
+        bytes[0] = 1;
+        let mut tile = 0;
+        while tile < 8 {
+            bytes[16 + 2 * tile] = 64;
+            bytes[48 + tile] = 16;
+            tile += 1;
+        }
+        Config(bytes)
+    };
+
+    /// Whether the processor has AMX for `bf16` and the system lets this process use it.
+    pub(crate) fn available() -> bool {
+        const AMX_BF16: u32 = 1 << 22;
+        const AMX_TILE: u32 = 1 << 24;
+        // The packing for AMX uses the AVX-512 conversions, which come with it.
+        if !avx512::available() || !std::arch::is_x86_feature_detected!("avx512bf16") {
+            return false;
+        }
+        let features = std::arch::x86_64::__cpuid_count(7, 0).edx;
+        if features & AMX_BF16 == 0 || features & AMX_TILE == 0 {
+            return false;
+        }
+        // SAFETY: the call has no effect on memory; it only asks for permission, and may refuse.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+    }
+
+    /// Prepares the tiles of this thread.
+    ///
+    /// # Safety
+    /// AMX is [`available`].
+    pub(crate) unsafe fn configure() {
+        // SAFETY: the configuration is valid for palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly, preserves_flags)) };
+    }
+
+    /// Gives the tiles back, so that context switches need not save them.
+    ///
+    /// # Safety
+    /// AMX is [`available`].
+    pub(crate) unsafe fn release() {
+        // SAFETY: no tile is live between blocks.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+    }
+
+    /// Multiplies one block.
+    ///
+    /// # Safety
+    /// As [`Block`] says, between [`configure`] and [`release`].
+    #[inline]
+    pub(crate) unsafe fn block(b: &Block) {
+        // SAFETY: the caller's promise.
+        unsafe { if b.row_panels == 2 { two_panels(b) } else { one_panel(b) } }
+    }
+
+    #[inline]
+    unsafe fn two_panels(b: &Block) {
+        // SAFETY: reads and writes only what the block describes.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{i0} + {si}]",
+                "tileloadd tmm1, [{i0} + {si} + 64]",
+                "tileloadd tmm2, [{i1} + {si}]",
+                "tileloadd tmm3, [{i1} + {si} + 64]",
+                "test {n}, {n}",
+                "jz 3f",
+                "2:",
+                "tileloadd tmm4, [{a0} + {s}]",
+                "tileloadd tmm6, [{b0} + {s}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b1} + {s}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a1} + {s}]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a0}, 1024",
+                "add {a1}, 1024",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {n}",
+                "jnz 2b",
+                "3:",
+                "tilestored [{c0} + {sc}], tmm0",
+                "tilestored [{c0} + {sc} + 64], tmm1",
+                "tilestored [{c1} + {sc}], tmm2",
+                "tilestored [{c1} + {sc} + 64], tmm3",
+                a0 = inout(reg) b.left => _,
+                a1 = inout(reg) b.left.add(b.left_stride) => _,
+                b0 = inout(reg) b.right => _,
+                b1 = inout(reg) b.right.add(b.right_stride) => _,
+                n = inout(reg) b.steps => _,
+                s = in(reg) 64usize,
+                i0 = in(reg) b.init,
+                i1 = in(reg) b.init.add(LINES * b.init_ld),
+                si = in(reg) b.init_ld * 4,
+                c0 = in(reg) b.out,
+                c1 = in(reg) b.out.add(LINES * b.out_ld),
+                sc = in(reg) b.out_ld * 4,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+
+    #[inline]
+    unsafe fn one_panel(b: &Block) {
+        // SAFETY: reads and writes only what the block describes.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{i0} + {si}]",
+                "tileloadd tmm1, [{i0} + {si} + 64]",
+                "test {n}, {n}",
+                "jz 3f",
+                "2:",
+                "tileloadd tmm4, [{a0} + {s}]",
+                "tileloadd tmm6, [{b0} + {s}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b1} + {s}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {a0}, 1024",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {n}",
+                "jnz 2b",
+                "3:",
+                "tilestored [{c0} + {sc}], tmm0",
+                "tilestored [{c0} + {sc} + 64], tmm1",
+                a0 = inout(reg) b.left => _,
+                b0 = inout(reg) b.right => _,
+                b1 = inout(reg) b.right.add(b.right_stride) => _,
+                n = inout(reg) b.steps => _,
+                s = in(reg) 64usize,
+                i0 = in(reg) b.init,
+                si = in(reg) b.init_ld * 4,
+                c0 = in(reg) b.out,
+                sc = in(reg) b.out_ld * 4,
+                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Walks the blocks of a product and hands them to the kernel of the path.
+
+use std::ops::Range;
+
+use super::matrix::{BLOCK, DEPTH, LINES, Line, TILE};
+use super::{Path, amx, avx512, portable};
+
+/// Tiles along the depth after which the next block of columns is due: 64 KiB of packed operands.
+const STEPS_PER_PASS: usize = 32;
+
+/// 16 or 32 rows by 32 columns of a result. Strides and leading dimensions count elements.
+///
+/// The kernels need: `row_panels` panels of `steps` tiles at `left`, two panels at `right`, readable rows
+/// of 32 at `init` (`init_ld` 0 repeats one row, for a bias), writable rows of 32 at `out`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    pub(super) left: *const u16,
+    pub(super) left_stride: usize,
+    pub(super) row_panels: usize,
+    pub(super) right: *const u16,
+    pub(super) right_stride: usize,
+    pub(super) steps: usize,
+    pub(super) init: *const f32,
+    pub(super) init_ld: usize,
+    pub(super) out: *mut f32,
+    pub(super) out_ld: usize,
+}
+
+/// One thread's share of a product: packed rows times some of the column pairs.
+#[derive(Debug)]
+pub(super) struct Share<'a> {
+    /// Row panels; `rows` of their lines are part of the result.
+    pub(super) left: &'a [Line],
+    pub(super) rows: usize,
+    pub(super) right: &'a [Line],
+    pub(super) pairs: Range<usize>,
+    pub(super) steps: usize,
+    /// What the sums start from, padded to whole pairs; `None` continues from what `out` holds.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Row 0, column 0 of the result, `columns` wide.
+    pub(super) out: *mut f32,
+    pub(super) columns: usize,
+}
+
+/// The right to use this thread's kernels: AMX tiles are configured while it lives.
+pub(super) struct Session(Path);
+
+impl Session {
+    pub(super) fn new(path: Path) -> Self {
+        if path == Path::Amx {
+            // SAFETY: the path is only chosen where AMX is available.
+            unsafe { amx::configure() };
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.0 == Path::Amx {
+            // SAFETY: as above; no tile is live between blocks.
+            unsafe { amx::release() };
+        }
+    }
+}
+
+/// Computes a share. Nothing may wait for other threads while the session lives: this one could then run
+/// another product, which ends with its own session.
+///
+/// # Safety
+/// `out` is valid for `rows * columns` elements, and nobody else uses its columns of `pairs` meanwhile.
+pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
+    let panel = share.steps * (TILE / DEPTH);
+    assert!(share.left.len() >= share.rows.div_ceil(LINES) * panel);
+    assert!(share.right.len() >= share.pairs.end * 2 * panel && share.pairs.end <= share.columns.div_ceil(BLOCK));
+    assert!(share.bias.is_none_or(|bias| bias.len() >= share.pairs.end * BLOCK));
+    // SAFETY: the operands are large enough (asserted); the path was found to be available.
+    unsafe {
+        match session.0 {
+            Path::Amx => walk(share, |b| amx::block(b)),
+            Path::Avx512 => walk(share, |b| avx512::block(b)),
+            Path::Portable => walk(share, |b| portable::block(b)),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
+    let stride = share.steps * TILE;
+    let mut first = 0;
+    loop {
+        let steps = (share.steps - first).min(STEPS_PER_PASS);
+        for pair in share.pairs.clone() {
+            for row in (0..share.rows).step_by(BLOCK) {
+                // SAFETY: `compute` checked the operands; the offsets stay inside them.
+                unsafe {
+                    let out = share.out.add(row * share.columns + pair * BLOCK);
+                    let (init, init_ld) = match share.bias {
+                        Some(bias) if first == 0 => (bias.as_ptr().add(pair * BLOCK), 0),
+                        _ => (out.cast_const(), share.columns),
+                    };
+                    let block = Block {
+                        left: share.left.as_ptr().cast::<u16>().add(row / LINES * stride + first * TILE),
+                        left_stride: stride,
+                        row_panels: (share.rows - row).div_ceil(LINES).min(2),
+                        right: share.right.as_ptr().cast::<u16>().add(pair * 2 * stride + first * TILE),
+                        right_stride: stride,
+                        steps,
+                        init,
+                        init_ld,
+                        out,
+                        out_ld: share.columns,
+                    };
+                    // Rows of the result are often far away: fetch those of the next block in time.
+                    avx512::prefetch_rows(out.wrapping_add(BLOCK * share.columns), share.columns);
+                    let rows = (share.rows - row).min(BLOCK);
+                    let columns = (share.columns - pair * BLOCK).min(BLOCK);
+                    if rows == block.row_panels * LINES && columns == BLOCK {
+                        kernel(&block);
+                    } else {
+                        edge(block, rows, columns, &kernel);
+                    }
+                }
+            }
+        }
+        first += steps;
+        if first >= share.steps {
+            break;
+        }
+    }
+}
+
+/// A block that sticks out of the result is computed aside; what lies inside is copied.
+#[inline(never)]
+unsafe fn edge(block: Block, rows: usize, columns: usize, kernel: impl Fn(&Block)) {
+    let mut aside = [0f32; BLOCK * BLOCK];
+    let mut inner = Block { out: aside.as_mut_ptr(), out_ld: BLOCK, ..block };
+    // SAFETY: only the `rows` by `columns` inside the result are read and written.
+    unsafe {
+        if block.init_ld != 0 {
+            copy_rows((block.init, block.init_ld), (inner.out, BLOCK), rows, columns);
+            inner.init = inner.out;
+            inner.init_ld = BLOCK;
+        }
+        kernel(&inner);
+        copy_rows((inner.out, BLOCK), (block.out, block.out_ld), rows, columns);
+    }
+}
+
+/// Copies `rows` rows of at most 32 elements between two pointers with leading dimensions.
+unsafe fn copy_rows(from: (*const f32, usize), to: (*mut f32, usize), rows: usize, columns: usize) {
+    // SAFETY: the caller's promise; the first function is called where AVX-512 is.
+    unsafe {
+        if avx512::available() {
+            avx512::copy_rows(from, to, rows, columns);
+        } else {
+            portable::copy_rows(from, to, rows, columns);
+        }
+    }
+}

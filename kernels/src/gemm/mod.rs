@@ -1,0 +1,87 @@
+//! Matrix products on the CPU: `bf16` operands with `f32` accumulation, and plain `f32`.
+//!
+//! Operands are packed into tiles of 16 lines by 32 depth (see [`pack`]) that all kernels share:
+//! AMX where the processor and the system allow it, else AVX-512, else portable Rust. Every element
+//! of a result is summed over the depth in one fixed order, so it depends neither on the other rows
+//! nor on the number of threads. Work is split over rayon's current pool, large products only.
+
+mod amx;
+mod avx512;
+mod gradient;
+mod kernel;
+mod matrix;
+mod pack;
+mod parallel;
+mod portable;
+mod product;
+mod single;
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+
+pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
+pub use matrix::PackedWeight;
+pub(crate) use matrix::{Fresh, Matrix, Output};
+pub(crate) use product::{Right, product};
+pub(crate) use single::product_f32;
+
+/// Which kernel multiplies `bf16` tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    Amx,
+    Avx512,
+    Portable,
+}
+
+impl Path {
+    /// The fastest path of this machine, found once.
+    pub(crate) fn best() -> Self {
+        static BEST: OnceLock<Path> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            if amx::available() {
+                Self::Amx
+            } else if avx512::available() {
+                Self::Avx512
+            } else {
+                Self::Portable
+            }
+        })
+    }
+
+    /// Every path that runs here, for tests.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        if avx512::available() {
+            all.push(Self::Avx512);
+        }
+        if amx::available() {
+            all.push(Self::Amx);
+        }
+        all
+    }
+
+    /// Rough throughput of one thread in floating-point operations per nanosecond.
+    fn flops_per_ns(self) -> f64 {
+        match self {
+            Self::Amx => 500.0,
+            Self::Avx512 => 80.0,
+            Self::Portable => 10.0,
+        }
+    }
+}
+
+/// Whether that many multiplications are worth more than one thread of the current pool.
+pub(crate) fn worth_splitting(multiplications: usize) -> bool {
+    parallel::threads_for(2.0 * multiplications as f64 / Path::best().flops_per_ns()) > 1
+}
+
+/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512` or `portable`.
+pub fn path_name() -> &'static str {
+    match Path::best() {
+        Path::Amx => "amx-bf16",
+        Path::Avx512 => "avx512",
+        Path::Portable => "portable",
+    }
+}

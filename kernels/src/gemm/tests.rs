@@ -1,0 +1,209 @@
+//! Every path against `f64`, and the promises on bits: rows, threads, packing.
+
+use half::bf16;
+use proptest::prelude::*;
+
+use super::matrix::Output;
+use super::*;
+
+/// Uniform values in (-1, 1) from a small generator.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn rounded(value: f32) -> f64 {
+    bf16::from_f32(value).to_f64()
+}
+
+/// `Σ a b + start` in `f64` and the sum of magnitudes, which scales the rounding error.
+fn dot(terms: impl Iterator<Item = (f64, f64)>, start: f64) -> (f64, f64) {
+    terms.fold((start, start.abs()), |(sum, size), (a, b)| (sum + a * b, size + (a * b).abs()))
+}
+
+/// A sum of `terms` exact products in `f32`, in any order, errs by at most `terms` roundings of partial sums,
+/// none of which exceeds the sum of magnitudes (Higham 2002, section 3.1); one more for the bias.
+fn tolerance(terms: usize, size: f64) -> f64 {
+    (terms + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * size * 1.01
+}
+
+fn run(path: Path, x: &[f32], w: &[f32], bias: Option<&[f32]>, (m, n, k): (usize, usize, usize)) -> Vec<f32> {
+    let (left, right) = (Matrix::rows(x, m, k), Matrix::rows(w, n, k));
+    Output::build(m, n, |y| product(path, left, Right::Plain(right), bias, y))
+}
+
+/// The gradient of a weight alone, `(m, n)` from `(rows, m)` and `(rows, n)`.
+fn weight_gradient(path: Path, grad: &[f32], x: &[f32], (rows, m, n): (usize, usize, usize)) -> Vec<f32> {
+    let operands = Operands { grad, x, weight: &vec![0.0; m * n], rows, out_features: m, in_features: n };
+    Output::build(m, n, |dw| backward(path, operands, Wanted { weight: Some(dw), ..Wanted::default() }))
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+/// Large enough for every path to use two threads.
+const LARGE: (usize, usize, usize) = (331, 250, 300);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn product_matches_f64(m in 1usize..80, n in 1usize..140, k in 1usize..150, seed: u64, right_in_columns: bool) {
+        let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
+        let right = if right_in_columns { Matrix::columns(&w, k, n) } else { Matrix::rows(&w, n, k) };
+        let weight = |j: usize, p: usize| w[if right_in_columns { p * n + j } else { j * k + p }];
+        for path in Path::all() {
+            let y = Output::build(m, n, |y| product(path, Matrix::rows(&x, m, k), Right::Plain(right), Some(&bias), y));
+            for (index, &found) in y.iter().enumerate() {
+                let (i, j) = (index / n, index % n);
+                let terms = (0..k).map(|p| (rounded(x[i * k + p]), rounded(weight(j, p))));
+                let (expected, size) = dot(terms, f64::from(bias[j]));
+                prop_assert!((f64::from(found) - expected).abs() <= tolerance(k, size), "{path:?} at {i}, {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn weight_gradient_matches_f64(rows in 1usize..2500, m in 1usize..50, n in 1usize..50, seed: u64) {
+        let (dy, x) = (values(rows * m, seed), values(rows * n, !seed));
+        for path in Path::all() {
+            let dw = weight_gradient(path, &dy, &x, (rows, m, n));
+            for (index, &found) in dw.iter().enumerate() {
+                let (i, j) = (index / n, index % n);
+                let terms = (0..rows).map(|r| (rounded(dy[r * m + i]), rounded(x[r * n + j])));
+                let (expected, size) = dot(terms, 0.0);
+                prop_assert!((f64::from(found) - expected).abs() <= tolerance(rows, size), "{path:?} at {i}, {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn single_precision_matches_f64(
+        m in 1usize..40, n in 1usize..80, k in 1usize..600, seed: u64, left_in_columns: bool, right_in_columns: bool,
+    ) {
+        let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
+        let left = if left_in_columns { Matrix::columns(&x, k, m) } else { Matrix::rows(&x, m, k) };
+        let right = if right_in_columns { Matrix::columns(&w, k, n) } else { Matrix::rows(&w, n, k) };
+        let y = Output::build(m, n, |y| product_f32(left, right, Some(&bias), y));
+        for (index, &found) in y.iter().enumerate() {
+            let (i, j) = (index / n, index % n);
+            let a = |p: usize| x[if left_in_columns { p * m + i } else { i * k + p }];
+            let b = |p: usize| w[if right_in_columns { p * n + j } else { j * k + p }];
+            let terms = (0..k).map(|p| (f64::from(a(p)), f64::from(b(p))));
+            let (expected, size) = dot(terms, f64::from(bias[j]));
+            // Products may be rounded as well: one more rounding per term.
+            prop_assert!((f64::from(found) - expected).abs() <= 2.0 * tolerance(k, size), "at {i}, {j}");
+        }
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_their_batch() {
+    let (m, n, k) = (67, 90, 130);
+    let (x, w, bias) = (values(m * k, 1), values(n * k, 2), values(n, 3));
+    for path in Path::all() {
+        let all = run(path, &x, &w, Some(&bias), (m, n, k));
+        for row in 0..m {
+            let alone = run(path, &x[row * k..(row + 1) * k], &w, Some(&bias), (1, n, k));
+            assert_eq!(alone, all[row * n..(row + 1) * n], "{path:?}, row {row}");
+        }
+    }
+    let single = |x: &[f32], m: usize| {
+        let (left, right) = (Matrix::rows(x, m, k), Matrix::rows(&w, n, k));
+        Output::build(m, n, |y| product_f32(left, right, Some(&bias), y))
+    };
+    let all = single(&x, m);
+    for row in 0..m {
+        assert_eq!(single(&x[row * k..(row + 1) * k], 1), all[row * n..(row + 1) * n], "f32, row {row}");
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let (m, n, k) = LARGE;
+    let (x, w) = (values(m * k, 4), values(n * k, 5));
+    let (one, two) = (pool(1), pool(2));
+    for path in Path::all() {
+        // Many rows are split by rows, few by columns.
+        for m in [m, 40] {
+            let product = || run(path, &x[..m * k], &w, None, (m, n, k));
+            assert_eq!(one.install(product), two.install(product), "{path:?}, {m} rows");
+        }
+        let gradient = || weight_gradient(path, &x, &w, (k, m, n));
+        assert_eq!(one.install(gradient), two.install(gradient), "{path:?}, gradient");
+    }
+    for m in [m, 10] {
+        let (left, right) = (Matrix::rows(&x[..m * k], m, k), Matrix::rows(&w, n, k));
+        let product = || Output::build(m, n, |y| product_f32(left, right, None, y));
+        assert_eq!(one.install(product), two.install(product), "f32, {m} rows");
+    }
+}
+
+#[test]
+fn packing_before_or_during_the_product_is_the_same() {
+    let (m, n, k) = (19, 75, 1100);
+    let (x, w, bias) = (values(m * k, 6), values(n * k, 7), values(n, 8));
+    let packed = PackedWeight::new(&w, n, k);
+    for path in Path::all() {
+        let left = Matrix::rows(&x, m, k);
+        let before = Output::build(m, n, |y| product(path, left, Right::Packed(packed.view()), Some(&bias), y));
+        assert_eq!(before, run(path, &x, &w, Some(&bias), (m, n, k)), "{path:?}");
+    }
+}
+
+#[test]
+fn avx512_equals_portable_bit_for_bit() {
+    if !Path::all().contains(&Path::Avx512) {
+        return;
+    }
+    let (m, n, k) = (37, 70, 95);
+    let (x, w) = (values(m * k, 9), values(n * k, 10));
+    let product = |path| run(path, &x, &w, None, (m, n, k));
+    assert_eq!(product(Path::Avx512), product(Path::Portable));
+}
+
+#[test]
+fn tiles_are_packed_alike_on_every_path() {
+    let (lines, depth) = (43, 75);
+    let mut data = values(lines * depth, 11);
+    // Ties, infinities and not-a-number must round as `half` rounds them.
+    data[..6].copy_from_slice(&[1.003_906_3, -1.011_718_8, f32::INFINITY, f32::NAN, f32::MAX, -0.0]);
+    for source in [Matrix::rows(&data, lines, depth), Matrix::columns(&data, depth, lines)] {
+        for side in [pack::Side::Left, pack::Side::Right] {
+            let mut packed = Vec::new();
+            for path in Path::all() {
+                let mut tiles = vec![matrix::Line::ZERO; matrix::packed_len(lines, source.steps())];
+                pack::panels_of(path, side, source, 0..4, &mut tiles);
+                packed.push(tiles.iter().flat_map(matrix::Line::bits).collect::<Vec<u16>>());
+            }
+            assert!(packed.iter().all(|tiles| *tiles == packed[0]), "{side:?}, strided {}", source.strided);
+        }
+    }
+}
+
+#[test]
+fn empty_sums_are_zero_and_empty_results_are_empty() {
+    for path in Path::all() {
+        assert_eq!(run(path, &[], &[], Some(&[1.0, 2.0]), (1, 2, 0)), [1.0, 2.0]);
+        assert!(run(path, &[], &[1.0; 6], None, (0, 2, 3)).is_empty());
+        assert_eq!(weight_gradient(path, &[], &[], (0, 2, 3)), [0.0; 6]);
+    }
+}
+
+#[test]
+fn column_sums_match_f64() {
+    let (rows, columns) = (1000, 7);
+    let data = values(rows * columns, 12);
+    for (column, found) in column_sums(&data, columns).into_iter().enumerate() {
+        let terms = (0..rows).map(|row| (f64::from(data[row * columns + column]), 1.0));
+        let (expected, size) = dot(terms, 0.0);
+        assert!((f64::from(found) - expected).abs() <= tolerance(rows, size));
+    }
+}

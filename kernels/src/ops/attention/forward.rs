@@ -1,0 +1,51 @@
+//! The forward pass.
+
+use super::problem::{PANEL, Panel, Problem, ScaledRow, Scratch, Sizes};
+use crate::ops::support::{Out, for_each, written};
+use crate::simd::product::Product;
+use crate::simd::dispatch;
+
+/// The result, `(batch, q_len, heads, v_dim)`.
+pub(super) fn forward(problem: &Problem) -> Vec<f32> {
+    let Sizes { batch, q_len, heads, kv_heads, v_dim, .. } = problem.sizes;
+    let rows = problem.sizes.rows();
+    let panels = rows.div_ceil(PANEL);
+    let fill = |out: Out| {
+        for_each(batch * kv_heads * panels, problem.sizes.work(), |task| {
+            let (unit, start) = (task / panels, task % panels * PANEL);
+            let panel =
+                Panel { batch: unit / kv_heads, kv_head: unit % kv_heads, rows: start..rows.min(start + PANEL) };
+            // SAFETY: the scratch memory is made for the problem, and a panel's rows are no other task's.
+            Scratch::with(problem, false, |scratch| unsafe { attend(problem, &panel, scratch, out) });
+        });
+    };
+    // SAFETY: the panels cover all tokens and heads.
+    unsafe { written(batch * q_len * heads * v_dim, fill) }
+}
+
+/// Writes the output rows of a panel.
+unsafe fn attend(problem: &Problem, panel: &Panel, scratch: &mut Scratch, out: Out) {
+    let Sizes { q_len, heads, v_dim, .. } = problem.sizes;
+    let values = problem.v.head(panel.batch, panel.kv_head);
+    // SAFETY: the scratch memory fits, and output rows belong to the panel.
+    unsafe {
+        problem.probabilities(panel, scratch, false);
+        for (rows, keys) in problem.steps(panel) {
+            Product {
+                rows: rows.len(),
+                depth: keys,
+                columns: v_dim,
+                a: scratch.scores.from_row(rows.start).matrix(),
+                b: values,
+                c: scratch.rows.from_row(rows.start).out(),
+                accumulate: false,
+            }
+            .compute();
+        }
+        for row in 0..panel.rows.len() {
+            let (token, head) = problem.place(panel, row);
+            let to = out.part(((panel.batch * q_len + token) * heads + head) * v_dim, v_dim);
+            dispatch(ScaledRow { from: scratch.rows.row(row), to, len: v_dim, factor: scratch.inverse[row] });
+        }
+    }
+}

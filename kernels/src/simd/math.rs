@@ -1,0 +1,163 @@
+//! Functions of lanes.
+#![allow(clippy::inline_always, clippy::excessive_precision)]
+
+use super::{LANES, Simd};
+
+/// The sum of all lanes, always in this order.
+#[inline(always)]
+pub(crate) fn sum<S: Simd>(s: S, x: S::V) -> f32 {
+    let mut x = s.to_array(x);
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            x[i] += x[i + half];
+        }
+        half /= 2;
+    }
+    x[0]
+}
+
+/// The greatest lane.
+#[inline(always)]
+pub(crate) fn max<S: Simd>(s: S, x: S::V) -> f32 {
+    let mut x = s.to_array(x);
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            x[i] = if x[i + half] > x[i] { x[i + half] } else { x[i] };
+        }
+        half /= 2;
+    }
+    x[0]
+}
+
+/// `e^x` to 2e-7 relative; 0 below −87.33 (where `f32` leaves the normal numbers), finite above 88.72.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    // e^x = 2^n · e^r, n = round(x / ln 2), |r| <= ln 2 / 2, as in Cephes' expf; adding 1.5 · 2²³ rounds to an integer.
+    let lowest = s.splat(-87.336_54);
+    let clamped = s.min(s.splat(88.722), s.max(lowest, x));
+    let shift = s.splat(12_582_912.0);
+    let biased = s.fma(clamped, s.splat(std::f32::consts::LOG2_E), shift);
+    let n = s.sub(biased, shift);
+    let r = s.fma(n, s.splat(-0.693_359_375), clamped);
+    let r = s.fma(n, s.splat(2.121_944_4e-4), r);
+    let mut p = s.splat(1.987_569_15e-4);
+    for coefficient in [1.398_199_950_7e-3, 8.333_451_907_3e-3, 4.166_579_589_4e-2, 1.666_666_545_9e-1, 5.000_000_120_1e-1] {
+        p = s.fma(p, r, s.splat(coefficient));
+    }
+    let p = s.fma(s.mul(r, r), p, s.add(r, s.splat(1.0)));
+    s.if_less(x, lowest, s.splat(0.0), s.scale_by_power(p, biased))
+}
+
+/// `1 / (1 + e^−x)`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// The error function to 1e-7 absolute (minimax polynomials by N. Juffa, one below 0.93 and one in the exponent above).
+#[inline(always)]
+pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
+    let t = s.abs(x);
+    let square = s.mul(x, x);
+    let mut small = s.splat(-5.967_617_03e-4);
+    for coefficient in [4.991_194_23e-3, -2.676_813_49e-2, 1.128_199_25e-1, -3.761_253_36e-1, 1.283_791_66e-1] {
+        small = s.fma(small, square, s.splat(coefficient));
+    }
+    let small = s.fma(small, x, x);
+    let high = s.fma(s.splat(-1.728_534_70e-5), t, s.splat(3.831_971_26e-4));
+    let low = s.fma(s.splat(-3.883_964_38e-3), t, s.splat(2.425_462_19e-2));
+    let mut large = s.fma(high, square, low);
+    for coefficient in [-1.067_778_77e-1, -6.348_466_87e-1, -1.287_175_12e-1] {
+        large = s.fma(large, t, s.splat(coefficient));
+    }
+    let large = s.fma(large, t, s.sub(s.splat(0.0), t));
+    let large = s.copy_sign(s.sub(s.splat(1.0), exp(s, large)), x);
+    s.if_less(t, s.splat(0.927_734_375), small, large)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::cpu::erf::erf_f64 as exact_erf;
+
+    use super::super::{Kernel, dispatch, testing::on_each_unit};
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    enum Function {
+        Exp,
+        Erf,
+        Sigmoid,
+    }
+
+    struct Evaluate(Function, [f32; LANES]);
+
+    impl Kernel for Evaluate {
+        type Output = [f32; LANES];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [f32; LANES] {
+            let x = s.from_array(self.1);
+            s.to_array(match self.0 {
+                Function::Exp => exp(s, x),
+                Function::Erf => erf(s, x),
+                Function::Sigmoid => sigmoid(s, x),
+            })
+        }
+    }
+
+    /// The greatest error of `function` over `count` points from `low` to `high`.
+    fn greatest_error(function: Function, (low, high): (f64, f64), count: usize, error: fn(f64, f64) -> f64) -> f64 {
+        let worst = on_each_unit(|_| {
+            let mut worst = 0f64;
+            for first in (0..count).step_by(LANES) {
+                let x = std::array::from_fn(|i| (low + (high - low) * (first + i) as f64 / count as f64) as f32);
+                let y = dispatch(Evaluate(function, x));
+                for (x, y) in x.iter().zip(y) {
+                    worst = worst.max(error(f64::from(*x), f64::from(y)));
+                }
+            }
+            worst
+        });
+        worst.into_iter().fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn exp_is_accurate() {
+        let relative = |x: f64, y: f64| (y / x.exp() - 1.0).abs();
+        assert!(greatest_error(Function::Exp, (-87.3, 88.7), 400_000, relative) < 2e-7);
+        assert!(greatest_error(Function::Exp, (-1.0, 1.0), 100_000, relative) < 2e-7);
+    }
+
+    #[test]
+    fn erf_is_accurate() {
+        let absolute = |x: f64, y: f64| (y - exact_erf(x)).abs();
+        assert!(greatest_error(Function::Erf, (-6.0, 6.0), 400_000, absolute) < 1e-7);
+    }
+
+    #[test]
+    fn sigmoid_is_accurate() {
+        // Two roundings more than the exponential.
+        let relative = |x: f64, y: f64| (y * (1.0 + (-x).exp()) - 1.0).abs();
+        assert!(greatest_error(Function::Sigmoid, (-80.0, 80.0), 200_000, relative) < 4e-7);
+    }
+
+    #[test]
+    fn special_values() {
+        let mut x = [0.0; LANES];
+        x[..6].copy_from_slice(&[f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -1e30, 0.0, 1e30]);
+        for y in on_each_unit(|_| dispatch(Evaluate(Function::Exp, x))) {
+            assert_eq!((y[0], y[3], y[4]), (0.0, 0.0, 1.0));
+            assert!(y[1].is_finite() && y[5].is_finite() && y[1] > 3e38 && y[2].is_nan());
+        }
+        for y in on_each_unit(|_| dispatch(Evaluate(Function::Erf, x))) {
+            assert_eq!((y[0], y[1], y[3], y[4], y[5]), (-1.0, 1.0, -1.0, 0.0, 1.0));
+            assert!(y[2].is_nan());
+        }
+        for y in on_each_unit(|_| dispatch(Evaluate(Function::Sigmoid, x))) {
+            assert!(y[0].abs() < 1e-38 && y[1] == 1.0 && y[4] == 0.5 && y[2].is_nan());
+        }
+    }
+}

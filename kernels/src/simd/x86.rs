@@ -1,0 +1,328 @@
+//! AVX-512 and AVX2.
+//!
+//! SAFETY of every intrinsic here: an [`Avx512`] or [`Avx2`] is only made by the `run_*` functions, whose callers have
+//! checked the processor; the pointer arguments are the contract of [`Simd::load`] and [`Simd::store`].
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, LANES, Simd, Tile};
+
+/// Proof of AVX-512 F.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+/// Proof of AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// Runs `kernel` with AVX-512 F, which the processor must have.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
+}
+
+/// Runs `kernel` with AVX2 and FMA, which the processor must have.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
+}
+
+/// The mask of the first `n` lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    ((1u32 << n.min(LANES)) - 1) as __mmask16
+}
+
+impl Simd for Avx512 {
+    type V = __m512;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn from_array(self, x: [f32; LANES]) -> __m512 {
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn to_array(self, x: __m512) -> [f32; LANES] {
+        let mut array = [0.0; LANES];
+        unsafe { _mm512_storeu_ps(array.as_mut_ptr(), x) };
+        array
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32, n: usize) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(first(n), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m512, n: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(n), x) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn if_less(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        unsafe { _mm512_abs_ps(a) }
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, a: __m512, sign: __m512) -> __m512 {
+        // Truth table 0xCA: the bits of the second where the first is set, of the third elsewhere.
+        unsafe {
+            let magnitude = _mm512_set1_epi32(i32::MAX);
+            let bits = _mm512_ternarylogic_epi32::<0xCA>(magnitude, _mm512_castps_si512(a), _mm512_castps_si512(sign));
+            _mm512_castsi512_ps(bits)
+        }
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, a: __m512, biased: __m512) -> __m512 {
+        unsafe {
+            let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(biased));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), exponent))
+        }
+    }
+
+    #[inline(always)]
+    fn swap_pairs(self, a: __m512) -> __m512 {
+        unsafe { _mm512_permute_ps::<0b10_11_00_01>(a) }
+    }
+
+    #[inline(always)]
+    fn keep(self, a: __m512, n: usize, rest: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(first(n), rest, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: Tile, rows: usize, columns: usize, to: *mut f32, to_stride: usize) {
+        unsafe {
+            let mask = first(columns);
+            let zero = _mm512_setzero_ps();
+            let mut r = [zero; LANES];
+            for (row, lanes) in r.iter_mut().enumerate() {
+                if row < rows {
+                    *lanes = _mm512_maskz_loadu_ps(mask, from.at.add(row * from.stride));
+                }
+            }
+            let mut t = [zero; LANES];
+            for i in 0..8 {
+                t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for i in 0..4 {
+                let (a, b, c, d) = (t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3]);
+                r[4 * i] = _mm512_shuffle_ps::<0b01_00_01_00>(a, c);
+                r[4 * i + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(a, c);
+                r[4 * i + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(b, d);
+                r[4 * i + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(b, d);
+            }
+            // r[4i + j] now holds column 4·lane + j of rows 4i..4i + 4, in 128-bit lane `lane`.
+            for j in 0..4 {
+                let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(r[j], r[4 + j]);
+                let high = _mm512_shuffle_f32x4::<0b10_00_10_00>(r[8 + j], r[12 + j]);
+                t[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low, high);
+                t[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low, high);
+                let low = _mm512_shuffle_f32x4::<0b11_01_11_01>(r[j], r[4 + j]);
+                let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(r[8 + j], r[12 + j]);
+                t[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low, high);
+                t[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low, high);
+            }
+            for (column, lanes) in t.iter().enumerate() {
+                if column < columns {
+                    _mm512_storeu_ps(to.add(column * to_stride), *lanes);
+                }
+            }
+        }
+    }
+}
+
+type Pair = [__m256; 2];
+
+#[inline(always)]
+fn select(less: __m256, x: __m256, y: __m256) -> __m256 {
+    unsafe { _mm256_blendv_ps(y, x, less) }
+}
+
+#[inline(always)]
+fn magnitude(a: __m256) -> __m256 {
+    unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+}
+
+#[inline(always)]
+fn sign_bit(a: __m256) -> __m256 {
+    unsafe { _mm256_and_ps(_mm256_set1_ps(-0.0), a) }
+}
+
+#[inline(always)]
+fn scale(a: __m256, biased: __m256) -> __m256 {
+    unsafe {
+        let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(biased));
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent))
+    }
+}
+
+impl Simd for Avx2 {
+    type V = Pair;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+
+    #[inline(always)]
+    fn from_array(self, x: [f32; LANES]) -> Pair {
+        unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
+    }
+
+    #[inline(always)]
+    fn to_array(self, x: Pair) -> [f32; LANES] {
+        let mut array = [0.0; LANES];
+        unsafe {
+            _mm256_storeu_ps(array.as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(array.as_mut_ptr().add(8), x[1]);
+        }
+        array
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32, n: usize) -> Pair {
+        unsafe {
+            if n >= LANES {
+                return [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))];
+            }
+            let mut array = [0.0; LANES];
+            std::ptr::copy_nonoverlapping(from, array.as_mut_ptr(), n);
+            self.from_array(array)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: Pair, n: usize) {
+        unsafe {
+            if n >= LANES {
+                _mm256_storeu_ps(to, x[0]);
+                _mm256_storeu_ps(to.add(8), x[1]);
+            } else {
+                std::ptr::copy_nonoverlapping(self.to_array(x).as_ptr(), to, n);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Pair, b: Pair) -> Pair {
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Pair, b: Pair) -> Pair {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Pair, b: Pair) -> Pair {
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Pair, b: Pair) -> Pair {
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn if_less(self, a: Pair, b: Pair, x: Pair, y: Pair) -> Pair {
+        unsafe {
+            let less = [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])];
+            [select(less[0], x[0], y[0]), select(less[1], x[1], y[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Pair) -> Pair {
+        [magnitude(a[0]), magnitude(a[1])]
+    }
+
+    #[inline(always)]
+    fn copy_sign(self, a: Pair, sign: Pair) -> Pair {
+        unsafe {
+            let sign = [sign_bit(sign[0]), sign_bit(sign[1])];
+            [_mm256_or_ps(magnitude(a[0]), sign[0]), _mm256_or_ps(magnitude(a[1]), sign[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, a: Pair, biased: Pair) -> Pair {
+        [scale(a[0], biased[0]), scale(a[1], biased[1])]
+    }
+
+    #[inline(always)]
+    fn swap_pairs(self, a: Pair) -> Pair {
+        unsafe { [_mm256_permute_ps::<0b10_11_00_01>(a[0]), _mm256_permute_ps::<0b10_11_00_01>(a[1])] }
+    }
+
+    #[inline(always)]
+    fn keep(self, a: Pair, n: usize, rest: Pair) -> Pair {
+        let (a, rest) = (self.to_array(a), self.to_array(rest));
+        self.from_array(std::array::from_fn(|i| if i < n { a[i] } else { rest[i] }))
+    }
+}

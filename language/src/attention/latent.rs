@@ -1,0 +1,303 @@
+//! Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
+//!
+//! Keys and values of all heads are up-projections of one latent `c` per token; one rotated key `k^R` is shared.
+//! Two forms compute the same thing: *expanded* builds every head's keys and values, *absorbed* moves the
+//! up-projections to the query and output side and attends in the latent space, as if to one key head.
+
+use candle_core::{D, Tensor};
+use swinseek_kernels::{
+    Precision, Result, Trace, Weights,
+    layers::{GroupedLinear, Linear, RmsNorm},
+    ops::{
+        attention::{Mask, attention},
+        rope::{RopeLayout, rope},
+    },
+};
+
+use crate::{
+    cache::LayerCache,
+    config::{LanguageConfig, LatentConfig},
+    context::Pass,
+    indexer::Indexer,
+    mlp::{output_projection, projection},
+};
+
+/// Of the two latent norms, whatever `rms_norm_eps` says.
+const LATENT_NORM_EPS: f64 = 1e-6;
+
+#[derive(Debug)]
+pub(crate) struct LatentAttention {
+    query: Query,
+    kv_a_proj: Linear,
+    kv_a_norm: RmsNorm,
+    kv_b_proj: Linear,
+    o_proj: Linear,
+    /// Ready unless the weights are being trained.
+    absorbed: Option<Absorbed>,
+    indexer: Option<Indexer>,
+    sizes: LatentConfig,
+    precision: Precision,
+}
+
+#[derive(Debug)]
+enum Query {
+    Full(Linear),
+    LowRank { down: Linear, norm: RmsNorm, up: Linear },
+}
+
+/// `kv_b_proj` cut into what the absorbed form multiplies by.
+#[derive(Debug)]
+struct Absorbed {
+    /// `W_UK` transposed, `(heads, kv_lora_rank, nope)`.
+    key: GroupedLinear,
+    /// `W_UV`, `(heads, v, kv_lora_rank)`.
+    value: GroupedLinear,
+}
+
+impl Query {
+    fn new(dim: usize, sizes: &LatentConfig, w: &Weights) -> Result<Self> {
+        let out = sizes.num_heads * sizes.qk_head_dim();
+        Ok(match sizes.q_lora_rank {
+            None => Self::Full(projection(dim, out, false, &w.pp("q_proj"))?),
+            Some(rank) => Self::LowRank {
+                down: projection(dim, rank, sizes.bias, &w.pp("q_a_proj"))?,
+                norm: RmsNorm::new(rank, LATENT_NORM_EPS, &w.pp("q_a_layernorm"))?,
+                up: projection(rank, out, false, &w.pp("q_b_proj"))?,
+            },
+        })
+    }
+
+    /// The queries of all heads, and what they were projected from (the latent, or `x` itself).
+    fn forward(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        match self {
+            Self::Full(proj) => Ok((proj.forward(x)?, x.clone())),
+            Self::LowRank { down, norm, up } => {
+                let latent = norm.forward(&down.forward(x)?)?;
+                Ok((up.forward(&latent)?, latent))
+            }
+        }
+    }
+}
+
+/// Queries, and the latents of as many keys.
+struct Operands {
+    /// `(batch, tokens, heads, nope)`
+    q_nope: Tensor,
+    /// `(batch, tokens, heads, rope)`
+    q_rope: Tensor,
+    /// `c`, `(batch, tokens, kv_lora_rank)`
+    latent: Tensor,
+    /// `k^R`, `(batch, tokens, 1, rope)`
+    k_rope: Tensor,
+}
+
+impl Operands {
+    /// `[c ; k^R]`, what the cache holds: `(batch, tokens, 1, kv_lora_rank + rope)`.
+    fn joined(&self) -> Result<Tensor> {
+        Ok(Tensor::cat(&[&self.latent.unsqueeze(2)?, &self.k_rope], D::Minus1)?)
+    }
+
+    /// The same queries with the cached keys.
+    fn with_keys(self, joined: &Tensor, sizes: &LatentConfig) -> Result<Self> {
+        let rank = sizes.kv_lora_rank;
+        let latent = joined.narrow(3, 0, rank)?.squeeze(2)?.contiguous()?;
+        Ok(Self { latent, k_rope: joined.narrow(3, rank, sizes.qk_rope_head_dim)?, ..self })
+    }
+}
+
+impl LatentAttention {
+    pub(crate) fn new(config: &LanguageConfig, sizes: &LatentConfig, index: usize, w: &Weights) -> Result<Self> {
+        let dim = config.hidden_size;
+        let (heads, rank, rope) = (sizes.num_heads, sizes.kv_lora_rank, sizes.qk_rope_head_dim);
+        let kv_b_proj = projection(rank, heads * (sizes.qk_nope_head_dim + sizes.v_head_dim), false, &w.pp("kv_b_proj"))?;
+        // A trainer changes its variables in place, so nothing may be derived from them ahead of a pass.
+        let trained = kv_b_proj.weight().track_op();
+        let absorbed = if trained { None } else { Some(Absorbed::new(kv_b_proj.weight(), sizes, w.precision())?) };
+        let indexer = match &sizes.indexer {
+            Some(indexer) => Some(Indexer::new(dim, sizes, indexer, index, &w.pp("indexer"))?),
+            None => None,
+        };
+        Ok(Self {
+            query: Query::new(dim, sizes, w)?,
+            kv_a_proj: projection(dim, rank + rope, sizes.bias, &w.pp("kv_a_proj_with_mqa"))?,
+            kv_a_norm: RmsNorm::new(rank, LATENT_NORM_EPS, &w.pp("kv_a_layernorm"))?,
+            kv_b_proj,
+            o_proj: output_projection(config, (heads * sizes.v_head_dim, dim), sizes.bias, &w.pp("o_proj"))?,
+            absorbed,
+            indexer,
+            sizes: sizes.clone(),
+            precision: w.precision(),
+        })
+    }
+
+    /// `x (batch, tokens, dim)` to the same shape.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        mut cache: Option<&mut LayerCache>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
+        let (query, query_source) = self.query.forward(x)?;
+        let operands = self.operands(x, &query, pass)?;
+        let selected = match &self.indexer {
+            Some(indexer) => {
+                let index_keys = cache.as_mut().map(|cache| &mut cache.index_keys);
+                indexer.forward(x, &query_source, pass, index_keys, trace)?
+            }
+            None => None,
+        };
+        let mask = selected.as_ref().map_or_else(|| pass.mask(), Mask::Additive);
+        let heads = match cache {
+            Some(cache) => {
+                let joined = cache.keys.append(&operands.joined()?, pass.past)?;
+                if pass.past > 0 && self.absorbed_is_cheaper(pass.q_len, pass.kv_len()) {
+                    self.attend_absorbed(&operands, &joined, mask)?
+                } else {
+                    self.attend_expanded(&operands.with_keys(&joined, &self.sizes)?, mask)?
+                }
+            }
+            None => self.attend_expanded(&operands, mask)?,
+        };
+        self.o_proj.forward(&heads)
+    }
+
+    fn operands(&self, x: &Tensor, query: &Tensor, pass: &Pass) -> Result<Operands> {
+        let (b, t) = (pass.batch, pass.q_len);
+        let LatentConfig { num_heads, kv_lora_rank: rank, qk_nope_head_dim: nope, qk_rope_head_dim: rotated, .. } =
+            self.sizes;
+        let layout = if self.sizes.rope_interleave { RopeLayout::Interleaved } else { RopeLayout::HalfSplit };
+        let rotate = |x: &Tensor| rope(x, &pass.rotation.cos, &pass.rotation.sin, layout);
+        let query = query.reshape((b, t, num_heads, nope + rotated))?;
+        let compressed = self.kv_a_proj.forward(x)?;
+        let latent = self.kv_a_norm.forward(&compressed.narrow(2, 0, rank)?.contiguous()?)?;
+        let k_rope = rotate(&compressed.narrow(2, rank, rotated)?.contiguous()?.unsqueeze(2)?)?;
+        Ok(Operands {
+            q_nope: query.narrow(3, 0, nope)?,
+            q_rope: rotate(&query.narrow(3, nope, rotated)?.contiguous()?)?,
+            latent,
+            k_rope,
+        })
+    }
+
+    /// Multiplications of both forms for `q_len` queries and `kv_len` keys, per head.
+    fn absorbed_is_cheaper(&self, q_len: usize, kv_len: usize) -> bool {
+        let LatentConfig { kv_lora_rank: rank, qk_nope_head_dim: nope, v_head_dim, .. } = self.sizes;
+        let width = nope + v_head_dim;
+        q_len * rank * width + q_len * kv_len * 2 * rank < kv_len * rank * width + q_len * kv_len * width
+    }
+
+    /// Per head: `k = [W_UK c ; k^R]`, `v = W_UV c`. The result is `(batch, tokens, heads · v)`.
+    fn attend_expanded(&self, operands: &Operands, mask: Mask) -> Result<Tensor> {
+        let LatentConfig { num_heads, qk_nope_head_dim: nope, qk_rope_head_dim: rotated, v_head_dim, .. } = self.sizes;
+        let (b, s, _) = operands.latent.dims3()?;
+        let expanded = self.kv_b_proj.forward(&operands.latent)?.reshape((b, s, num_heads, nope + v_head_dim))?;
+        let k_rope = operands.k_rope.expand((b, s, num_heads, rotated))?;
+        let k = Tensor::cat(&[expanded.narrow(3, 0, nope)?, k_rope], D::Minus1)?;
+        let v = expanded.narrow(3, nope, v_head_dim)?.contiguous()?;
+        let q = Tensor::cat(&[&operands.q_nope, &operands.q_rope], D::Minus1)?;
+        let output = attention(&q, &k, &v, None, mask, self.sizes.softmax_scale)?;
+        let (b, t, _, _) = output.dims4()?;
+        Ok(output.reshape((b, t, num_heads * v_head_dim))?)
+    }
+
+    /// One key head `[c ; k^R]` and value `c`; the query is `[W_UKᵀ q ; q^R]`, and `W_UV` acts on the result.
+    ///
+    /// `joined (batch, kv_len, 1, kv_lora_rank + rope)`.
+    fn attend_absorbed(&self, operands: &Operands, joined: &Tensor, mask: Mask) -> Result<Tensor> {
+        let fresh;
+        let absorbed = match &self.absorbed {
+            Some(absorbed) => absorbed,
+            None => {
+                fresh = Absorbed::new(self.kv_b_proj.weight(), &self.sizes, self.precision)?;
+                &fresh
+            }
+        };
+        let q_latent = per_head(&operands.q_nope, &absorbed.key)?;
+        let q = Tensor::cat(&[&q_latent, &operands.q_rope], D::Minus1)?;
+        let v = joined.narrow(3, 0, self.sizes.kv_lora_rank)?.contiguous()?;
+        let mixed = attention(&q, joined, &v, None, mask, self.sizes.softmax_scale)?;
+        let output = per_head(&mixed, &absorbed.value)?;
+        let (b, t, heads, v_dim) = output.dims4()?;
+        Ok(output.reshape((b, t, heads * v_dim))?)
+    }
+}
+
+/// `x (batch, tokens, heads, in)` through the weight of its head: `(batch, tokens, heads, out)`.
+fn per_head(x: &Tensor, weight: &GroupedLinear) -> Result<Tensor> {
+    let (b, t, heads, inner) = x.dims4()?;
+    let out = weight.weight().dim(1)?;
+    let offsets: Vec<usize> = (0..=heads).map(|head| head * b * t).collect();
+    // With one token, rows by head is the order they already stand in.
+    let rows = if b * t == 1 { x.clone() } else { x.permute((2, 0, 1, 3))? };
+    let y = weight.forward(&rows.contiguous()?.reshape((heads * b * t, inner))?, &offsets)?;
+    if b * t == 1 {
+        return Ok(y.reshape((b, t, heads, out))?);
+    }
+    Ok(y.reshape((heads, b, t, out))?.permute((1, 2, 0, 3))?.contiguous()?)
+}
+
+impl Absorbed {
+    fn new(kv_b: &Tensor, sizes: &LatentConfig, precision: Precision) -> Result<Self> {
+        let LatentConfig { num_heads, kv_lora_rank, qk_nope_head_dim: nope, v_head_dim, .. } = *sizes;
+        let heads = kv_b.reshape((num_heads, nope + v_head_dim, kv_lora_rank))?;
+        Ok(Self {
+            key: GroupedLinear::from_parts(heads.narrow(1, 0, nope)?.transpose(1, 2)?.contiguous()?, precision)?,
+            value: GroupedLinear::from_parts(heads.narrow(1, nope, v_head_dim)?.contiguous()?, precision)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{Device, Tensor};
+    use serde_json::json;
+    use swinseek_kernels::{Init, Precision, Result, TensorSource, Weights, ops::attention::Mask};
+
+    use super::{LatentAttention, Operands};
+    use crate::config::{AttentionConfig, LanguageConfig};
+
+    struct Random;
+
+    impl TensorSource for Random {
+        fn tensor(&self, _name: &str, shape: &[usize], _init: Init) -> Result<Tensor> {
+            Ok(Tensor::randn(0f32, 0.3, shape, &Device::Cpu)?)
+        }
+
+        fn shape(&self, _name: &str) -> Option<Vec<usize>> {
+            None
+        }
+    }
+
+    #[test]
+    fn expanded_and_absorbed_forms_agree() {
+        let config = LanguageConfig::from_json(&json!({
+            "model_type": "deepseek_v3", "vocab_size": 8, "hidden_size": 24, "intermediate_size": 8,
+            "num_hidden_layers": 1, "num_attention_heads": 3, "kv_lora_rank": 12, "qk_nope_head_dim": 6,
+            "qk_rope_head_dim": 4, "v_head_dim": 5, "n_routed_experts": null
+        }))
+        .unwrap();
+        let AttentionConfig::Latent(sizes) = &config.attention else { panic!("latent attention expected") };
+        let weights = Weights::new(Arc::new(Random), Precision::F32);
+        let attention = LatentAttention::new(&config, sizes, 0, &weights).unwrap();
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        for (batch, q_len) in [(1, 1), (1, 3), (2, 1), (2, 3)] {
+            let operands = Operands {
+                q_nope: random(&[batch, q_len, 3, 6]),
+                q_rope: random(&[batch, q_len, 3, 4]),
+                latent: random(&[batch, 7, 12]),
+                k_rope: random(&[batch, 7, 1, 4]),
+            };
+            let joined = operands.joined().unwrap();
+            let mask = Mask::Causal { offset: 7 - q_len };
+            let expanded = attention.attend_expanded(&operands, mask).unwrap();
+            let absorbed = attention.attend_absorbed(&operands, &joined, mask).unwrap();
+            assert_eq!(expanded.dims(), [batch, q_len, 15]);
+            let gap = (expanded - absorbed).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            // Sums of 12 products of order 1 in another order.
+            assert!(gap < 1e-5, "forms differ by {gap:e}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Self-attention: multi-head (MHA, GQA) and multi-head latent (MLA).
+
+mod latent;
+mod multi_head;
+
+use candle_core::Tensor;
+use swinseek_kernels::{Result, Trace, Weights};
+
+use crate::{
+    cache::LayerCache,
+    config::{AttentionConfig, LanguageConfig},
+    context::Pass,
+};
+use latent::LatentAttention;
+use multi_head::MultiHeadAttention;
+
+/// The self-attention of one layer.
+#[derive(Debug)]
+pub(crate) enum SelfAttention {
+    MultiHead(MultiHeadAttention),
+    Latent(Box<LatentAttention>),
+}
+
+impl SelfAttention {
+    /// Reads `self_attn.*` of layer `index`.
+    pub(crate) fn new(config: &LanguageConfig, index: usize, w: &Weights) -> Result<Self> {
+        Ok(match &config.attention {
+            AttentionConfig::MultiHead(sizes) => Self::MultiHead(MultiHeadAttention::new(config, sizes, w)?),
+            AttentionConfig::Latent(sizes) => Self::Latent(Box::new(LatentAttention::new(config, sizes, index, w)?)),
+        })
+    }
+
+    /// `x (batch, tokens, dim)` to the same shape.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut LayerCache>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
+        match self {
+            Self::MultiHead(attention) => attention.forward(x, pass, cache),
+            Self::Latent(attention) => attention.forward(x, pass, cache, trace),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use swinseek_fusion::GenerateParams;
+use swinseek_fusion::pipeline::Pipeline;
+use swinseek_kernels::Precision;
+use swinseek_language::sampler::SamplingParams;
+
+/// Which model runs.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Model directory (config.json, model.safetensors, tokenizer.json, preprocessor_config.json).
+    /// Without it the default model is used: a small demonstration, trained on synthetic radiographs.
+    #[arg(long, short = 'm', value_name = "DIR", env = "SWINSEEK_MODEL")]
+    pub model: Option<PathBuf>,
+    /// How matrices are multiplied: `bf16` is fast, `f32` is for comparison with other implementations.
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Bf16)]
+    pub precision: PrecisionArg,
+}
+
+/// `--precision`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PrecisionArg {
+    /// Operands rounded to bf16, products summed in f32.
+    Bf16,
+    /// Operands in f32.
+    F32,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::Bf16 => Self::Bf16,
+            PrecisionArg::F32 => Self::F32,
+        }
+    }
+}
+
+impl ModelArgs {
+    /// The directory meant: the flag, the variable `SWINSEEK_MODEL`, or the default model.
+    pub fn directory(&self) -> Result<PathBuf> {
+        if let Some(dir) = &self.model {
+            return Ok(dir.clone());
+        }
+        let beside = PathBuf::from("samples/model");
+        let built = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/model"));
+        match [beside, built].into_iter().find(|dir| dir.join("config.json").exists()) {
+            Some(dir) => Ok(dir),
+            None => bail!("the default model (samples/model of the source tree) is not here; name one with --model DIR"),
+        }
+    }
+
+    /// Loads it.
+    pub fn open(&self) -> Result<Pipeline> {
+        Ok(Pipeline::open(&self.directory()?, self.precision.into())?)
+    }
+}
+
+/// How the next token is chosen. The default is greedy: the same words each time.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// 0 always takes the likeliest token; higher values vary more.
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub temperature: f64,
+    /// Choose among the K likeliest tokens only; 0 for all.
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: usize,
+    /// Choose among the likeliest tokens that together reach probability P.
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub top_p: f64,
+    /// Leave out tokens less likely than P times the likeliest.
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    pub min_p: f64,
+    /// Above 1, tokens that were already written become less likely.
+    #[arg(long, default_value_t = 1.0, value_name = "R")]
+    pub repetition_penalty: f64,
+    /// Seed of the random choices.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Most tokens to write; what the context leaves by default, at most 256.
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Stop before this text would appear; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Follow this many continuations and keep the likeliest (greedy only).
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub beams: usize,
+}
+
+impl SamplingArgs {
+    /// The same as parameters of the generation loop, and the stop texts. `attention` keeps what evidence needs.
+    pub fn params(&self, attention: bool) -> Result<(GenerateParams, Vec<String>)> {
+        let sampling = SamplingParams {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+            ..SamplingParams::default()
+        };
+        sampling.validate()?;
+        if self.beams > 1 && self.temperature > 0.0 {
+            bail!("--beams {}: beam search is greedy, expected --temperature 0", self.beams);
+        }
+        let mut params = GenerateParams { sampling, num_beams: self.beams, attention, ..GenerateParams::default() };
+        if let Some(most) = self.max_tokens {
+            params.max_new_tokens = most;
+        }
+        Ok((params, self.stop.clone()))
+    }
+}

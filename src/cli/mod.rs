@@ -1,0 +1,73 @@
+//! The command line: results on standard output, everything else on standard error.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod args;
+mod ask;
+mod bench;
+mod compose;
+mod inspect;
+mod output;
+mod report;
+mod train;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Images in, text out: draft radiology reports, answers, captions.
+///
+/// Every text is a draft by a demonstration model; a physician must verify it. Nothing leaves this machine.
+#[derive(Debug, Parser)]
+#[command(name = "swinseek", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  swinseek report samples/images/phantom.dcm            a radiograph in, a draft report out
+  swinseek ask photo.png -p 'What colour is the shape?'
+  swinseek report *.dcm --json | jq .impression
+  swinseek phantom --count 1000 --seed 7 --out phantoms --dicom";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a draft radiology report for each image or DICOM file.
+    Report(report::ReportArgs),
+    /// Answer a question about one or more images.
+    Ask(ask::AskArgs),
+    /// Describe each image in a sentence.
+    Caption(ask::CaptionArgs),
+    /// Train a model from a recipe; goes on where it was interrupted.
+    Train(train::TrainArgs),
+    /// Join a vision and a language checkpoint into one model.
+    Compose(compose::ComposeArgs),
+    /// Compare a checkpoint with stored outputs of another implementation.
+    Verify(verify::VerifyArgs),
+    /// Describe a model directory: parts, parameters, types, digest.
+    Inspect(inspect::InspectArgs),
+    /// Measure speed and memory on this machine.
+    Bench(bench::BenchArgs),
+}
+
+/// Runs a parsed command line.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Report(args) => report::run(&args),
+        Command::Ask(args) => ask::run(&args),
+        Command::Caption(args) => ask::run_caption(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Compose(args) => compose::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
+
+/// Whether the reader of our output went away (`swinseek … | head`): not an error of ours.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}

@@ -1,0 +1,43 @@
+//! `swinseek verify DIR --golden FILE`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use swinseek_fusion::verify::verify;
+
+use super::output::print_json;
+
+/// Flags of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "FILE holds inputs (pixel_values, input_ids, …) and the outputs that another implementation computed from them.
+Exit code 0 only when every stored tensor is within the tolerance, and every integer and greedy token is equal.")]
+pub struct VerifyArgs {
+    /// Checkpoint: a folder with config.json and model.safetensors (or its shards).
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Stored inputs and outputs.
+    #[arg(long, value_name = "FILE")]
+    golden: PathBuf,
+    /// Largest absolute difference allowed; the default is fp32 summation order, with room.
+    #[arg(long, default_value_t = 2e-5)]
+    tolerance: f64,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let report = verify(&args.dir, &args.golden, args.tolerance)?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        for row in &report.rows {
+            println!("{:<4} {:<44} {}", if row.ok { "ok" } else { "FAIL" }, row.name, row.detail());
+        }
+        let failed = report.rows.iter().filter(|row| !row.ok).count();
+        println!("{} tensors, {failed} outside {:e}", report.rows.len(), args.tolerance);
+    }
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

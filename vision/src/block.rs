@@ -1,0 +1,275 @@
+//! One Swin block: window attention and MLP, each around a residual.
+
+use candle_core::Tensor;
+use swinseek_kernels::layers::{LayerNorm, Linear};
+use swinseek_kernels::ops::attention::{Mask, attention};
+use swinseek_kernels::ops::{activation, gather, norm};
+use swinseek_kernels::{Init, Precision, Result, Weights};
+
+use crate::config::{Activation, Dialect, Version, VisionConfig};
+use crate::window::{Partition, relative_coordinates, relative_index};
+
+/// Hidden width of the position-bias MLP of Swin v2, fixed in both references.
+const BIAS_MLP_DIM: usize = 512;
+/// Guard of the cosine against a zero vector, as `torch.nn.functional.normalize` has it.
+const NORMALIZE_EPS: f64 = 1e-12;
+
+/// A block of either version.
+#[derive(Debug)]
+pub(crate) struct Block {
+    version: Version,
+    attention: WindowAttention,
+    attention_norm: LayerNorm,
+    mlp: Mlp,
+    mlp_norm: LayerNorm,
+}
+
+impl Block {
+    /// Reads `layers.S.blocks.B.*` below `w`.
+    pub(crate) fn new(config: &VisionConfig, stage: usize, w: &Weights) -> Result<Self> {
+        let (attention_norm, mlp_norm) = match config.dialect {
+            Dialect::HuggingFace => ("layernorm_before", "layernorm_after"),
+            Dialect::Timm => ("norm1", "norm2"),
+        };
+        let norm = |name: &str| LayerNorm::new(config.dim(stage), config.layer_norm_eps, &w.pp(name));
+        Ok(Self {
+            version: config.version,
+            attention: WindowAttention::new(config, stage, w)?,
+            attention_norm: norm(attention_norm)?,
+            mlp: Mlp::new(config, stage, w)?,
+            mlp_norm: norm(mlp_norm)?,
+        })
+    }
+
+    /// `(batch, tokens, dim)` to the same shape; `partition` cuts this map.
+    pub(crate) fn forward(&self, x: &Tensor, partition: &Partition) -> Result<Tensor> {
+        match self.version {
+            Version::V1 => {
+                let x = (x + self.attention.forward(&self.attention_norm.forward(x)?, partition)?)?;
+                Ok((&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?)
+            }
+            Version::V2 => {
+                let x = (x + self.attention_norm.forward(&self.attention.forward(x, partition)?)?)?;
+                Ok((&x + self.mlp_norm.forward(&self.mlp.forward(&x)?)?)?)
+            }
+        }
+    }
+}
+
+/// Multi-head attention inside each window.
+#[derive(Debug)]
+struct WindowAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    bias: PositionBias,
+    /// Swin v2: cosines are multiplied by `exp(min(logit_scale, ln 100))`; `(heads, 1)`.
+    logit_scale: Option<Tensor>,
+    heads: usize,
+    head_dim: usize,
+}
+
+impl WindowAttention {
+    fn new(config: &VisionConfig, stage: usize, block: &Weights) -> Result<Self> {
+        let (heads, head_dim) = (config.num_heads[stage], config.head_dims[stage]);
+        let (w, output) = match config.dialect {
+            Dialect::HuggingFace => (block.pp("attention.self"), block.pp("attention.output.dense")),
+            Dialect::Timm => (block.pp("attn"), block.pp("attn.proj")),
+        };
+        let [query, key, value] = projections(config, config.dim(stage), heads * head_dim, &w)?;
+        let logit_scale = match config.version {
+            Version::V1 => None,
+            Version::V2 => {
+                let scale = w.get_init(&[heads, 1, 1], "logit_scale", Init::Const(10f64.ln()))?;
+                Some(scale.reshape((heads, 1))?)
+            }
+        };
+        let output = Linear::new(heads * head_dim, config.dim(stage), &output)?;
+        let bias = PositionBias::new(config, stage, &w)?;
+        Ok(Self { query, key, value, output, bias, logit_scale, heads, head_dim })
+    }
+
+    /// `(batch, tokens, dim)` to the same shape.
+    fn forward(&self, x: &Tensor, partition: &Partition) -> Result<Tensor> {
+        let (batch, _, dim) = x.dims3()?;
+        let rows = batch * partition.windows;
+        // Padding is projected like any token: the reference lets it take part with the biases alone.
+        let windows = gather::gather_rows(x, &partition.index)?.reshape((rows, partition.area, dim))?;
+        let split = |linear: &Linear| -> Result<Tensor> {
+            Ok(linear.forward(&windows)?.reshape((rows, partition.area, self.heads, self.head_dim))?)
+        };
+        let (mut query, mut key, value) = (split(&self.query)?, split(&self.key)?, split(&self.value)?);
+        let mut scale = (self.head_dim as f64).powf(-0.5);
+        if let Some(logit_scale) = &self.logit_scale {
+            let sharpness = logit_scale.minimum(100f64.ln())?.exp()?;
+            query = norm::l2_normalize(&query, NORMALIZE_EPS)?.broadcast_mul(&sharpness)?;
+            key = norm::l2_normalize(&key, NORMALIZE_EPS)?;
+            scale = 1.0;
+        }
+        let mask = partition.mask.as_ref().map_or(Mask::None, Mask::Additive);
+        let mixed = attention(&query, &key, &value, Some(&self.bias.get()?), mask, scale)?;
+        let mixed = mixed.reshape((batch, partition.windows * partition.area, self.heads * self.head_dim))?;
+        self.output.forward(&gather::gather_rows(&mixed, &partition.inverse)?)
+    }
+}
+
+/// Query, key and value, each `(width, dim)`, from separate or (timm) stacked tensors. Swin v2's key has no bias.
+fn projections(config: &VisionConfig, dim: usize, width: usize, w: &Weights) -> Result<[Linear; 3]> {
+    let key_bias = config.qkv_bias && config.version == Version::V1;
+    if config.dialect == Dialect::HuggingFace {
+        let separate = |name: &str, bias: bool| {
+            let w = w.pp(name);
+            if bias { Linear::new(dim, width, &w) } else { Linear::no_bias(dim, width, &w) }
+        };
+        return Ok([
+            separate("query", config.qkv_bias)?,
+            separate("key", key_bias)?,
+            separate("value", config.qkv_bias)?,
+        ]);
+    }
+    let zero = Init::Const(0.0);
+    let stacked = w.pp("qkv").get(&[3 * width, dim], "weight")?;
+    let biases = match (config.version, config.qkv_bias) {
+        (_, false) => [None, None, None],
+        (Version::V1, true) => {
+            let bias = w.pp("qkv").get_init(&[3 * width], "bias", zero)?;
+            let part = |i: usize| bias.narrow(0, i * width, width);
+            [Some(part(0)?), Some(part(1)?), Some(part(2)?)]
+        }
+        (Version::V2, true) => {
+            [Some(w.get_init(&[width], "q_bias", zero)?), None, Some(w.get_init(&[width], "v_bias", zero)?)]
+        }
+    };
+    let [query, key, value] = biases;
+    let part = |i: usize, bias: Option<Tensor>| -> Result<Linear> {
+        Ok(Linear::from_parts(stacked.narrow(0, i * width, width)?, bias, w.precision()))
+    };
+    Ok([part(0, query)?, part(1, key)?, part(2, value)?])
+}
+
+/// What is added to the score of each (query, key) pair of a window, `(heads, area, area)`.
+#[derive(Debug)]
+enum PositionBias {
+    /// Computed once: the parameters are constants.
+    Fixed(Tensor),
+    /// Computed at each forward: the parameters are being trained.
+    Trained { table: BiasTable, index: Vec<u32> },
+}
+
+/// One row of heads per relative offset, `((2·rows − 1)(2·columns − 1), heads)`.
+#[derive(Debug)]
+enum BiasTable {
+    /// Swin v1: a parameter.
+    Learned(Tensor),
+    /// Swin v2: `16 σ(MLP(coordinates))`.
+    Continuous { coordinates: Tensor, hidden: Linear, heads: Linear },
+}
+
+impl PositionBias {
+    fn new(config: &VisionConfig, stage: usize, w: &Weights) -> Result<Self> {
+        let table = BiasTable::new(config, stage, w)?;
+        let index = relative_index(config.window(stage));
+        if table.is_trained() {
+            return Ok(Self::Trained { table, index });
+        }
+        Ok(Self::Fixed(table.spread(&index)?))
+    }
+
+    fn get(&self) -> Result<Tensor> {
+        match self {
+            Self::Fixed(bias) => Ok(bias.clone()),
+            Self::Trained { table, index } => table.spread(index),
+        }
+    }
+}
+
+impl BiasTable {
+    fn new(config: &VisionConfig, stage: usize, w: &Weights) -> Result<Self> {
+        let (window, heads) = (config.window(stage), config.num_heads[stage]);
+        let offsets = (2 * window.0 - 1) * (2 * window.1 - 1);
+        if config.version == Version::V1 {
+            let init = match config.dialect {
+                Dialect::HuggingFace => Init::Const(0.0),
+                Dialect::Timm => Init::Normal { std: 0.02 },
+            };
+            return Ok(Self::Learned(w.get_init(&[offsets, heads], "relative_position_bias_table", init)?));
+        }
+        let w = w.pp(match config.dialect {
+            Dialect::HuggingFace => "continuous_position_bias_mlp",
+            Dialect::Timm => "cpb_mlp",
+        });
+        // In f32 whatever the model's precision: the MLP is tiny and 16 σ amplifies its rounding.
+        let linear = |w: &Weights, rows: usize, columns: usize, bias: Option<Tensor>| -> Result<Linear> {
+            Ok(Linear::from_parts(w.get(&[rows, columns], "weight")?, bias, Precision::F32))
+        };
+        let bias = w.pp(0).get_init(&[BIAS_MLP_DIM], "bias", Init::Const(0.0))?;
+        let hidden = linear(&w.pp(0), BIAS_MLP_DIM, 2, Some(bias))?;
+        let heads = linear(&w.pp(2), heads, BIAS_MLP_DIM, None)?;
+        let coordinates = relative_coordinates(window, config.pretrained_window_sizes[stage]);
+        let coordinates = Tensor::from_vec(coordinates, (offsets, 2), hidden.weight().device())?;
+        Ok(Self::Continuous { coordinates, hidden, heads })
+    }
+
+    fn is_trained(&self) -> bool {
+        match self {
+            Self::Learned(table) => table.track_op(),
+            Self::Continuous { hidden, heads, .. } => hidden.weight().track_op() || heads.weight().track_op(),
+        }
+    }
+
+    /// The rows of `index` as `(heads, area, area)`.
+    fn spread(&self, index: &[u32]) -> Result<Tensor> {
+        let table = match self {
+            Self::Learned(table) => table.clone(),
+            Self::Continuous { coordinates, hidden, heads } => {
+                let logits = heads.forward(&hidden.forward(coordinates)?.relu()?)?;
+                (sigmoid(&logits)? * 16.0)?
+            }
+        };
+        let area = index.len().isqrt();
+        let heads = table.dim(1)?;
+        let pairs = gather::gather_rows(&table.unsqueeze(0)?, index)?.reshape((area, area, heads))?;
+        Ok(pairs.permute((2, 0, 1))?.contiguous()?)
+    }
+}
+
+/// Linear, activation, linear.
+#[derive(Debug)]
+struct Mlp {
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+}
+
+impl Mlp {
+    fn new(config: &VisionConfig, stage: usize, w: &Weights) -> Result<Self> {
+        let (up, down) = match config.dialect {
+            Dialect::HuggingFace => ("intermediate.dense", "output.dense"),
+            Dialect::Timm => ("mlp.fc1", "mlp.fc2"),
+        };
+        let (dim, hidden) = (config.dim(stage), config.mlp_dim(stage));
+        Ok(Self {
+            up: Linear::new(dim, hidden, &w.pp(up))?,
+            down: Linear::new(hidden, dim, &w.pp(down))?,
+            activation: config.hidden_act,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let hidden = self.up.forward(x)?;
+        let hidden = match self.activation {
+            Activation::Gelu => activation::gelu(&hidden)?,
+            Activation::GeluTanh => hidden.gelu()?,
+            Activation::QuickGelu => (&hidden * sigmoid(&(&hidden * 1.702)?)?)?,
+            Activation::Relu => hidden.relu()?,
+            Activation::Silu => hidden.silu()?,
+        };
+        self.down.forward(&hidden)
+    }
+}
+
+/// `σ(x) = (1 + tanh(x / 2)) / 2`, which neither overflows nor divides by infinity in its gradient.
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((((x * 0.5)?.tanh()? + 1.0)? * 0.5)?)
+}

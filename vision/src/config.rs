@@ -1,0 +1,379 @@
+//! Configuration of a Swin encoder, read from the dialects in which checkpoints are published.
+
+use serde_json::Value;
+use swinseek_kernels::{Error, Result};
+
+use crate::fields::Fields;
+use crate::timm;
+
+/// Largest window side: `window⁴` numbers of position bias per head must stay a reasonable allocation.
+const MAX_WINDOW: usize = 64;
+/// Most stages: the map halves and the width doubles at each.
+const MAX_STAGES: usize = 8;
+
+/// Which block equations hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Pre-norm, scaled dot products, learned bias table (arXiv 2103.14030).
+    V1,
+    /// Residual post-norm, cosine attention, continuous position bias (arXiv 2111.09883).
+    V2,
+}
+
+/// Whose conventions a checkpoint follows where the two reference implementations differ: tensor names,
+/// pad-before-roll or roll-before-pad, which axis shrinks a window, and where patch merging is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `transformers`: pads to a multiple of the window, then rolls.
+    HuggingFace,
+    /// `timm`: rolls, then pads.
+    Timm,
+}
+
+/// Activation between the two layers of a block's MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x Φ(x)` with the error function.
+    Gelu,
+    /// The tanh approximation of GELU.
+    GeluTanh,
+    /// `x σ(1.702 x)`.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x σ(x)`.
+    Silu,
+}
+
+impl Activation {
+    /// By the name that `transformers` and `timm` use.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "gelu" | "gelu_python" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_tanh" => Self::GeluTanh,
+            "quick_gelu" => Self::QuickGelu,
+            "relu" => Self::Relu,
+            "silu" | "swish" => Self::Silu,
+            _ => return None,
+        })
+    }
+}
+
+/// How pixels become the first tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stem {
+    /// One linear map per non-overlapping patch: the published form.
+    Patch,
+    /// Two overlapping 3×3 convolutions of stride 2 (our extension: the CNN half of a CNN + Transformer hybrid).
+    Conv {
+        /// Width between the two convolutions.
+        channels: usize,
+    },
+}
+
+/// Everything that the shape and the equations of an encoder depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VisionConfig {
+    /// Block equations.
+    pub version: Version,
+    /// Conventions of the checkpoint.
+    pub dialect: Dialect,
+    /// Whether a `LayerNorm` follows the last stage (Donut's Swin has none).
+    pub final_norm: bool,
+    /// Image size that windows and absolute positions were built for, `(height, width)` in pixels.
+    pub image_size: (usize, usize),
+    /// Patch size, `(height, width)` in pixels.
+    pub patch_size: (usize, usize),
+    /// Channels of an image.
+    pub num_channels: usize,
+    /// Width of the first stage; each later stage is twice as wide.
+    pub embed_dim: usize,
+    /// Blocks per stage.
+    pub depths: Vec<usize>,
+    /// Attention heads per stage.
+    pub num_heads: Vec<usize>,
+    /// Width of a head per stage; heads · width is the stage's width except in timm models that set `head_dim`.
+    pub head_dims: Vec<usize>,
+    /// Configured window per stage, `(height, width)` in tokens; [`VisionConfig::window`] is the one in use.
+    pub window_sizes: Vec<(usize, usize)>,
+    /// Window of the pre-training per stage (v2's coordinates are relative to it); 0 means the window in use.
+    pub pretrained_window_sizes: Vec<(usize, usize)>,
+    /// Hidden width of the MLP over the stage's width, per stage.
+    pub mlp_ratios: Vec<f64>,
+    /// Whether query, (v1: key,) and value have a bias.
+    pub qkv_bias: bool,
+    /// Activation of the MLP.
+    pub hidden_act: Activation,
+    /// Epsilon of the block norms and the final norm.
+    pub layer_norm_eps: f64,
+    /// Whether learned absolute positions are added to the patch embeddings.
+    pub absolute_positions: bool,
+    /// Windows never shrink and always shift, as in `SwinBackbone`. Without it a transformers v1 model does the same
+    /// whenever a map is smaller than its window, a case in which the reference has no other answer.
+    pub always_partition: bool,
+    /// For a backbone, the feature maps to return: 0 is the stem, `s + 1` is stage `s`.
+    pub out_features: Option<Vec<usize>>,
+    /// Number of classes when the configuration promises a classifier.
+    pub num_labels: Option<usize>,
+    /// How pixels become tokens.
+    pub stem: Stem,
+}
+
+impl VisionConfig {
+    /// Reads `config.json` of a Swin (`model_type` `swin`, `swinv2`, `donut-swin`) or of a timm model (`architecture`
+    /// with `model_args`). Errors name the field, what was found and what was expected.
+    pub fn from_json(value: &Value) -> Result<Self> {
+        let fields = Fields::new(value)?;
+        let config = if let Some(name) = fields.text("architecture")? {
+            timm::read(&fields, name)?
+        } else {
+            read_transformers(&fields)?
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Number of stages.
+    pub fn stages(&self) -> usize {
+        self.depths.len()
+    }
+
+    /// Token width of stage `stage`.
+    pub fn dim(&self, stage: usize) -> usize {
+        self.embed_dim << stage
+    }
+
+    /// Token width of the last stage.
+    pub fn hidden_size(&self) -> usize {
+        self.dim(self.stages() - 1)
+    }
+
+    /// Hidden width of the MLP in stage `stage`.
+    pub(crate) fn mlp_dim(&self, stage: usize) -> usize {
+        (self.mlp_ratios[stage] * self.dim(stage) as f64) as usize
+    }
+
+    /// Tokens after the stem for an image of `height` × `width` pixels, `(rows, columns)`.
+    pub fn grid(&self, height: usize, width: usize) -> (usize, usize) {
+        (height.div_ceil(self.patch_size.0), width.div_ceil(self.patch_size.1))
+    }
+
+    /// Map of stage `stage` for a stem of `grid` tokens; odd maps round up when they merge.
+    pub(crate) fn map(grid: (usize, usize), stage: usize) -> (usize, usize) {
+        (grid.0.div_ceil(1 << stage), grid.1.div_ceil(1 << stage))
+    }
+
+    /// Window of stage `stage` in use, `(height, width)`: fixed when the model is built.
+    pub fn window(&self, stage: usize) -> (usize, usize) {
+        let configured = self.window_sizes[stage];
+        match (self.dialect, self.version) {
+            (Dialect::HuggingFace, Version::V1) => configured,
+            (Dialect::HuggingFace, Version::V2) => {
+                let side = self.built_rows(stage).min(configured.0);
+                (side, side)
+            }
+            (Dialect::Timm, _) if self.always_partition => configured,
+            (Dialect::Timm, _) => {
+                let map = Self::map(self.built_grid(), stage);
+                (map.0.min(configured.0), map.1.min(configured.1))
+            }
+        }
+    }
+
+    /// Cyclic shift of the odd blocks of stage `stage`, `(rows, columns)`, for a map of `map` tokens.
+    /// `partition` says that windows keep their shift however small the map is.
+    pub(crate) fn shift(&self, stage: usize, map: (usize, usize), partition: bool) -> (usize, usize) {
+        let (window, configured) = (self.window(stage), self.window_sizes[stage]);
+        let half = (configured.0 / 2, configured.1 / 2);
+        match (self.dialect, self.version) {
+            _ if partition => half,
+            (Dialect::HuggingFace, Version::V1) if map.0.min(map.1) <= window.0 => (0, 0),
+            (Dialect::HuggingFace, Version::V1) => half,
+            (Dialect::HuggingFace, Version::V2) if self.built_rows(stage) <= window.0 => (0, 0),
+            (Dialect::HuggingFace, Version::V2) => half,
+            (Dialect::Timm, _) => {
+                let built = Self::map(self.built_grid(), stage);
+                let axis = |map: usize, window: usize, half: usize| if map <= window { 0 } else { half };
+                (axis(built.0, window.0, half.0), axis(built.1, window.1, half.1))
+            }
+        }
+    }
+
+    /// Whether all windows keep their shift for a stem of `grid` tokens.
+    pub(crate) fn partitions(&self, grid: (usize, usize)) -> bool {
+        let dynamic = self.dialect == Dialect::HuggingFace && self.version == Version::V1;
+        let too_small = |stage: usize| {
+            let (rows, columns) = Self::map(grid, stage);
+            rows.min(columns) < self.window_sizes[stage].0
+        };
+        self.always_partition || (dynamic && (0..self.stages()).any(too_small))
+    }
+
+    /// Tokens of the image size that the model was built for; the reference rounds down here.
+    pub(crate) fn built_grid(&self) -> (usize, usize) {
+        (self.image_size.0 / self.patch_size.0, self.image_size.1 / self.patch_size.1)
+    }
+
+    /// Rows of stage `stage` as transformers' Swin v2 counts them when it fixes its windows: rounded down.
+    fn built_rows(&self, stage: usize) -> usize {
+        (self.built_grid().0 >> stage).max(1)
+    }
+
+    fn check(&self) -> Result<()> {
+        let stages = self.stages();
+        if stages == 0 || stages > MAX_STAGES {
+            return Err(Error::config("depths", format!("found {stages} stages, expected 1 to {MAX_STAGES}")));
+        }
+        if self.num_heads.len() != stages {
+            let message = format!("found {} entries, expected {stages} as in `depths`", self.num_heads.len());
+            return Err(Error::config("num_heads", message));
+        }
+        let (grid, patch) = (self.built_grid(), self.patch_size);
+        if grid.0 == 0 || grid.1 == 0 {
+            let message = format!("found {:?}, expected at least one patch of {patch:?} pixels", self.image_size);
+            return Err(Error::config("image_size", message));
+        }
+        if matches!(self.stem, Stem::Conv { .. }) && patch != (4, 4) {
+            return Err(Error::config("patch_size", format!("found {patch:?}, expected 4 with a `conv` stem")));
+        }
+        (0..stages).try_for_each(|stage| self.check_stage(stage))
+    }
+
+    fn check_stage(&self, stage: usize) -> Result<()> {
+        let (rows, columns) = self.window(stage);
+        if rows == 0 || columns == 0 || rows.max(columns) > MAX_WINDOW {
+            let message = format!("found {rows} x {columns} in stage {stage}, expected 1 to {MAX_WINDOW}");
+            return Err(Error::config("window_size", message));
+        }
+        if self.mlp_dim(stage) == 0 {
+            return Err(Error::config("mlp_ratio", format!("found {}, too small", self.mlp_ratios[stage])));
+        }
+        Ok(())
+    }
+}
+
+/// Width of a head per stage when heads split the stage's width evenly.
+pub(crate) fn even_heads(embed_dim: usize, num_heads: &[usize]) -> Result<Vec<usize>> {
+    let split = |(stage, heads): (usize, &usize)| {
+        let dim = embed_dim << stage.min(MAX_STAGES);
+        if dim.is_multiple_of(*heads) {
+            return Ok(dim / heads);
+        }
+        let message = format!("found {heads} heads in stage {stage}, expected a divisor of its width {dim}");
+        Err(Error::config("num_heads", message))
+    };
+    num_heads.iter().enumerate().map(split).collect()
+}
+
+fn read_transformers(fields: &Fields) -> Result<VisionConfig> {
+    let (version, final_norm) = match fields.text("model_type")? {
+        Some("swin") => (Version::V1, true),
+        Some("donut-swin") => (Version::V1, false),
+        Some("swinv2") => (Version::V2, true),
+        found => {
+            let found = found.map_or("nothing".to_owned(), |name| format!("`{name}`"));
+            let message = format!("found {found}, expected `swin`, `swinv2`, `donut-swin` or a timm `architecture`");
+            return Err(fields.error("model_type", message));
+        }
+    };
+    let depths = fields.sizes("depths")?.unwrap_or_else(|| vec![2, 2, 6, 2]);
+    let stages = depths.len();
+    let num_heads = fields.sizes("num_heads")?.unwrap_or_else(|| vec![3, 6, 12, 24]);
+    let embed_dim = fields.size("embed_dim")?.unwrap_or(96);
+    let window = fields.size("window_size")?.unwrap_or(7);
+    let architectures = fields.texts("architectures")?.unwrap_or_default();
+    let is = |suffix: &str| architectures.iter().any(|name| name.ends_with(suffix));
+    let backbone = is("Backbone");
+    let absolute_positions = fields.flag("use_absolute_embeddings")?.unwrap_or(false);
+    if absolute_positions && (version == Version::V2 || !final_norm) {
+        // Their classes store one position more than there are tokens, so the reference cannot add them.
+        return Err(fields.error("use_absolute_embeddings", "found true, which works for model_type `swin` only"));
+    }
+    Ok(VisionConfig {
+        version,
+        dialect: Dialect::HuggingFace,
+        final_norm,
+        image_size: fields.pair("image_size")?.unwrap_or((224, 224)),
+        patch_size: fields.pair("patch_size")?.unwrap_or((4, 4)),
+        num_channels: fields.size("num_channels")?.unwrap_or(3),
+        embed_dim,
+        head_dims: even_heads(embed_dim, &num_heads)?,
+        num_heads,
+        window_sizes: vec![(window, window); stages],
+        pretrained_window_sizes: pretrained_windows(fields, stages)?,
+        mlp_ratios: vec![fields.positive("mlp_ratio")?.unwrap_or(4.0); stages],
+        qkv_bias: fields.flag("qkv_bias")?.unwrap_or(true),
+        hidden_act: activation(fields, "hidden_act")?,
+        layer_norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-5),
+        absolute_positions,
+        // Only the v1 classes know the argument; a v2 model fixes its windows when it is built.
+        always_partition: version == Version::V1 && fields.flag("always_partition")?.unwrap_or(backbone),
+        out_features: if backbone { Some(out_features(fields, stages)?) } else { None },
+        num_labels: if is("ForImageClassification") { Some(labels(fields)?) } else { None },
+        stem: stem(fields, embed_dim)?,
+        depths,
+    })
+}
+
+/// The activation that field `name` names.
+pub(crate) fn activation(fields: &Fields, name: &str) -> Result<Activation> {
+    let found = fields.text(name)?.unwrap_or("gelu");
+    Activation::by_name(found).ok_or_else(|| {
+        let expected = "`gelu`, `gelu_new`, `gelu_pytorch_tanh`, `quick_gelu`, `relu` or `silu`";
+        fields.error(name, format!("found `{found}`, expected {expected}"))
+    })
+}
+
+/// One pre-training window per stage; absent means none.
+pub(crate) fn pretrained_windows(fields: &Fields, stages: usize) -> Result<Vec<(usize, usize)>> {
+    let Some(mut windows) = fields.stage_pairs("pretrained_window_sizes")? else {
+        return Ok(vec![(0, 0); stages]);
+    };
+    if windows.len() < stages {
+        let message = format!("found {} entries, expected one for each of {stages} stages", windows.len());
+        return Err(fields.error("pretrained_window_sizes", message));
+    }
+    windows.truncate(stages);
+    Ok(windows)
+}
+
+fn labels(fields: &Fields) -> Result<usize> {
+    if let Some(Value::Object(names)) = fields.get("id2label") {
+        return Ok(names.len());
+    }
+    Ok(fields.size("num_labels")?.unwrap_or(2))
+}
+
+/// Feature maps of a backbone, by `out_features` names, `out_indices`, or the last stage.
+fn out_features(fields: &Fields, stages: usize) -> Result<Vec<usize>> {
+    if let Some(names) = fields.texts("out_features")? {
+        let position = |name: &&str| {
+            let names = || std::iter::once("stem".to_owned()).chain((1..=stages).map(|s| format!("stage{s}")));
+            names().position(|known| known == *name).ok_or_else(|| {
+                fields.error("out_features", format!("found `{name}`, expected `stem` or `stage1` to `stage{stages}`"))
+            })
+        };
+        return names.iter().map(position).collect();
+    }
+    let Some(list) = fields.get("out_indices") else { return Ok(vec![stages]) };
+    let index = |item: &Value| {
+        let found = item.as_i64()?;
+        let index = if found < 0 { found + stages as i64 + 1 } else { found };
+        usize::try_from(index).ok().filter(|index| *index <= stages)
+    };
+    list.as_array()
+        .and_then(|items| items.iter().map(index).collect())
+        .ok_or_else(|| fields.error("out_indices", format!("found {list}, expected a list of 0 to {stages}")))
+}
+
+fn stem(fields: &Fields, embed_dim: usize) -> Result<Stem> {
+    let Some(stem) = fields.child("stem")? else { return Ok(Stem::Patch) };
+    match stem.text("type")? {
+        Some("patch") => Ok(Stem::Patch),
+        Some("conv") => Ok(Stem::Conv { channels: stem.size("channels")?.unwrap_or(embed_dim.div_ceil(2)) }),
+        found => {
+            let message = format!("found `{}`, expected `patch` or `conv`", found.unwrap_or("nothing"));
+            Err(stem.error("type", message))
+        }
+    }
+}
