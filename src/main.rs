@@ -10,7 +10,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if swinseek::cli::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("swinseek: {error:#}");
+            // One line: tensor errors carry a backtrace behind it when RUST_BACKTRACE is set.
+            eprintln!("swinseek: {}", swinseek::cli::one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -18,7 +18,10 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self { resamples: 1000, seed: 12345 }
+        Self {
+            resamples: 1000,
+            seed: 12345,
+        }
     }
 }
 
@@ -44,7 +47,11 @@ impl Interval {
         values.sort_unstable_by(f64::total_cmp);
         let tail = values.len() / 40;
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        Self { mean, low: values[tail], high: values[values.len() - tail - 1] }
+        Self {
+            mean,
+            low: values[tail],
+            high: values[values.len() - tail - 1],
+        }
     }
 }
 
@@ -67,7 +74,11 @@ impl Bootstrap {
     ///
     /// # Errors
     /// [`Error::Input`] when there are no items; [`Error::Setting`] when there are no resamples, or none with a value.
-    pub fn interval(&self, len: usize, statistic: impl Fn(&[usize]) -> Option<f64> + Sync) -> Result<Interval> {
+    pub fn interval(
+        &self,
+        len: usize,
+        statistic: impl Fn(&[usize]) -> Option<f64> + Sync,
+    ) -> Result<Interval> {
         if len == 0 {
             return Err(Error::Input("there is nothing to resample".into()));
         }
@@ -83,7 +94,10 @@ impl Bootstrap {
             .collect();
         if values.is_empty() {
             let message = format!("{}, but no resample has a value", self.resamples);
-            return Err(Error::Setting { name: "resamples", message });
+            return Err(Error::Setting {
+                name: "resamples",
+                message,
+            });
         }
         Ok(Interval::of(values))
     }

@@ -22,6 +22,9 @@ pub enum Error {
         /// What is wrong with it.
         source: swinseek_kernels::Error,
     },
+    /// A request does not fit (an image that cannot be read, for one).
+    #[error("{0}")]
+    Input(String),
     /// A model refused its input, or a tensor operation failed.
     #[error(transparent)]
     Kernel(#[from] swinseek_kernels::Error),

@@ -93,9 +93,9 @@ fn region(
         let cells = cells_of(token.region(), rows, columns);
         // Attention that every sentence pays (to the frame, to a marker) says nothing of this one.
         let excess = attention - 0.5 * background;
-        cells
-            .iter()
-            .for_each(|&cell| map[cell] += excess / cells.len() as f32);
+        for &cell in &cells {
+            map[cell] += excess / cells.len() as f32;
+        }
     }
     let strongest = |map: &Vec<f32>| {
         map.iter()

@@ -175,32 +175,43 @@ impl SwinSeek {
         cache: Option<&mut Cache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let embedded = self.decoder.embed(ids)?;
-        let cross = match memory {
-            Some(ImageMemory::Cross(memory)) => Some(memory),
-            _ => None,
-        };
-        let hook = self.cross.hook(cross, None);
         match memory {
             Some(ImageMemory::Prefix(prefix))
                 if cache.as_ref().is_none_or(|cache| cache.is_empty()) =>
             {
                 let context = prefix.context(ids.dims2()?, attention_mask)?;
-                let hidden = Tensor::cat(&[&prefix.tokens, &embedded], 1)?;
+                let hidden = Tensor::cat(&[&prefix.tokens, &self.decoder.embed(ids)?], 1)?;
+                let hook = self.cross.hook(None, None);
                 let hidden = self
                     .decoder
                     .forward(&hidden, &context, cache, &hook, trace)?;
-                Ok(hidden
-                    .narrow(1, prefix.tokens.dim(1)?, ids.dim(1)?)?
-                    .contiguous()?)
+                let text = hidden.narrow(1, prefix.tokens.dim(1)?, ids.dim(1)?)?;
+                Ok(text.contiguous()?)
             }
             _ => {
                 let context =
                     attention_mask.map_or_else(|| Ok(Context::causal()), Context::masked)?;
-                self.decoder
-                    .forward(&embedded, &context, cache, &hook, trace)
+                self.text_states(ids, &context, memory, cache, trace)
             }
         }
+    }
+
+    /// A pass in which no prefix enters.
+    fn text_states(
+        &self,
+        ids: &Tensor,
+        context: &Context,
+        memory: Option<&ImageMemory>,
+        cache: Option<&mut Cache>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
+        let cross = match memory {
+            Some(ImageMemory::Cross(memory)) => Some(memory),
+            _ => None,
+        };
+        let hook = self.cross.hook(cross, None);
+        self.decoder
+            .forward(&self.decoder.embed(ids)?, context, cache, &hook, trace)
     }
 
     /// Logits `(.., vocab)` of hidden states `(.., hidden)`.
@@ -281,16 +292,23 @@ impl TokenModel for SwinSeekSession<'_> {
         Cache::new(&self.model.config.language)
     }
 
-    /// Padding is for [`SwinSeek::hidden_states`]; a prompt that is generated from has none.
+    /// `context` is not used where a prefix enters: its padding is for [`SwinSeek::hidden_states`].
     fn forward(
         &self,
         ids: &Tensor,
-        _context: &Context,
+        context: &Context,
         cache: Option<&mut Cache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        self.model
-            .hidden_states(ids, None, self.memory, cache, trace)
+        match self.memory {
+            Some(ImageMemory::Prefix(_)) => {
+                self.model
+                    .hidden_states(ids, None, self.memory, cache, trace)
+            }
+            _ => self
+                .model
+                .text_states(ids, context, self.memory, cache, trace),
+        }
     }
 
     fn head(&self, hidden: &Tensor) -> Result<Tensor> {

@@ -1,5 +1,6 @@
 //! Medians of the fused operations and of their references, forward and forward + backward, on shapes that the models
-//! use. `cargo bench -p swinseek-kernels --bench ops [-- NAME]`; `RAYON_NUM_THREADS` sets the threads.
+//! use. `cargo bench -p swinseek-kernels --bench ops [-- NAME]`, with `--forward` the fused forward alone;
+//! `RAYON_NUM_THREADS` sets the threads.
 
 use std::time::{Duration, Instant};
 
@@ -40,15 +41,28 @@ fn training(inputs: &[Tensor], operation: Operation) -> Result<f64> {
 
 /// Prints one line, unless the command line names other operations.
 fn compare(name: &str, shapes: &[&[usize]], fused: Operation, reference: Operation) -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
     if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
         return Ok(());
     }
-    let inputs = shapes.iter().map(|&shape| Tensor::randn(0f32, 1.0, shape, &Device::Cpu));
+    let inputs = shapes
+        .iter()
+        .map(|&shape| Tensor::randn(0f32, 1.0, shape, &Device::Cpu));
     let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
+    if std::env::args().any(|arg| arg == "--forward") {
+        println!("{name:<34} {:>10.0}", forward(&inputs, fused)?);
+        return Ok(());
+    }
     let (a, b) = (forward(&inputs, fused)?, forward(&inputs, reference)?);
     let (c, d) = (training(&inputs, fused)?, training(&inputs, reference)?);
-    println!("{name:<34} {a:>10.0} {b:>10.0} {:>6.1}x {c:>10.0} {d:>10.0} {:>6.1}x", b / a, d / c);
+    println!(
+        "{name:<34} {a:>10.0} {b:>10.0} {:>6.1}x {c:>10.0} {d:>10.0} {:>6.1}x",
+        b / a,
+        d / c
+    );
     Ok(())
 }
 
@@ -77,8 +91,12 @@ fn windows(name: &str, batch: usize, tokens: usize, heads: usize, dim: usize) ->
 }
 
 fn main() -> Result<()> {
+    swinseek_kernels::memory::keep_freed_memory();
     let threads = rayon::current_num_threads();
-    println!("{threads} threads, median µs   {:>14} {:>10} {:>7} {:>10} {:>10}", "fused", "plain", "", "train", "plain");
+    println!(
+        "{threads} threads, median µs   {:>14} {:>10} {:>7} {:>10} {:>10}",
+        "fused", "plain", "", "train", "plain"
+    );
     let tokens: &[usize] = &[16, 784, 192];
     compare(
         "layer_norm 12544x192",
@@ -93,9 +111,21 @@ fn main() -> Result<()> {
         &|x| rms_norm(&x[0], &x[1], 1e-6),
         &|x| rms_norm_reference(&x[0], &x[1], 1e-6),
     )?;
-    compare("gelu 12544x768", &[&[16, 784, 768]], &|x| gelu(&x[0]), &|x| gelu_reference(&x[0]))?;
-    compare("swiglu 2048x2x704", &[&[8, 256, 1408]], &|x| swiglu(&x[0]), &|x| swiglu_reference(&x[0]))?;
-    let index: Vec<u32> = (0..3136u32).map(|i| (i % 56 / 7 * 7 + i / 448 * 56 + i % 7 + i / 56 % 8 * 7) % 3136).collect();
+    compare(
+        "gelu 12544x768",
+        &[&[16, 784, 768]],
+        &|x| gelu(&x[0]),
+        &|x| gelu_reference(&x[0]),
+    )?;
+    compare(
+        "swiglu 2048x2x704",
+        &[&[8, 256, 1408]],
+        &|x| swiglu(&x[0]),
+        &|x| swiglu_reference(&x[0]),
+    )?;
+    let index: Vec<u32> = (0..3136u32)
+        .map(|i| (i % 56 / 7 * 7 + i / 448 * 56 + i % 7 + i / 56 % 8 * 7) % 3136)
+        .collect();
     compare(
         "gather_rows 16x3136x96",
         &[&[16, 3136, 96]],
@@ -122,9 +152,29 @@ fn main() -> Result<()> {
     windows("attention windows 256x49x3x32", 256, 49, 3, 32)?;
     windows("attention windows 64x144x8x32", 64, 144, 8, 32)?;
     let causal = Mask::Causal { offset: 0 };
-    attend("attention causal 8x128x4x64", [[8, 128, 4, 64], [8, 128, 4, 64], [8, 128, 4, 48]], causal)?;
-    attend("attention causal 2x512x4x64", [[2, 512, 4, 64], [2, 512, 4, 64], [2, 512, 4, 48]], causal)?;
-    attend("attention decode 1x2000x4x64", [[1, 1, 4, 64], [1, 2000, 4, 64], [1, 2000, 4, 48]], Mask::None)?;
-    attend("attention decode mla 1x2000x8x112", [[1, 1, 8, 112], [1, 2000, 1, 112], [1, 2000, 1, 96]], Mask::None)?;
-    attend("attention cross 8x128 on 196", [[8, 128, 4, 64], [8, 196, 4, 64], [8, 196, 4, 64]], Mask::None)
+    attend(
+        "attention causal 8x128x4x64",
+        [[8, 128, 4, 64], [8, 128, 4, 64], [8, 128, 4, 48]],
+        causal,
+    )?;
+    attend(
+        "attention causal 2x512x4x64",
+        [[2, 512, 4, 64], [2, 512, 4, 64], [2, 512, 4, 48]],
+        causal,
+    )?;
+    attend(
+        "attention decode 1x2000x4x64",
+        [[1, 1, 4, 64], [1, 2000, 4, 64], [1, 2000, 4, 48]],
+        Mask::None,
+    )?;
+    attend(
+        "attention decode mla 1x2000x8x112",
+        [[1, 1, 8, 112], [1, 2000, 1, 112], [1, 2000, 1, 96]],
+        Mask::None,
+    )?;
+    attend(
+        "attention cross 8x128 on 196",
+        [[8, 128, 4, 64], [8, 196, 4, 64], [8, 196, 4, 64]],
+        Mask::None,
+    )
 }

@@ -10,6 +10,7 @@
 pub mod error;
 pub mod gemm;
 pub mod layers;
+pub mod memory;
 pub mod ops;
 mod simd;
 pub mod trace;

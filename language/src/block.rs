@@ -28,7 +28,12 @@ enum FeedForward {
 
 impl Block {
     /// Reads layer `index`, with experts if `moe` says so.
-    pub(crate) fn new(config: &LanguageConfig, moe: Option<&MoeConfig>, index: usize, w: &Weights) -> Result<Self> {
+    pub(crate) fn new(
+        config: &LanguageConfig,
+        moe: Option<&MoeConfig>,
+        index: usize,
+        w: &Weights,
+    ) -> Result<Self> {
         let norm = |name: &str| RmsNorm::new(config.hidden_size, config.rms_norm_eps, &w.pp(name));
         let mlp = w.pp("mlp");
         Ok(Self {
@@ -36,7 +41,9 @@ impl Block {
             attention: SelfAttention::new(config, index, &w.pp("self_attn"))?,
             post_attention_norm: norm("post_attention_layernorm")?,
             feed_forward: match moe {
-                Some(moe) => FeedForward::Sparse(Box::new(MixtureOfExperts::new(config, moe, index, &mlp)?)),
+                Some(moe) => {
+                    FeedForward::Sparse(Box::new(MixtureOfExperts::new(config, moe, index, &mlp)?))
+                }
                 None => FeedForward::Dense(Mlp::new(config, config.intermediate_size, &mlp)?),
             },
         })
@@ -50,7 +57,9 @@ impl Block {
         cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let attended = self.attention.forward(&self.input_norm.forward(x)?, pass, cache, trace)?;
+        let attended = self
+            .attention
+            .forward(&self.input_norm.forward(x)?, pass, cache, trace)?;
         let x = (x + attended)?;
         let normed = self.post_attention_norm.forward(&x)?;
         let y = match &self.feed_forward {

@@ -43,7 +43,11 @@ impl Pairs {
                 pairs.places.entry(pair).or_default().push(index);
             }
         }
-        pairs.queue = pairs.counts.iter().map(|(&pair, &count)| (count, Reverse(pair))).collect();
+        pairs.queue = pairs
+            .counts
+            .iter()
+            .map(|(&pair, &count)| (count, Reverse(pair)))
+            .collect();
         pairs
     }
 
@@ -83,7 +87,11 @@ impl Pairs {
         }
         grown.sort_unstable();
         grown.dedup();
-        self.queue.extend(grown.into_iter().map(|pair| (self.counts[&pair], Reverse(pair))));
+        self.queue.extend(
+            grown
+                .into_iter()
+                .map(|pair| (self.counts[&pair], Reverse(pair))),
+        );
     }
 }
 
@@ -107,16 +115,26 @@ fn merge(ids: &mut Vec<u32>, pair: Pair, merged: u32) {
 ///
 /// `words` are counted pre-tokens in the byte-level alphabet; `first` are the tokens that exist from the start
 /// (special tokens, then the alphabet, which holds every character of `words`).
-pub(crate) fn learn(words: &BTreeMap<String, u64>, first: Vec<String>, vocab_size: usize) -> Learnt {
+pub(crate) fn learn(
+    words: &BTreeMap<String, u64>,
+    first: Vec<String>,
+    vocab_size: usize,
+) -> Learnt {
     /// A pair that occurs once says nothing about the language.
     const MIN_COUNT: i64 = 2;
     let mut tokens = first;
-    let mut by_text: HashMap<String, u32> =
-        tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
+    let mut by_text: HashMap<String, u32> = tokens
+        .iter()
+        .enumerate()
+        .map(|(id, token)| (token.clone(), id as u32))
+        .collect();
     let mut words: Vec<Word> = words
         .iter()
         .map(|(text, &count)| Word {
-            ids: text.chars().filter_map(|c| by_text.get(c.encode_utf8(&mut [0; 4]) as &str).copied()).collect(),
+            ids: text
+                .chars()
+                .filter_map(|c| by_text.get(c.encode_utf8(&mut [0; 4]) as &str).copied())
+                .collect(),
             count: count as i64,
         })
         .collect();

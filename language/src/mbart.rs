@@ -51,11 +51,22 @@ pub struct MbartConfig {
 impl MbartConfig {
     /// Reads the decoder's part of `config.json`; an error names the field.
     pub fn from_json(json: &Value) -> Result<Self> {
-        let flag = |field: &str, default: bool| json.get(field).and_then(Value::as_bool).unwrap_or(default);
-        let activation = match json.get("activation_function").and_then(Value::as_str).unwrap_or("gelu") {
+        let flag = |field: &str, default: bool| {
+            json.get(field).and_then(Value::as_bool).unwrap_or(default)
+        };
+        let activation = match json
+            .get("activation_function")
+            .and_then(Value::as_str)
+            .unwrap_or("gelu")
+        {
             "gelu" => Activation::Gelu,
             "relu" => Activation::Relu,
-            other => return Err(Error::config("activation_function", format!("is `{other}`, expected gelu or relu"))),
+            other => {
+                return Err(Error::config(
+                    "activation_function",
+                    format!("is `{other}`, expected gelu or relu"),
+                ));
+            }
         };
         let config = Self {
             vocab_size: size(json, "vocab_size")?,
@@ -69,7 +80,10 @@ impl MbartConfig {
             tie_word_embeddings: flag("tie_word_embeddings", true),
         };
         if !config.hidden_size.is_multiple_of(config.num_heads) {
-            let message = format!("is {}, expected a multiple of decoder_attention_heads = {}", config.hidden_size, config.num_heads);
+            let message = format!(
+                "is {}, expected a multiple of decoder_attention_heads = {}",
+                config.hidden_size, config.num_heads
+            );
             return Err(Error::config("d_model", message));
         }
         Ok(config)
@@ -77,9 +91,15 @@ impl MbartConfig {
 }
 
 fn size(json: &Value, field: &str) -> Result<usize> {
-    let value = json.get(field).ok_or_else(|| Error::config(field, "is missing, expected a positive integer"))?;
-    let number = value.as_u64().filter(|&n| n > 0 && n <= u64::from(u32::MAX));
-    number.map(|n| n as usize).ok_or_else(|| Error::config(field, format!("is {value}, expected a positive integer")))
+    let value = json
+        .get(field)
+        .ok_or_else(|| Error::config(field, "is missing, expected a positive integer"))?;
+    let number = value
+        .as_u64()
+        .filter(|&n| n > 0 && n <= u64::from(u32::MAX));
+    number
+        .map(|n| n as usize)
+        .ok_or_else(|| Error::config(field, format!("is {value}, expected a positive integer")))
 }
 
 /// Keys and values `(batch, tokens, heads, head_dim)` of one attention.
@@ -91,11 +111,17 @@ struct KeyValue {
 
 impl KeyValue {
     fn select_rows(&self, index: &Tensor) -> Result<Self> {
-        Ok(Self { key: self.key.index_select(index, 0)?, value: self.value.index_select(index, 0)? })
+        Ok(Self {
+            key: self.key.index_select(index, 0)?,
+            value: self.value.index_select(index, 0)?,
+        })
     }
 
     fn append(&self, next: Self) -> Result<Self> {
-        Ok(Self { key: Tensor::cat(&[&self.key, &next.key], 1)?, value: Tensor::cat(&[&self.value, &next.value], 1)? })
+        Ok(Self {
+            key: Tensor::cat(&[&self.key, &next.key], 1)?,
+            value: Tensor::cat(&[&self.value, &next.value], 1)?,
+        })
     }
 }
 
@@ -112,7 +138,10 @@ pub struct MbartCache {
 impl MbartCache {
     /// Tokens held.
     pub fn len(&self) -> usize {
-        self.layers.first().and_then(|layer| layer.key.dim(1).ok()).unwrap_or(0)
+        self.layers
+            .first()
+            .and_then(|layer| layer.key.dim(1).ok())
+            .unwrap_or(0)
     }
 
     /// Whether no token was run yet.
@@ -134,12 +163,20 @@ impl MbartMemory {
     /// Batch rows `rows`, in that order; a row may repeat.
     pub fn select_rows(&self, rows: &[usize]) -> Result<Self> {
         let index = row_index(rows)?;
-        Ok(Self(self.0.iter().map(|layer| layer.select_rows(&index)).collect::<Result<_>>()?))
+        Ok(Self(
+            self.0
+                .iter()
+                .map(|layer| layer.select_rows(&index))
+                .collect::<Result<_>>()?,
+        ))
     }
 }
 
 fn row_index(rows: &[usize]) -> Result<Tensor> {
-    Ok(Tensor::from_iter(rows.iter().map(|&row| row as u32), &Device::Cpu)?)
+    Ok(Tensor::from_iter(
+        rows.iter().map(|&row| row as u32),
+        &Device::Cpu,
+    )?)
 }
 
 #[derive(Debug)]
@@ -172,7 +209,10 @@ impl Attention {
     }
 
     fn key_value(&self, x: &Tensor) -> Result<KeyValue> {
-        Ok(KeyValue { key: self.split(&self.key.forward(x)?)?, value: self.split(&self.value.forward(x)?)? })
+        Ok(KeyValue {
+            key: self.split(&self.key.forward(x)?)?,
+            value: self.split(&self.value.forward(x)?)?,
+        })
     }
 
     fn forward(&self, x: &Tensor, kv: &KeyValue, mask: Mask) -> Result<Tensor> {
@@ -211,7 +251,13 @@ impl Layer {
     }
 
     /// The layer's output and the keys and values of all tokens so far.
-    fn forward(&self, x: &Tensor, past: Option<&KeyValue>, memory: &KeyValue, mask: Mask) -> Result<(Tensor, KeyValue)> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        past: Option<&KeyValue>,
+        memory: &KeyValue,
+        mask: Mask,
+    ) -> Result<(Tensor, KeyValue)> {
         let normed = self.self_norm.forward(x)?;
         let new = self.self_attention.key_value(&normed)?;
         let kv = match past {
@@ -219,7 +265,10 @@ impl Layer {
             None => new,
         };
         let x = (x + self.self_attention.forward(&normed, &kv, mask)?)?;
-        let x = (&x + self.cross_attention.forward(&self.cross_norm.forward(&x)?, memory, Mask::None)?)?;
+        let x = (&x
+            + self
+                .cross_attention
+                .forward(&self.cross_norm.forward(&x)?, memory, Mask::None)?)?;
         let hidden = self.fc1.forward(&self.ffn_norm.forward(&x)?)?;
         let hidden = match self.activation {
             Activation::Gelu => ops::activation::gelu(&hidden)?,
@@ -254,9 +303,17 @@ impl MbartDecoder {
             Linear::no_bias(dim, vocab, &w.pp("lm_head"))?
         };
         Ok(Self {
-            positions: decoder.pp("embed_positions").get(&[config.max_positions + POSITION_OFFSET, dim], "weight")?,
-            embedding_norm: LayerNorm::new(dim, LAYER_NORM_EPS, &decoder.pp("layernorm_embedding"))?,
-            layers: (0..config.num_layers).map(|i| Layer::new(config, &layers.pp(i))).collect::<Result<_>>()?,
+            positions: decoder
+                .pp("embed_positions")
+                .get(&[config.max_positions + POSITION_OFFSET, dim], "weight")?,
+            embedding_norm: LayerNorm::new(
+                dim,
+                LAYER_NORM_EPS,
+                &decoder.pp("layernorm_embedding"),
+            )?,
+            layers: (0..config.num_layers)
+                .map(|i| Layer::new(config, &layers.pp(i)))
+                .collect::<Result<_>>()?,
             norm: LayerNorm::new(dim, LAYER_NORM_EPS, &decoder.pp("layer_norm"))?,
             embedding,
             head,
@@ -271,21 +328,31 @@ impl MbartDecoder {
 
     /// Keys and values of `encoder_hidden (batch, tokens, d_model)` for every layer.
     pub fn memory(&self, encoder_hidden: &Tensor) -> Result<MbartMemory> {
-        let layers = self.layers.iter().map(|layer| layer.cross_attention.key_value(encoder_hidden));
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| layer.cross_attention.key_value(encoder_hidden));
         Ok(MbartMemory(layers.collect::<Result<_>>()?))
     }
 
     /// `ids (batch, tokens)` after the tokens in `cache` to hidden states `(batch, tokens, d_model)` after the last
     /// norm. Padding may only stand on the right: positions count from the first token, so what a causal row sees
     /// needs no further mask. Records `hidden.N` and `final_norm`.
-    pub fn forward(&self, ids: &Tensor, memory: &MbartMemory, cache: Option<&mut MbartCache>, trace: &mut Trace) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        ids: &Tensor,
+        memory: &MbartMemory,
+        cache: Option<&mut MbartCache>,
+        trace: &mut Trace,
+    ) -> Result<Tensor> {
         let past = cache.as_ref().map_or(0, |cache| cache.len());
         let mut x = self.embed(ids, past)?;
         trace.record("hidden.0", &x);
         let mut kept = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
             let seen = cache.as_ref().and_then(|cache| cache.layers.get(i));
-            let (next, kv) = layer.forward(&x, seen, &memory.0[i], Mask::Causal { offset: past })?;
+            let (next, kv) =
+                layer.forward(&x, seen, &memory.0[i], Mask::Causal { offset: past })?;
             trace.record(format!("hidden.{}", i + 1), &next);
             kept.push(kv);
             x = next;
@@ -307,15 +374,33 @@ impl MbartDecoder {
         let (batch, tokens) = ids.dims2()?;
         if past + tokens > self.config.max_positions {
             let (found, limit) = (past + tokens, self.config.max_positions);
-            return Err(Error::Input(format!("{found} tokens, expected at most max_position_embeddings = {limit}")));
+            return Err(Error::Input(format!(
+                "{found} tokens, expected at most max_position_embeddings = {limit}"
+            )));
         }
         let flat = ids.flatten_all()?;
-        if let Some(id) = flat.to_vec1::<u32>()?.into_iter().find(|&id| id as usize >= self.config.vocab_size) {
-            return Err(Error::Input(format!("token id {id}, expected less than vocab_size = {}", self.config.vocab_size)));
+        if let Some(id) = flat
+            .to_vec1::<u32>()?
+            .into_iter()
+            .find(|&id| id as usize >= self.config.vocab_size)
+        {
+            return Err(Error::Input(format!(
+                "token id {id}, expected less than vocab_size = {}",
+                self.config.vocab_size
+            )));
         }
-        let embedded = self.embedding.index_select(&flat, 0)?.reshape((batch, tokens, self.config.hidden_size))?;
-        let scale = if self.config.scale_embedding { (self.config.hidden_size as f64).sqrt() } else { 1.0 };
+        let embedded = self.embedding.index_select(&flat, 0)?.reshape((
+            batch,
+            tokens,
+            self.config.hidden_size,
+        ))?;
+        let scale = if self.config.scale_embedding {
+            (self.config.hidden_size as f64).sqrt()
+        } else {
+            1.0
+        };
         let positions = self.positions.narrow(0, past + POSITION_OFFSET, tokens)?;
-        self.embedding_norm.forward(&(embedded * scale)?.broadcast_add(&positions)?)
+        self.embedding_norm
+            .forward(&(embedded * scale)?.broadcast_add(&positions)?)
     }
 }

@@ -68,7 +68,11 @@ pub struct Yarn {
 impl Yarn {
     /// `g(m) = 0.1 m ln(factor) + 1`, and 1 when nothing is extended.
     fn mscale(&self, weight: f64) -> f64 {
-        if self.factor <= 1.0 { 1.0 } else { 0.1 * weight * self.factor.ln() + 1.0 }
+        if self.factor <= 1.0 {
+            1.0
+        } else {
+            0.1 * weight * self.factor.ln() + 1.0
+        }
     }
 }
 
@@ -92,9 +96,11 @@ impl RopeConfig {
         let stretch = dim / (dim - 2.0);
         match &self.scaling {
             RopeScaling::Default => self.base_frequencies(self.theta),
-            RopeScaling::Linear { factor } => {
-                self.base_frequencies(self.theta).into_iter().map(|f| f / *factor as f32).collect()
-            }
+            RopeScaling::Linear { factor } => self
+                .base_frequencies(self.theta)
+                .into_iter()
+                .map(|f| f / *factor as f32)
+                .collect(),
             RopeScaling::Ntk { factor } => self.base_frequencies(self.theta * factor.powf(stretch)),
             RopeScaling::Dynamic { factor } => {
                 let max = self.max_position_embeddings;
@@ -102,7 +108,12 @@ impl RopeConfig {
                 self.base_frequencies(self.theta * growth.powf(stretch))
             }
             RopeScaling::Yarn(yarn) => self.yarn_frequencies(yarn),
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
                 let original = *original_max_position_embeddings as f32;
                 let (low, high) = (*low_freq_factor as f32, *high_freq_factor as f32);
                 let interpolate = |f: f32| {
@@ -116,19 +127,25 @@ impl RopeConfig {
                         (1.0 - smooth) * f / *factor as f32 + smooth * f
                     }
                 };
-                self.base_frequencies(self.theta).into_iter().map(interpolate).collect()
+                self.base_frequencies(self.theta)
+                    .into_iter()
+                    .map(interpolate)
+                    .collect()
             }
         }
     }
 
     /// Whether the frequencies change with the length of the sequence at `seq_len` positions.
     pub fn depends_on_length(&self, seq_len: usize) -> bool {
-        matches!(self.scaling, RopeScaling::Dynamic { .. }) && seq_len > self.max_position_embeddings
+        matches!(self.scaling, RopeScaling::Dynamic { .. })
+            && seq_len > self.max_position_embeddings
     }
 
     /// What cosine and sine are multiplied by.
     pub fn attention_factor(&self) -> f64 {
-        let RopeScaling::Yarn(yarn) = &self.scaling else { return 1.0 };
+        let RopeScaling::Yarn(yarn) = &self.scaling else {
+            return 1.0;
+        };
         yarn.attention_factor.unwrap_or_else(|| {
             if yarn.mscale != 0.0 && yarn.mscale_all_dim != 0.0 {
                 yarn.mscale(yarn.mscale) / yarn.mscale(yarn.mscale_all_dim)
@@ -141,7 +158,9 @@ impl RopeConfig {
     /// What the softmax scale of multi-head latent attention is multiplied by, `g(mscale_all_dim)²`.
     pub fn softmax_factor(&self) -> f64 {
         match &self.scaling {
-            RopeScaling::Yarn(yarn) if yarn.mscale_all_dim != 0.0 => yarn.mscale(yarn.mscale_all_dim).powi(2),
+            RopeScaling::Yarn(yarn) if yarn.mscale_all_dim != 0.0 => {
+                yarn.mscale(yarn.mscale_all_dim).powi(2)
+            }
             _ => 1.0,
         }
     }
@@ -150,17 +169,23 @@ impl RopeConfig {
     fn wavelengths(&self, theta: f64) -> Vec<f32> {
         // torch takes the power in f32; a power in f64 of the same f32 operands rounds to the same or next value.
         let exponent = |i: usize| f64::from((2 * i) as f32 / self.dim as f32);
-        (0..self.dim / 2).map(|i| f64::from(theta as f32).powf(exponent(i)) as f32).collect()
+        (0..self.dim / 2)
+            .map(|i| f64::from(theta as f32).powf(exponent(i)) as f32)
+            .collect()
     }
 
     fn base_frequencies(&self, theta: f64) -> Vec<f32> {
-        self.wavelengths(theta).into_iter().map(|w| 1.0 / w).collect()
+        self.wavelengths(theta)
+            .into_iter()
+            .map(|w| 1.0 / w)
+            .collect()
     }
 
     fn yarn_frequencies(&self, yarn: &Yarn) -> Vec<f32> {
         let dim = self.dim as f64;
         let turns_at = |rotations: f64| {
-            dim * (yarn.original_max_position_embeddings / (rotations * TAU)).ln() / (2.0 * self.theta.ln())
+            dim * (yarn.original_max_position_embeddings / (rotations * TAU)).ln()
+                / (2.0 * self.theta.ln())
         };
         let (mut low, mut high) = (turns_at(yarn.beta_fast), turns_at(yarn.beta_slow));
         if yarn.truncate {
@@ -175,7 +200,11 @@ impl RopeConfig {
             let keep = 1.0 - ramp;
             1.0 / (yarn.factor as f32 * wavelength) * (1.0 - keep) + 1.0 / wavelength * keep
         };
-        self.wavelengths(self.theta).into_iter().enumerate().map(blend).collect()
+        self.wavelengths(self.theta)
+            .into_iter()
+            .enumerate()
+            .map(blend)
+            .collect()
     }
 }
 
@@ -202,18 +231,28 @@ impl RopeConfig {
     /// Reads either dialect: `rope_theta` + `rope_scaling`, or `rope_parameters`. `dim` is the rotated part of a head.
     pub(crate) fn read(config: &Fields, dim: usize, default_theta: f64) -> Result<Self> {
         if !dim.is_multiple_of(2) || dim < 2 {
-            return Err(Error::config("head_dim", format!("rotary embedding of {dim} dimensions, expected an even size")));
+            return Err(Error::config(
+                "head_dim",
+                format!("rotary embedding of {dim} dimensions, expected an even size"),
+            ));
         }
         let max_position_embeddings = config.size_or("max_position_embeddings", 2048)?;
         let mut theta = config.positive_or("rope_theta", default_theta)?;
         // As transformers: a non-empty rope_scaling wins over rope_parameters.
         let name = ["rope_scaling", "rope_parameters"]
             .into_iter()
-            .find(|name| config.get(name).is_some_and(|v| v.as_object().is_none_or(|o| !o.is_empty())));
+            .find(|name| {
+                config
+                    .get(name)
+                    .is_some_and(|v| v.as_object().is_none_or(|o| !o.is_empty()))
+            });
         let mut scaling = RopeScaling::Default;
         if let Some((name, value)) = name.and_then(|name| Some((name, config.get(name)?))) {
             let rope = Fields::new(value, &config.path(name))?;
-            if value.as_object().is_some_and(|object| object.values().any(Value::is_object)) {
+            if value
+                .as_object()
+                .is_some_and(|object| object.values().any(Value::is_object))
+            {
                 return Err(config.error(name, "one set of parameters for all layers"));
             }
             scaling = Self::read_scaling(config, &rope, &mut theta, max_position_embeddings)?;
@@ -221,12 +260,25 @@ impl RopeConfig {
         if theta <= 1.0 {
             return Err(config.error("rope_theta", "a number above 1"));
         }
-        Ok(Self { theta, dim, max_position_embeddings, scaling })
+        Ok(Self {
+            theta,
+            dim,
+            max_position_embeddings,
+            scaling,
+        })
     }
 
-    fn read_scaling(config: &Fields, rope: &Fields, theta: &mut f64, max_positions: usize) -> Result<RopeScaling> {
+    fn read_scaling(
+        config: &Fields,
+        rope: &Fields,
+        theta: &mut f64,
+        max_positions: usize,
+    ) -> Result<RopeScaling> {
         *theta = rope.positive_or("rope_theta", *theta)?;
-        if rope.number("partial_rotary_factor")?.is_some_and(|part| part != 1.0) {
+        if rope
+            .number("partial_rotary_factor")?
+            .is_some_and(|part| part != 1.0)
+        {
             return Err(rope.error("partial_rotary_factor", "1.0"));
         }
         let kind = match rope.choice("rope_type", &KINDS)? {
@@ -239,14 +291,21 @@ impl RopeConfig {
             _ => Err(rope.error(name, "a number above 0")),
         };
         let original = || -> Result<f64> {
-            let stated = rope.positive_or("original_max_position_embeddings", max_positions as f64)?;
+            let stated =
+                rope.positive_or("original_max_position_embeddings", max_positions as f64)?;
             config.positive_or("original_max_position_embeddings", stated)
         };
         Ok(match kind {
             Kind::Default => RopeScaling::Default,
-            Kind::Linear => RopeScaling::Linear { factor: required("factor")? },
-            Kind::Ntk => RopeScaling::Ntk { factor: required("factor")? },
-            Kind::Dynamic => RopeScaling::Dynamic { factor: required("factor")? },
+            Kind::Linear => RopeScaling::Linear {
+                factor: required("factor")?,
+            },
+            Kind::Ntk => RopeScaling::Ntk {
+                factor: required("factor")?,
+            },
+            Kind::Dynamic => RopeScaling::Dynamic {
+                factor: required("factor")?,
+            },
             Kind::Yarn => RopeScaling::Yarn(Self::read_yarn(rope, original()?, max_positions)?),
             Kind::Llama3 => RopeScaling::Llama3 {
                 factor: required("factor")?,
@@ -260,7 +319,10 @@ impl RopeConfig {
     fn read_yarn(rope: &Fields, original: f64, max_positions: usize) -> Result<Yarn> {
         // transformers takes a 0 here as absent.
         let rotations = |name: &str, default: f64| -> Result<f64> {
-            Ok(rope.number(name)?.filter(|&beta| beta != 0.0).unwrap_or(default))
+            Ok(rope
+                .number(name)?
+                .filter(|&beta| beta != 0.0)
+                .unwrap_or(default))
         };
         Ok(Yarn {
             factor: rope.positive_or("factor", max_positions as f64 / original)?,

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use swinseek_language::sampler::{Sampler, SamplingParams, log_softmax, top_n};
 
 fn params(temperature: f64) -> SamplingParams {
-    SamplingParams { temperature, ..SamplingParams::default() }
+    SamplingParams {
+        temperature,
+        ..SamplingParams::default()
+    }
 }
 
 fn sampler(params: SamplingParams) -> Sampler {
@@ -15,11 +18,17 @@ fn sampler(params: SamplingParams) -> Sampler {
 fn draws_follow_the_distribution() {
     let logits = [1.0_f32, 0.2, -0.7, 2.1, 0.0, -3.0, 1.4, 0.9];
     let temperature = 0.8;
-    let weights: Vec<f64> = logits.iter().map(|&l| (f64::from(l) / temperature).exp()).collect();
+    let weights: Vec<f64> = logits
+        .iter()
+        .map(|&l| (f64::from(l) / temperature).exp())
+        .collect();
     let total: f64 = weights.iter().sum();
     let draws = 40_000;
     let mut counts = [0_u32; 8];
-    let mut sampler = sampler(SamplingParams { seed: 7, ..params(temperature) });
+    let mut sampler = sampler(SamplingParams {
+        seed: 7,
+        ..params(temperature)
+    });
     for _ in 0..draws {
         counts[sampler.sample(&logits, &[]).unwrap().id as usize] += 1;
     }
@@ -39,8 +48,13 @@ fn draws_follow_the_distribution() {
 fn a_seed_gives_one_sequence() {
     let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
     let run = |seed| -> Vec<u32> {
-        let mut sampler = sampler(SamplingParams { seed, ..params(1.0) });
-        (0..20).map(|_| sampler.sample(&logits, &[]).unwrap().id).collect()
+        let mut sampler = sampler(SamplingParams {
+            seed,
+            ..params(1.0)
+        });
+        (0..20)
+            .map(|_| sampler.sample(&logits, &[]).unwrap().id)
+            .collect()
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
@@ -53,20 +67,74 @@ fn filters_have_the_order_of_the_documentation() {
     // Probabilities .5 .3 .15 .05 at temperature 1.
     let logits: Vec<f32> = [0.5_f32, 0.3, 0.15, 0.05].iter().map(|p| p.ln()).collect();
     let kept = |p: SamplingParams| -> Vec<u32> {
-        let mut ids: Vec<u32> = sampler(p).distribution(&logits, &[]).unwrap().into_iter().map(|(id, _)| id).collect();
+        let mut ids: Vec<u32> = sampler(p)
+            .distribution(&logits, &[])
+            .unwrap()
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
         ids.sort_unstable();
         ids
     };
-    assert_eq!(kept(SamplingParams { top_p: 0.8001, ..params(1.0) }), [0, 1, 2]);
-    assert_eq!(kept(SamplingParams { top_p: 0.79, ..params(1.0) }), [0, 1]);
-    assert_eq!(kept(SamplingParams { top_p: 1e-9, ..params(1.0) }), [0]);
+    assert_eq!(
+        kept(SamplingParams {
+            top_p: 0.8001,
+            ..params(1.0)
+        }),
+        [0, 1, 2]
+    );
+    assert_eq!(
+        kept(SamplingParams {
+            top_p: 0.79,
+            ..params(1.0)
+        }),
+        [0, 1]
+    );
+    assert_eq!(
+        kept(SamplingParams {
+            top_p: 1e-9,
+            ..params(1.0)
+        }),
+        [0]
+    );
     // top-k before top-p: of .5 .3 (renormalised .625 .375) 0.6 keeps one; the other order would keep two.
-    assert_eq!(kept(SamplingParams { top_k: 2, top_p: 0.6, ..params(1.0) }), [0]);
+    assert_eq!(
+        kept(SamplingParams {
+            top_k: 2,
+            top_p: 0.6,
+            ..params(1.0)
+        }),
+        [0]
+    );
     // Temperature first: at 0.5 the probabilities are .685 .246 .062 .007.
-    assert_eq!(kept(SamplingParams { top_p: 0.65, ..params(0.5) }), [0]);
-    assert_eq!(kept(SamplingParams { min_p: 0.2, ..params(1.0) }), [0, 1, 2]);
-    assert_eq!(kept(SamplingParams { min_p: 0.2, ..params(0.5) }), [0, 1]);
-    assert_eq!(kept(SamplingParams { top_k: 9, ..params(1.0) }), [0, 1, 2, 3]);
+    assert_eq!(
+        kept(SamplingParams {
+            top_p: 0.65,
+            ..params(0.5)
+        }),
+        [0]
+    );
+    assert_eq!(
+        kept(SamplingParams {
+            min_p: 0.2,
+            ..params(1.0)
+        }),
+        [0, 1, 2]
+    );
+    assert_eq!(
+        kept(SamplingParams {
+            min_p: 0.2,
+            ..params(0.5)
+        }),
+        [0, 1]
+    );
+    assert_eq!(
+        kept(SamplingParams {
+            top_k: 9,
+            ..params(1.0)
+        }),
+        [0, 1, 2, 3]
+    );
 }
 
 #[test]
@@ -74,18 +142,68 @@ fn penalties_follow_their_formulas() {
     let logits = [2.0_f32, -1.0, 0.5, 1.9];
     let history = [0, 1, 2, 2];
     let greedy = |p: SamplingParams, prompt_len| {
-        sampler(p).with_prompt_len(prompt_len).sample(&logits, &history).unwrap().id
+        sampler(p)
+            .with_prompt_len(prompt_len)
+            .sample(&logits, &history)
+            .unwrap()
+            .id
     };
     let base = params(0.0);
     assert_eq!(greedy(base.clone(), 0), 0);
     // 2.0 / 1.1 < 1.9: the repetition penalty counts the prompt, the other two do not.
-    assert_eq!(greedy(SamplingParams { repetition_penalty: 1.1, ..base.clone() }, 4), 3);
-    assert_eq!(greedy(SamplingParams { presence_penalty: 0.2, ..base.clone() }, 4), 0);
-    assert_eq!(greedy(SamplingParams { presence_penalty: 0.2, ..base.clone() }, 0), 3);
-    assert_eq!(greedy(SamplingParams { logit_bias: vec![(2, 2.0)], ..base.clone() }, 0), 2);
+    assert_eq!(
+        greedy(
+            SamplingParams {
+                repetition_penalty: 1.1,
+                ..base.clone()
+            },
+            4
+        ),
+        3
+    );
+    assert_eq!(
+        greedy(
+            SamplingParams {
+                presence_penalty: 0.2,
+                ..base.clone()
+            },
+            4
+        ),
+        0
+    );
+    assert_eq!(
+        greedy(
+            SamplingParams {
+                presence_penalty: 0.2,
+                ..base.clone()
+            },
+            0
+        ),
+        3
+    );
+    assert_eq!(
+        greedy(
+            SamplingParams {
+                logit_bias: vec![(2, 2.0)],
+                ..base.clone()
+            },
+            0
+        ),
+        2
+    );
 
-    let p = SamplingParams { repetition_penalty: 2.0, frequency_penalty: 0.5, presence_penalty: 0.25, ..params(1.0) };
-    let scores = [2.0 / 2.0 - 0.5 - 0.25, -2.0 - 0.5 - 0.25, 0.25 - 1.0 - 0.25, 1.9_f32 as f64];
+    let p = SamplingParams {
+        repetition_penalty: 2.0,
+        frequency_penalty: 0.5,
+        presence_penalty: 0.25,
+        ..params(1.0)
+    };
+    let scores = [
+        2.0 / 2.0 - 0.5 - 0.25,
+        -2.0 - 0.5 - 0.25,
+        0.25 - 1.0 - 0.25,
+        1.9_f32 as f64,
+    ];
     let total: f64 = scores.iter().map(|s: &f64| s.exp()).sum();
     for (id, probability) in sampler(p).distribution(&logits, &history).unwrap() {
         // f64 arithmetic on four numbers.
@@ -97,7 +215,12 @@ fn penalties_follow_their_formulas() {
 fn log_probabilities_are_the_models_own() {
     let logits = [0.3_f32, 2.0, -1.0, 1.5];
     let exact = log_softmax(&logits);
-    let p = SamplingParams { top_k: 1, repetition_penalty: 5.0, top_logprobs: 2, ..params(0.3) };
+    let p = SamplingParams {
+        top_k: 1,
+        repetition_penalty: 5.0,
+        top_logprobs: 2,
+        ..params(0.3)
+    };
     let sampled = sampler(p).sample(&logits, &[1]).unwrap();
     assert_eq!((sampled.id, sampled.logprob), (3, exact[3]));
     assert_eq!(sampled.top_logprobs, [(1, exact[1]), (3, exact[3])]);
@@ -110,7 +233,16 @@ fn log_probabilities_are_the_models_own() {
 fn ties_go_to_the_lowest_id() {
     let logits = [0.0_f32, 1.0, 1.0, -0.0, 1.0];
     assert_eq!(sampler(params(0.0)).sample(&logits, &[]).unwrap().id, 1);
-    assert_eq!(sampler(SamplingParams { top_k: 1, ..params(2.0) }).sample(&logits, &[]).unwrap().id, 1);
+    assert_eq!(
+        sampler(SamplingParams {
+            top_k: 1,
+            ..params(2.0)
+        })
+        .sample(&logits, &[])
+        .unwrap()
+        .id,
+        1
+    );
     assert_eq!(top_n(&logits, 4), [(1, 1.0), (2, 1.0), (4, 1.0), (0, 0.0)]);
     assert_eq!(top_n(&[f32::NAN, -1.0], 9)[0], (1, -1.0));
     assert!(top_n(&[], 3).is_empty());
@@ -120,18 +252,77 @@ fn ties_go_to_the_lowest_id() {
 fn bad_input_is_named() {
     let base = SamplingParams::default;
     let cases = [
-        ("temperature", SamplingParams { temperature: -0.5, ..base() }, "-0.5"),
-        ("temperature", SamplingParams { temperature: f64::NAN, ..base() }, "NaN"),
-        ("top_p", SamplingParams { top_p: 0.0, ..base() }, "(0, 1]"),
-        ("min_p", SamplingParams { min_p: 1.5, ..base() }, "[0, 1]"),
-        ("repetition_penalty", SamplingParams { repetition_penalty: 0.0, ..base() }, "(0, 10]"),
-        ("frequency_penalty", SamplingParams { frequency_penalty: 3.0, ..base() }, "[-2, 2]"),
-        ("presence_penalty", SamplingParams { presence_penalty: -3.0, ..base() }, "-3"),
-        ("logit_bias[5]", SamplingParams { logit_bias: vec![(5, 101.0)], ..base() }, "101"),
+        (
+            "temperature",
+            SamplingParams {
+                temperature: -0.5,
+                ..base()
+            },
+            "-0.5",
+        ),
+        (
+            "temperature",
+            SamplingParams {
+                temperature: f64::NAN,
+                ..base()
+            },
+            "NaN",
+        ),
+        (
+            "top_p",
+            SamplingParams {
+                top_p: 0.0,
+                ..base()
+            },
+            "(0, 1]",
+        ),
+        (
+            "min_p",
+            SamplingParams {
+                min_p: 1.5,
+                ..base()
+            },
+            "[0, 1]",
+        ),
+        (
+            "repetition_penalty",
+            SamplingParams {
+                repetition_penalty: 0.0,
+                ..base()
+            },
+            "(0, 10]",
+        ),
+        (
+            "frequency_penalty",
+            SamplingParams {
+                frequency_penalty: 3.0,
+                ..base()
+            },
+            "[-2, 2]",
+        ),
+        (
+            "presence_penalty",
+            SamplingParams {
+                presence_penalty: -3.0,
+                ..base()
+            },
+            "-3",
+        ),
+        (
+            "logit_bias[5]",
+            SamplingParams {
+                logit_bias: vec![(5, 101.0)],
+                ..base()
+            },
+            "101",
+        ),
     ];
     for (name, params, part) in cases {
         let message = Sampler::new(params).unwrap_err().to_string();
-        assert!(message.contains(name) && message.contains(part), "{message}");
+        assert!(
+            message.contains(name) && message.contains(part),
+            "{message}"
+        );
     }
     let sample = |logits: &[f32], history: &[u32], p: SamplingParams| {
         sampler(p).sample(logits, history).unwrap_err().to_string()
@@ -140,9 +331,22 @@ fn bad_input_is_named() {
     assert!(sample(&[f32::INFINITY], &[], base()).contains("inf"));
     assert!(sample(&[f32::NEG_INFINITY; 3], &[], base()).contains("every logit is -inf"));
     assert!(sample(&[], &[], base()).contains("no logits"));
-    let p = SamplingParams { presence_penalty: 1.0, ..base() };
+    let p = SamplingParams {
+        presence_penalty: 1.0,
+        ..base()
+    };
     assert!(sample(&[0.0], &[4], p).contains("id 4"));
-    assert!(sample(&[0.0], &[], SamplingParams { logit_bias: vec![(9, 1.0)], ..base() }).contains("id 9"));
+    assert!(
+        sample(
+            &[0.0],
+            &[],
+            SamplingParams {
+                logit_bias: vec![(9, 1.0)],
+                ..base()
+            }
+        )
+        .contains("id 9")
+    );
 }
 
 /// Quantised, so that ties are common.

@@ -27,15 +27,24 @@ pub(crate) fn expose(mut plane: Plane, technique: &Technique, noise: u64) -> Vec
     let mut pixels = vec![0u16; plane.data.len()];
     // Automatic exposure: the chest as a whole lands in the middle of the scale.
     let middle = local.mean() + technique.middle;
-    let mut around = vec![0.0f32; grid.size];
-    for (j, (row, out)) in plane.data.chunks_exact(grid.size).zip(pixels.chunks_exact_mut(grid.size)).enumerate() {
+    let (mut around, mut noise_row) = (vec![0.0f32; grid.size], vec![0.0f32; grid.size]);
+    for (j, (row, out)) in plane
+        .data
+        .chunks_exact(grid.size)
+        .zip(pixels.chunks_exact_mut(grid.size))
+        .enumerate()
+    {
         let mut state = mix(noise ^ mix(j as u64));
         local.row(j, &mut around);
-        for ((light, around), pixel) in row.iter().zip(&around).zip(out) {
+        for value in &mut noise_row {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let noisy = light + gauss(state) * (light / quanta).sqrt();
+            *value = gauss(state);
+        }
+        for (((light, around), noise), pixel) in row.iter().zip(&around).zip(&noise_row).zip(out) {
+            let noisy = light + noise * (light / quanta).sqrt();
             // The curve of a film or of a processed detector: straight in the middle, soft at both ends.
-            let z = technique.contrast * (-ln(noisy.max(1e-4)) - middle - technique.flattening * (around - middle));
+            let z = technique.contrast
+                * (-ln(noisy.max(1e-4)) - middle - technique.flattening * (around - middle));
             let shown = z / (1.0 + z * z).sqrt();
             *pixel = (0.5 * FULL_SCALE * (1.0 + shown) + 0.5) as u16;
         }
@@ -46,60 +55,81 @@ pub(crate) fn expose(mut plane: Plane, technique: &Technique, noise: u64) -> Vec
     pixels
 }
 
-/// A wide blur of a picture, kept on a coarse grid.
+/// A wide blur of a picture: coarse in height, already filled in across.
 struct Local {
-    cells: Vec<f32>,
+    /// `coarse` rows of `size` values.
+    rows: Vec<f32>,
     coarse: usize,
     size: usize,
 }
 
 impl Local {
-    /// Means of `value(pixel)` over cells, blurred by [`REACH`].
+    /// Means of cells through `value`, blurred by [`REACH`].
     fn of(plane: &Plane, value: impl Fn(f32) -> f32) -> Self {
         let size = plane.grid.size;
         let coarse = COARSE.min(size);
-        let mut cells = vec![0.0f32; coarse * coarse];
-        let mut counts = vec![0.0f32; coarse * coarse];
-        for (j, row) in plane.data.chunks_exact(size).enumerate() {
-            let line = j * coarse / size * coarse;
-            for i in 0..coarse {
-                let (from, to) = (i * size / coarse, (i + 1) * size / coarse);
-                cells[line + i] += row[from..to].iter().sum::<f32>();
-                counts[line + i] += (to - from) as f32;
-            }
-        }
-        for (cell, count) in cells.iter_mut().zip(counts) {
-            *cell = value(*cell / count);
-        }
+        let mut cells = cell_means(plane, coarse);
+        cells.iter_mut().for_each(|cell| *cell = value(*cell));
         let cell = plane.grid.spacing * size as f32 / coarse as f32;
         // Three boxes of half width r have the variance r (r + 1).
         let radius = ((REACH / cell).powi(2) + 0.25).sqrt() - 0.5;
         for _ in 0..3 {
             box_both_ways(&mut cells, coarse, radius.round() as usize);
         }
-        Self { cells, coarse, size }
+        let mut rows = Vec::with_capacity(coarse * size);
+        for line in cells.chunks_exact(coarse) {
+            rows.extend((0..size).map(|i| {
+                let (left, right, t) = neighbours(i, coarse, size);
+                line[left] * (1.0 - t) + line[right] * t
+            }));
+        }
+        Self { rows, coarse, size }
     }
 
     /// The mean over the middle of the picture.
     fn mean(&self) -> f32 {
-        let inner = self.coarse / 6..self.coarse - self.coarse / 6;
-        let rows = inner.clone().flat_map(|j| &self.cells[j * self.coarse..][inner.clone()]);
-        rows.sum::<f32>() / (inner.len() * inner.len()) as f32
+        let rows = self.coarse / 6..self.coarse - self.coarse / 6;
+        let columns = self.size / 6..self.size - self.size / 6;
+        let count = (rows.len() * columns.len()) as f32;
+        rows.map(|j| {
+            self.rows[j * self.size..][columns.clone()]
+                .iter()
+                .sum::<f32>()
+        })
+        .sum::<f32>()
+            / count
     }
 
     /// The blurred values along row `j` of the full picture.
     fn row(&self, j: usize, out: &mut [f32]) {
-        let (coarse, scale) = (self.coarse, self.coarse as f32 / self.size as f32);
-        let (above, below, t) = neighbours(j, scale, coarse);
-        let mut line = [0.0f32; COARSE];
-        for (i, value) in line[..coarse].iter_mut().enumerate() {
-            *value = self.cells[above * coarse + i] * (1.0 - t) + self.cells[below * coarse + i] * t;
-        }
-        for (i, value) in out.iter_mut().enumerate() {
-            let (left, right, t) = neighbours(i, scale, coarse);
-            *value = line[left] * (1.0 - t) + line[right] * t;
+        let (above, below, t) = neighbours(j, self.coarse, self.size);
+        let (above, below) = (
+            &self.rows[above * self.size..],
+            &self.rows[below * self.size..],
+        );
+        for ((value, a), b) in out.iter_mut().zip(above).zip(below) {
+            *value = a * (1.0 - t) + b * t;
         }
     }
+}
+
+/// Means over `coarse` by `coarse` cells.
+fn cell_means(plane: &Plane, coarse: usize) -> Vec<f32> {
+    let size = plane.grid.size;
+    let mut cells = vec![0.0f32; coarse * coarse];
+    let mut counts = vec![0.0f32; coarse * coarse];
+    for (j, row) in plane.data.chunks_exact(size).enumerate() {
+        let line = j * coarse / size * coarse;
+        for i in 0..coarse {
+            let (from, to) = (i * size / coarse, (i + 1) * size / coarse);
+            cells[line + i] += row[from..to].iter().sum::<f32>();
+            counts[line + i] += (to - from) as f32;
+        }
+    }
+    for (cell, count) in cells.iter_mut().zip(counts) {
+        *cell /= count;
+    }
+    cells
 }
 
 /// Adds `share` of a wide blur of the primary light.
@@ -115,11 +145,12 @@ fn add_scatter(plane: &mut Plane, share: f32) {
     }
 }
 
-/// The two coarse cells around a fine one, and the weight of the second.
-fn neighbours(index: usize, scale: f32, count: usize) -> (usize, usize, f32) {
-    let at = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (count - 1) as f32);
+/// The two coarse cells around fine cell `index` of `size`, and the weight of the second.
+fn neighbours(index: usize, coarse: usize, size: usize) -> (usize, usize, f32) {
+    let scale = coarse as f32 / size as f32;
+    let at = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (coarse - 1) as f32);
     let low = at as usize;
-    (low, (low + 1).min(count - 1), at - low as f32)
+    (low, (low + 1).min(coarse - 1), at - low as f32)
 }
 
 /// A box filter of half width `radius` along rows and columns of a square, edges repeated.
@@ -127,7 +158,8 @@ fn box_both_ways(cells: &mut [f32], size: usize, radius: usize) {
     let mut line = vec![0.0f32; size];
     for (step, stride) in [(1, size), (size, 1)] {
         for start in 0..size {
-            let at = |i: isize| cells[start * stride + i.clamp(0, size as isize - 1) as usize * step];
+            let at =
+                |i: isize| cells[start * stride + i.clamp(0, size as isize - 1) as usize * step];
             let reach = radius as isize;
             let mut sum: f32 = (-reach..=reach).map(at).sum();
             for (i, value) in line.iter_mut().enumerate() {
@@ -147,7 +179,9 @@ fn blur(plane: &mut Plane, sigma: f32) {
     let reach = ((2.5 * sigma).ceil() as usize).clamp(1, 12);
     // The pixel's own area adds a little, and keeps the weights finite for a blur of nothing.
     let variance = sigma * sigma + 0.08;
-    let mut weights: Vec<f32> = (0..=reach).map(|k| (-0.5 * (k * k) as f32 / variance).exp()).collect();
+    let mut weights: Vec<f32> = (0..=reach)
+        .map(|k| (-0.5 * (k * k) as f32 / variance).exp())
+        .collect();
     let total = weights[0] + 2.0 * weights[1..].iter().sum::<f32>();
     weights.iter_mut().for_each(|weight| *weight /= total);
     let mut padded = vec![0.0f32; size + 2 * reach];
@@ -179,8 +213,12 @@ fn blur(plane: &mut Plane, sigma: f32) {
 /// Blanks what the collimator's blades cover.
 fn shut(pixels: &mut [u16], grid: &Grid, blades: [f32; 4]) {
     let edge = 0.5 * grid.spacing * grid.size as f32;
-    let open = |low: f32, high: f32, mm: f32| ((mm - low).min(high - mm) / (1.5 * grid.spacing) + 0.5).clamp(0.0, 1.0);
-    let across: Vec<f32> = (0..grid.size).map(|i| open(blades[0] - edge, edge - blades[2], grid.centre(i))).collect();
+    let open = |low: f32, high: f32, mm: f32| {
+        ((mm - low).min(high - mm) / (1.5 * grid.spacing) + 0.5).clamp(0.0, 1.0)
+    };
+    let across: Vec<f32> = (0..grid.size)
+        .map(|i| open(blades[0] - edge, edge - blades[2], grid.centre(i)))
+        .collect();
     for (j, row) in pixels.chunks_exact_mut(grid.size).enumerate() {
         let down = open(blades[1] - edge, edge - blades[3], grid.centre(j));
         for (pixel, across) in row.iter_mut().zip(&across) {
@@ -201,7 +239,13 @@ pub(crate) fn exp_negative(x: f32) -> f32 {
     let whole = shifted - SHIFT;
     let r = (t - whole) * std::f32::consts::LN_2;
     let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0)))));
-    let power = f32::from_bits((shifted.to_bits().wrapping_sub(SHIFT.to_bits()).wrapping_add(127)) << 23);
+    let power = f32::from_bits(
+        (shifted
+            .to_bits()
+            .wrapping_sub(SHIFT.to_bits())
+            .wrapping_add(127))
+            << 23,
+    );
     p * power
 }
 
@@ -272,6 +316,9 @@ mod tests {
         let mean = draws.iter().sum::<f64>() / n as f64;
         let variance = draws.iter().map(|v| v * v).sum::<f64>() / n as f64;
         // Four standard errors: 4 / sqrt(40000) for the mean, about 4 * sqrt(1.7 / 40000) for the variance.
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.026, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.026,
+            "{mean} {variance}"
+        );
     }
 }

@@ -29,7 +29,9 @@ pub(crate) struct Consolidation {
 
 impl Consolidation {
     pub(crate) fn bounds(&self) -> Bounds {
-        self.clouds.iter().fold(Bounds::EMPTY, |b, cloud| b.join(Bounds::around(cloud.centre, cloud.half)))
+        self.clouds.iter().fold(Bounds::EMPTY, |b, cloud| {
+            b.join(Bounds::around(cloud.centre, cloud.half))
+        })
     }
 }
 
@@ -52,7 +54,10 @@ pub(crate) fn fill_pleura(rng: &mut Rng, a: &Anatomy, facts: &Facts, organs: &mu
                 Severity::Moderate => (rng.range(84.0, 100.0), rng.range(56.0, 66.0)),
                 Severity::Severe => (rng.range(148.0, 172.0), rng.range(116.0, 134.0)),
             };
-            Fluid { lateral: lateral * tall, medial: medial * tall }
+            Fluid {
+                lateral: lateral * tall,
+                medial: medial * tall,
+            }
         });
     }
     if let Some((side, severity)) = facts.pneumothorax {
@@ -61,7 +66,10 @@ pub(crate) fn fill_pleura(rng: &mut Rng, a: &Anatomy, facts: &Facts, organs: &mu
             Severity::Moderate => (rng.range(24.0, 31.0), rng.range(34.0, 46.0)),
             Severity::Severe => (rng.range(48.0, 60.0), rng.range(58.0, 76.0)),
         };
-        organs.collapse[side as usize] = Some(Collapse { gap: gap * a.scale, drop: drop * tall });
+        organs.collapse[side as usize] = Some(Collapse {
+            gap: gap * a.scale,
+            drop: drop * tall,
+        });
     }
 }
 
@@ -76,8 +84,19 @@ pub(crate) struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
-    pub(crate) fn new(anatomy: &'a Anatomy, organs: &'a Organs, camera: &'a Camera, covered: Vec<Bounds>) -> Self {
-        Self { anatomy, organs, camera, covered, row: LungRow::new(1) }
+    pub(crate) fn new(
+        anatomy: &'a Anatomy,
+        organs: &'a Organs,
+        camera: &'a Camera,
+        covered: Vec<Bounds>,
+    ) -> Self {
+        Self {
+            anatomy,
+            organs,
+            camera,
+            covered,
+            row: LungRow::new(1),
+        }
     }
 
     /// Length of aerated lung along the ray to a detector point.
@@ -86,12 +105,21 @@ impl<'a> Placer<'a> {
         self.row.aerated[0]
     }
 
-    /// Whether a disc of this radius lies over open lung.
-    fn open(&mut self, at: (f32, f32), radius: f32, least: f32) -> bool {
+    /// Whether a disc of this radius lies over lung that neither heart, diaphragm, fluid nor free air takes much of.
+    fn open(&mut self, at: (f32, f32), radius: f32) -> bool {
         let r = radius;
         [(0.0, 0.0), (r, 0.0), (-r, 0.0), (0.0, r), (0.0, -r)]
             .iter()
-            .all(|(du, dv)| self.clear_at((at.0 + du, at.1 + dv)) >= least)
+            .all(|(du, dv)| {
+                let clear = self.clear_at((at.0 + du, at.1 + dv));
+                let depth = 2.0
+                    * self
+                        .organs
+                        .outlines
+                        .lung(Side::Right, self.camera.row(0.0, at.1 + dv, 0.0, 1.0).y)
+                        .depth;
+                clear >= (0.62 * depth).max(45.0)
+            })
     }
 
     fn point(&self, rng: &mut Rng, side: Side, zone: Zone) -> [f32; 3] {
@@ -114,7 +142,9 @@ impl<'a> Placer<'a> {
                 let point = self.point(rng, fact.side, fact.zone);
                 let radius = 0.5 * fact.size_mm as f32 * rng.range(0.96, 1.04);
                 if self.has_room(point, radius, lesions) {
-                    lesions.nodules.push((fact, self.nodule(rng, point, radius)));
+                    lesions
+                        .nodules
+                        .push((fact, self.nodule(rng, point, radius)));
                     facts.nodules.push(fact);
                     break;
                 }
@@ -127,23 +157,33 @@ impl<'a> Placer<'a> {
         let apart = |centre: (f32, f32), gap: f32| (centre.0 - at.0).hypot(centre.1 - at.1) > gap;
         let hilum = self.camera.project([point[0].signum() * 34.0, 8.0, 0.0]);
         apart(hilum, 24.0 + radius)
-            && lesions.nodules.iter().all(|(_, other)| apart(other.centre, other.half.0 + radius + 14.0))
-            && lesions.consolidation.as_ref().is_none_or(|(_, c)| apart(c.centre, c.radius + radius + 12.0))
+            && lesions
+                .nodules
+                .iter()
+                .all(|(_, other)| apart(other.centre, other.half.0 + radius + 14.0))
+            && lesions
+                .consolidation
+                .as_ref()
+                .is_none_or(|(_, c)| apart(c.centre, c.radius + radius + 12.0))
             && self.covered.iter().all(|b| {
-                at.0 + radius < b.low.0 || at.0 - radius > b.high.0 || at.1 + radius < b.low.1 || at.1 - radius > b.high.1
+                at.0 + radius < b.low.0
+                    || at.0 - radius > b.high.0
+                    || at.1 + radius < b.low.1
+                    || at.1 - radius > b.high.1
             })
-            && self.open(at, radius + 3.0, 52.0)
+            && self.open(at, radius + 3.0)
     }
 
     fn nodule(&self, rng: &mut Rng, point: [f32; 3], radius: f32) -> Cloud {
         let scale = self.camera.magnification(point[2]);
         let ratio = rng.range(0.93, 1.07);
-        // Small nodules that are seen at all are mostly calcified: the excess over lung falls with the diameter.
-        let excess = (0.034 - 0.0007 * (2.0 * radius - 6.0)).max(0.0185);
+        // Small nodules that are seen at all are calcified, large ones are soft: attenuation grows slower than the diameter.
+        let diameter = 2.0 * radius;
+        let peak = (0.45 + 0.0125 * diameter) * (diameter / 9.0).min(1.0);
         Cloud {
             centre: self.camera.project(point),
             half: (radius * scale * ratio, radius * scale / ratio),
-            peak: 2.0 * radius * excess,
+            peak,
             soft: false,
         }
     }
@@ -151,16 +191,29 @@ impl<'a> Placer<'a> {
     /// Places a consolidation, if there is room.
     pub(crate) fn consolidation(&mut self, rng: &mut Rng, fact: AreaFact) -> Option<Consolidation> {
         let scale = self.anatomy.scale;
-        let radius = scale * if fact.severity == Severity::Mild { rng.range(17.0, 21.0) } else { rng.range(36.0, 44.0) };
+        let radius = scale
+            * if fact.severity == Severity::Mild {
+                rng.range(17.0, 21.0)
+            } else {
+                rng.range(36.0, 44.0)
+            };
         let centre = (0..120).find_map(|_| {
             let mut point = self.point(rng, fact.side, fact.zone);
             point[2] = 0.0;
             let at = self.camera.project(point);
-            self.open(at, 0.55 * radius, 45.0).then_some(at)
+            self.open(at, 0.6 * radius).then_some(at)
         })?;
-        let mut clouds = vec![Cloud { centre, half: (radius, 0.85 * radius), peak: 42.0, soft: true }];
+        let mut clouds = vec![Cloud {
+            centre,
+            half: (radius, 0.85 * radius),
+            peak: 42.0,
+            soft: true,
+        }];
         for _ in 0..6 {
-            let (turn, away) = (rng.range(0.0, std::f32::consts::TAU), rng.range(0.35, 0.8) * radius);
+            let (turn, away) = (
+                rng.range(0.0, std::f32::consts::TAU),
+                rng.range(0.35, 0.8) * radius,
+            );
             let half = radius * rng.range(0.35, 0.6);
             clouds.push(Cloud {
                 centre: (centre.0 + turn.cos() * away, centre.1 + turn.sin() * away),
@@ -169,7 +222,12 @@ impl<'a> Placer<'a> {
                 soft: true,
             });
         }
-        Some(Consolidation { clouds, texture: rng.next_u64(), centre, radius: 1.35 * radius })
+        Some(Consolidation {
+            clouds,
+            texture: rng.next_u64(),
+            centre,
+            radius: 1.35 * radius,
+        })
     }
 
     /// Places a plate of collapsed lung above the diaphragm, if there is room.
@@ -182,9 +240,18 @@ impl<'a> Placer<'a> {
             let tilt = rng.spread(0.22);
             let ends = [-1.0, 1.0].map(|sign| [x + sign * half, y + sign * tilt * half, -10.0]);
             let middle = self.camera.project([x, y, -10.0]);
-            let open = self.open(middle, 2.0, 45.0)
-                && ends.iter().all(|end| self.clear_at(self.camera.project(*end)) > 12.0);
-            open.then(|| Group::curve(self.camera, &[ends[0], [x, y - 1.5, -10.0], ends[1]], 2.1, 36.0))
+            let open = self.clear_at(middle) > 40.0
+                && ends
+                    .iter()
+                    .all(|end| self.clear_at(self.camera.project(*end)) > 25.0);
+            open.then(|| {
+                Group::curve(
+                    self.camera,
+                    &[ends[0], [x, y - 1.5, -10.0], ends[1]],
+                    2.1,
+                    52.0,
+                )
+            })
         })
     }
 }

@@ -6,6 +6,7 @@
 //! substitute for radiographs where a claim about patients is to be made.
 
 mod anatomy;
+mod error;
 mod exposure;
 mod facts;
 mod finding;
@@ -23,7 +24,13 @@ mod skeleton;
 mod study;
 mod technique;
 mod vessels;
+mod write;
 
+pub use error::{Error, Result};
 pub use facts::{AreaFact, DeviceFact, Facts, HeartFact, NoduleFact};
 pub use finding::{Device, Finding, Kind, Severity, Side, Tip, View, Zone};
 pub use study::{Description, REFERENCES, Study, StudyOptions, WINDOW, report_variant};
+pub use write::{Entry, Format, Options, Split, encode, write_dataset};
+
+#[cfg(test)]
+mod cover;

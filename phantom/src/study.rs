@@ -1,5 +1,6 @@
 //! A study: a picture with its findings and its words.
 
+use crate::error::{Error, Result};
 use crate::exposure::{self, noise_seed};
 use crate::facts::Facts;
 use crate::finding::Finding;
@@ -13,6 +14,9 @@ pub const REFERENCES: usize = 4;
 /// Centre and width of the window that shows the stored numbers as meant (DICOM PS3.3 C.11.2.1.2).
 pub const WINDOW: (f32, f32) = (2048.0, 3600.0);
 
+/// Sizes that can be rendered.
+const SIZES: std::ops::RangeInclusive<usize> = 32..=4096;
+
 /// What a study is rendered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StudyOptions {
@@ -23,6 +27,23 @@ pub struct StudyOptions {
 impl Default for StudyOptions {
     fn default() -> Self {
         Self { size: 256 }
+    }
+}
+
+impl StudyOptions {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// A size out of range.
+    pub fn validate(&self) -> Result<()> {
+        if SIZES.contains(&self.size) {
+            return Ok(());
+        }
+        Err(Error::Option {
+            field: "size",
+            found: self.size.to_string(),
+            expected: "32 to 4096 pixels",
+        })
     }
 }
 
@@ -64,11 +85,19 @@ pub struct Study {
 
 impl Study {
     /// Study `index` of the set of `seed`: the same bytes for the same arguments, whatever ran before or beside it.
+    ///
+    /// # Panics
+    /// Like all functions here, on options that [`StudyOptions::validate`] refuses.
     pub fn generate(seed: u64, index: u64, options: &StudyOptions) -> Self {
         let scene = Scene::new(seed, index);
         let pixels = render(&scene, seed, index, options.size);
         let description = describe(&scene, seed, index, options.size);
-        Self { pixels, width: options.size, height: options.size, description }
+        Self {
+            pixels,
+            width: options.size,
+            height: options.size,
+            description,
+        }
     }
 
     /// The words and findings of a study without its picture.
@@ -105,6 +134,7 @@ fn words_seed(seed: u64, index: u64) -> u64 {
 }
 
 fn render(scene: &Scene, seed: u64, index: u64, size: usize) -> Vec<u16> {
+    assert!(SIZES.contains(&size), "size {size} out of range");
     let plane = attenuation(scene, &scene.backdrop(seed, index), size);
     exposure::expose(plane, &scene.technique, noise_seed(seed, index))
 }
@@ -113,13 +143,19 @@ fn render(scene: &Scene, seed: u64, index: u64, size: usize) -> Vec<u16> {
 pub(crate) fn window(pixels: &[u16]) -> Vec<u8> {
     let (centre, width) = WINDOW;
     let (low, scale) = (centre - 0.5 - 0.5 * (width - 1.0), 255.0 / (width - 1.0));
-    pixels.iter().map(|v| ((f32::from(*v) - low) * scale + 0.5).clamp(0.0, 255.0) as u8).collect()
+    pixels
+        .iter()
+        .map(|v| ((f32::from(*v) - low) * scale + 0.5).clamp(0.0, 255.0) as u8)
+        .collect()
 }
 
 fn describe(scene: &Scene, seed: u64, index: u64, size: usize) -> Description {
+    assert!(SIZES.contains(&size), "size {size} out of range");
     let facts = scene.facts.clone();
     let words = words_seed(seed, index);
-    let references = (1..=REFERENCES as u64).map(|variant| report_variant(&facts, seed, index, variant)).collect();
+    let references = (1..=REFERENCES as u64)
+        .map(|variant| report_variant(&facts, seed, index, variant))
+        .collect();
     Description {
         findings: scene.findings(size),
         report: report_variant(&facts, seed, index, 0),
@@ -128,7 +164,9 @@ fn describe(scene: &Scene, seed: u64, index: u64, size: usize) -> Description {
         caption: grammar::caption(&facts, words),
         labels: facts.labels(),
         mm_per_pixel: scene.technique.field / size as f32,
-        cardiothoracic_ratio: scene.organs.cardiothoracic_ratio(&scene.anatomy, &scene.camera),
+        cardiothoracic_ratio: scene
+            .organs
+            .cardiothoracic_ratio(&scene.anatomy, &scene.camera),
         facts,
     }
 }

@@ -40,7 +40,14 @@ impl Vessels {
         vessels
     }
 
-    fn tree(&mut self, rng: &mut Rng, a: &Anatomy, outlines: &Outlines, camera: &Camera, side: Side) -> Group {
+    fn tree(
+        &mut self,
+        rng: &mut Rng,
+        a: &Anatomy,
+        outlines: &Outlines,
+        camera: &Camera,
+        side: Side,
+    ) -> Group {
         let s = a.scale;
         let stretch = (a.base - a.apex) / (255.0 * s);
         let hilum = match side {
@@ -48,7 +55,11 @@ impl Vessels {
             Side::Left => [35.0 * s, 4.0 * s * stretch, 0.0],
         };
         for (dy, tall) in [(-8.0, 9.0), (7.0, 13.0)] {
-            let at = [hilum[0] + side.sign() * rng.range(0.0, 4.0), hilum[1] + dy * s, 0.0];
+            let at = [
+                hilum[0] + side.sign() * rng.range(0.0, 4.0),
+                hilum[1] + dy * s,
+                0.0,
+            ];
             self.clouds.push(Cloud {
                 centre: camera.project(at),
                 half: (rng.range(7.0, 10.0) * s, tall * s),
@@ -58,7 +69,11 @@ impl Vessels {
         }
         let mut tips: VecDeque<Tip> = TRUNKS
             .iter()
-            .map(|turn| Tip { at: hilum, heading: turn + rng.spread(0.15), radius: a.vessels * rng.range(3.0, 4.0) })
+            .map(|turn| Tip {
+                at: hilum,
+                heading: turn + rng.spread(0.15),
+                radius: a.vessels * rng.range(3.0, 4.0),
+            })
             .collect();
         let mut tree = Group::default();
         // First in, first out: all branches grow at the same pace until the tree is full.
@@ -81,13 +96,24 @@ impl Vessels {
             hilum[1] + rng.spread(40.0) * a.scale,
             rng.spread(40.0),
         ];
-        self.clouds.push(Cloud { centre: camera.project(at), half: (radius, radius), peak: 3.0 * radius, soft: false });
+        self.clouds.push(Cloud {
+            centre: camera.project(at),
+            half: (radius, radius),
+            peak: 3.0 * radius,
+            soft: false,
+        });
     }
 }
 
 /// One step of one branch, and its fork if it forks.
 fn grow(
-    rng: &mut Rng, outlines: &Outlines, camera: &Camera, side: Side, tip: &Tip, tree: &mut Group, tips: &mut VecDeque<Tip>,
+    rng: &mut Rng,
+    outlines: &Outlines,
+    camera: &Camera,
+    side: Side,
+    tip: &Tip,
+    tree: &mut Group,
+    tips: &mut VecDeque<Tip>,
 ) {
     let heading = tip.heading + rng.spread(0.2);
     let step = STEP * rng.range(0.8, 1.2);
@@ -114,9 +140,21 @@ fn grow(
     if rng.chance(0.42) {
         let turn = rng.range(0.3, 0.7);
         let sign = if rng.chance(0.5) { 1.0 } else { -1.0 };
-        tips.push_back(Tip { at: to, heading: heading + sign * turn, radius: radius * rng.range(0.65, 0.82) });
-        tips.push_back(Tip { at: to, heading: heading - sign * 0.35 * turn, radius: radius * 0.9 });
+        tips.push_back(Tip {
+            at: to,
+            heading: heading + sign * turn,
+            radius: radius * rng.range(0.65, 0.82),
+        });
+        tips.push_back(Tip {
+            at: to,
+            heading: heading - sign * 0.35 * turn,
+            radius: radius * 0.9,
+        });
     } else {
-        tips.push_back(Tip { at: to, heading, radius });
+        tips.push_back(Tip {
+            at: to,
+            heading,
+            radius,
+        });
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn run_caption(args: &CaptionArgs) -> Result<ExitCode> {
             if super::is_closed_pipe(&error) {
                 return Err(error);
             }
-            eprintln!("swinseek: {error:#}");
+            eprintln!("swinseek: {}", super::one_line(&error));
             failed = true;
         }
     }

@@ -15,7 +15,7 @@ use swinseek_kernels::{Precision, Trace, Weights, gemm};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
 use swinseek_vision::{Encoder, VisionConfig};
 
-use super::args::{ModelArgs, PrecisionArg};
+use super::args::ModelArgs;
 use super::output::print_json;
 use super::report;
 
@@ -148,7 +148,7 @@ fn decoder_rows(args: &BenchArgs, precision: Precision, emit: &mut impl FnMut(Ro
         "max_position_embeddings": 4096, "rope_theta": 10000.0, "tie_word_embeddings": false
     }))?;
     let decoder = Decoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
-    let mut step = |ids: &[u32], cache: &mut Cache| -> Result<()> {
+    let step = |ids: &[u32], cache: &mut Cache| -> Result<()> {
         let ids = Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu)?;
         let hidden = decoder.forward(&decoder.embed(&ids)?, &Context::causal(), Some(cache), &NoHook, &mut Trace::off())?;
         let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;

@@ -79,7 +79,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
                 return Err(error);
             }
             // The other reports are not lost because one file is bad.
-            eprintln!("swinseek: {error:#}");
+            eprintln!("swinseek: {}", super::one_line(&error));
             failed = true;
         }
     }

@@ -34,10 +34,12 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         print_json(&report)?;
     } else {
         for row in &report.rows {
-            println!("{:<4} {:<44} {}", if row.ok { "ok" } else { "FAIL" }, row.name, row.detail());
+            let difference = row.max_abs_diff.map_or("-".to_owned(), |difference| format!("{difference:.1e}"));
+            let note = row.note.as_deref().unwrap_or_default();
+            println!("{:<4} {:<44} {difference:>8} {note}", if row.ok { "ok" } else { "FAIL" }, row.name);
         }
-        let failed = report.rows.iter().filter(|row| !row.ok).count();
-        println!("{} tensors, {failed} outside {:e}", report.rows.len(), args.tolerance);
+        let (rows, failed) = (report.rows.len(), report.failures().count());
+        println!("{}: {rows} tensors, largest difference {:.1e}, {failed} fail at {:e}", report.architecture, report.max_abs_diff(), args.tolerance);
     }
-    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
-use swinseek_fusion::pipeline::PromptEncoder;
+use swinseek_fusion::prompt_encoder::PromptEncoder;
 use swinseek_kernels::ops::loss::IGNORE;
 use swinseek_vision::preprocess::Preprocessor;
 

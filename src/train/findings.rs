@@ -47,8 +47,8 @@ impl Targets {
             return Ok(None);
         }
         let (cells, count) = (rows * columns, classes.len());
-        let mut labels = vec![0.0; regions.len() * cells * count];
-        let mut weights = vec![0.0; labels.len()];
+        let mut labels = vec![0.0f32; regions.len() * cells * count];
+        let mut weights = vec![0.0f32; labels.len()];
         let per_image = labels.chunks_mut(cells * count).zip(weights.chunks_mut(cells * count));
         for (regions, (labels, weights)) in regions.iter().zip(per_image) {
             let Some(regions) = regions else { continue };

@@ -91,7 +91,8 @@ impl<'a> Trainer<'a> {
         let checkpoints = Checkpoints::new(&recipe.output, digest, recipe.checkpoint.keep)?;
         let step = checkpoints.resume(&vars, &mut optimizer)?;
         let metrics = Metrics::open(&recipe.output, step)?;
-        let count = recipe.batch.micro_batches.min(rayon::current_num_threads());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = recipe.batch.micro_batches.min(threads);
         let worker = |_| rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
         let workers = (0..count).map(worker).collect::<Result<_, _>>()?;
         Ok(Self { recipe, parts, mixture, model, vars, optimizer, checkpoints, metrics, workers, step })

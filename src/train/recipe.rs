@@ -101,7 +101,6 @@ pub struct DataTable {
     #[serde(default)]
     pub augment: bool,
     /// What and where it is.
-    #[serde(flatten)]
     pub source: SourceTable,
 }
 
@@ -111,7 +110,7 @@ fn one() -> f64 {
 
 /// The kinds of data sets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceTable {
     /// Rendered while training: an endless stream of new studies.
     Phantom {

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
+use swinseek_evals::bleu::{Bleu, Segment};
 use swinseek_fusion::checkpoint::MapSource;
 use swinseek_fusion::pipeline::{Pipeline, REPORT_PROMPT, Request};
 use swinseek_fusion::{GenerateParams, SwinSeek};
 use swinseek_kernels::{Precision, Weights};
+
+use swinseek_phantom::grammar::Report;
+use swinseek_phantom::{Study, StudyOptions};
 
 use super::data::phantom;
 use super::export::Parts;
@@ -31,7 +35,10 @@ pub fn bleu(parts: &Parts, vars: &BTreeMap<String, Var>, table: &ValidationTable
     let pairs: Vec<(String, Vec<String>)> = (0..table.studies as u64)
         .into_par_iter()
         .map(|index| {
-            let (image, references) = phantom::validation_study(table.seed, index)?;
+            let options = StudyOptions::default();
+            let (pixels, description) = Study::example(table.seed, index, &options);
+            let image = phantom::gray(pixels, options.size)?;
+            let references = description.references.iter().map(Report::text).collect();
             let request = Request {
                 images: &[image],
                 prompt: REPORT_PROMPT,
@@ -41,5 +48,7 @@ pub fn bleu(parts: &Parts, vars: &BTreeMap<String, Var>, table: &ValidationTable
             Ok((pipeline.answer(&request, |_| ControlFlow::Continue(()))?.text, references))
         })
         .collect::<Result<_>>()?;
-    Ok(swinseek_evals::bleu::corpus(&pairs).score)
+    let references: Vec<Vec<&str>> = pairs.iter().map(|(_, texts)| texts.iter().map(String::as_str).collect()).collect();
+    let segments: Vec<Segment> = pairs.iter().zip(&references).map(|((hypothesis, _), references)| Segment { hypothesis, references }).collect();
+    Ok(Bleu::default().corpus(&segments)?.score)
 }

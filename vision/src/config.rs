@@ -73,6 +73,10 @@ pub enum Stem {
 
 /// Everything that the shape and the equations of an encoder depend on.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the published configurations"
+)]
 pub struct VisionConfig {
     /// Block equations.
     pub version: Version,
@@ -155,7 +159,10 @@ impl VisionConfig {
 
     /// Tokens after the stem for an image of `height` × `width` pixels, `(rows, columns)`.
     pub fn grid(&self, height: usize, width: usize) -> (usize, usize) {
-        (height.div_ceil(self.patch_size.0), width.div_ceil(self.patch_size.1))
+        (
+            height.div_ceil(self.patch_size.0),
+            width.div_ceil(self.patch_size.1),
+        )
     }
 
     /// Map of stage `stage` for a stem of `grid` tokens; odd maps round up when they merge.
@@ -166,52 +173,67 @@ impl VisionConfig {
     /// Window of stage `stage` in use, `(height, width)`: fixed when the model is built.
     pub fn window(&self, stage: usize) -> (usize, usize) {
         let configured = self.window_sizes[stage];
-        match (self.dialect, self.version) {
-            (Dialect::HuggingFace, Version::V1) => configured,
-            (Dialect::HuggingFace, Version::V2) => {
-                let side = self.built_rows(stage).min(configured.0);
-                (side, side)
-            }
-            (Dialect::Timm, _) if self.always_partition => configured,
-            (Dialect::Timm, _) => {
-                let map = Self::map(self.built_grid(), stage);
-                (map.0.min(configured.0), map.1.min(configured.1))
-            }
+        if self.always_partition || self.sizes_windows_at_run_time() {
+            return configured;
         }
+        if self.dialect == Dialect::HuggingFace {
+            let side = self.built_rows(stage).min(configured.0);
+            return (side, side);
+        }
+        let map = Self::map(self.built_grid(), stage);
+        (map.0.min(configured.0), map.1.min(configured.1))
+    }
+
+    /// Whether blocks look at the map they get (transformers' v1 classes) and not at the configured image size.
+    fn sizes_windows_at_run_time(&self) -> bool {
+        self.dialect == Dialect::HuggingFace && self.version == Version::V1
     }
 
     /// Cyclic shift of the odd blocks of stage `stage`, `(rows, columns)`, for a map of `map` tokens.
     /// `partition` says that windows keep their shift however small the map is.
-    pub(crate) fn shift(&self, stage: usize, map: (usize, usize), partition: bool) -> (usize, usize) {
+    pub(crate) fn shift(
+        &self,
+        stage: usize,
+        map: (usize, usize),
+        partition: bool,
+    ) -> (usize, usize) {
         let (window, configured) = (self.window(stage), self.window_sizes[stage]);
         let half = (configured.0 / 2, configured.1 / 2);
-        match (self.dialect, self.version) {
-            _ if partition => half,
-            (Dialect::HuggingFace, Version::V1) if map.0.min(map.1) <= window.0 => (0, 0),
-            (Dialect::HuggingFace, Version::V1) => half,
-            (Dialect::HuggingFace, Version::V2) if self.built_rows(stage) <= window.0 => (0, 0),
-            (Dialect::HuggingFace, Version::V2) => half,
-            (Dialect::Timm, _) => {
-                let built = Self::map(self.built_grid(), stage);
-                let axis = |map: usize, window: usize, half: usize| if map <= window { 0 } else { half };
-                (axis(built.0, window.0, half.0), axis(built.1, window.1, half.1))
-            }
+        if partition {
+            return half;
         }
+        // Rows and columns that are compared with the window; a window that covers them does not shift.
+        let seen = if self.sizes_windows_at_run_time() {
+            let least = map.0.min(map.1);
+            (least, least)
+        } else if self.dialect == Dialect::HuggingFace {
+            (self.built_rows(stage), self.built_rows(stage))
+        } else {
+            Self::map(self.built_grid(), stage)
+        };
+        let axis = |seen: usize, window: usize, half: usize| if seen <= window { 0 } else { half };
+        (
+            axis(seen.0, window.0, half.0),
+            axis(seen.1, window.1, half.1),
+        )
     }
 
     /// Whether all windows keep their shift for a stem of `grid` tokens.
     pub(crate) fn partitions(&self, grid: (usize, usize)) -> bool {
-        let dynamic = self.dialect == Dialect::HuggingFace && self.version == Version::V1;
         let too_small = |stage: usize| {
             let (rows, columns) = Self::map(grid, stage);
             rows.min(columns) < self.window_sizes[stage].0
         };
-        self.always_partition || (dynamic && (0..self.stages()).any(too_small))
+        self.always_partition
+            || (self.sizes_windows_at_run_time() && (0..self.stages()).any(too_small))
     }
 
     /// Tokens of the image size that the model was built for; the reference rounds down here.
     pub(crate) fn built_grid(&self) -> (usize, usize) {
-        (self.image_size.0 / self.patch_size.0, self.image_size.1 / self.patch_size.1)
+        (
+            self.image_size.0 / self.patch_size.0,
+            self.image_size.1 / self.patch_size.1,
+        )
     }
 
     /// Rows of stage `stage` as transformers' Swin v2 counts them when it fixes its windows: rounded down.
@@ -222,19 +244,31 @@ impl VisionConfig {
     fn check(&self) -> Result<()> {
         let stages = self.stages();
         if stages == 0 || stages > MAX_STAGES {
-            return Err(Error::config("depths", format!("found {stages} stages, expected 1 to {MAX_STAGES}")));
+            return Err(Error::config(
+                "depths",
+                format!("found {stages} stages, expected 1 to {MAX_STAGES}"),
+            ));
         }
         if self.num_heads.len() != stages {
-            let message = format!("found {} entries, expected {stages} as in `depths`", self.num_heads.len());
+            let message = format!(
+                "found {} entries, expected {stages} as in `depths`",
+                self.num_heads.len()
+            );
             return Err(Error::config("num_heads", message));
         }
         let (grid, patch) = (self.built_grid(), self.patch_size);
         if grid.0 == 0 || grid.1 == 0 {
-            let message = format!("found {:?}, expected at least one patch of {patch:?} pixels", self.image_size);
+            let message = format!(
+                "found {:?}, expected at least one patch of {patch:?} pixels",
+                self.image_size
+            );
             return Err(Error::config("image_size", message));
         }
         if matches!(self.stem, Stem::Conv { .. }) && patch != (4, 4) {
-            return Err(Error::config("patch_size", format!("found {patch:?}, expected 4 with a `conv` stem")));
+            return Err(Error::config(
+                "patch_size",
+                format!("found {patch:?}, expected 4 with a `conv` stem"),
+            ));
         }
         (0..stages).try_for_each(|stage| self.check_stage(stage))
     }
@@ -242,11 +276,15 @@ impl VisionConfig {
     fn check_stage(&self, stage: usize) -> Result<()> {
         let (rows, columns) = self.window(stage);
         if rows == 0 || columns == 0 || rows.max(columns) > MAX_WINDOW {
-            let message = format!("found {rows} x {columns} in stage {stage}, expected 1 to {MAX_WINDOW}");
+            let message =
+                format!("found {rows} x {columns} in stage {stage}, expected 1 to {MAX_WINDOW}");
             return Err(Error::config("window_size", message));
         }
         if self.mlp_dim(stage) == 0 {
-            return Err(Error::config("mlp_ratio", format!("found {}, too small", self.mlp_ratios[stage])));
+            return Err(Error::config(
+                "mlp_ratio",
+                format!("found {}, too small", self.mlp_ratios[stage]),
+            ));
         }
         Ok(())
     }
@@ -259,7 +297,8 @@ pub(crate) fn even_heads(embed_dim: usize, num_heads: &[usize]) -> Result<Vec<us
         if dim.is_multiple_of(*heads) {
             return Ok(dim / heads);
         }
-        let message = format!("found {heads} heads in stage {stage}, expected a divisor of its width {dim}");
+        let message =
+            format!("found {heads} heads in stage {stage}, expected a divisor of its width {dim}");
         Err(Error::config("num_heads", message))
     };
     num_heads.iter().enumerate().map(split).collect()
@@ -272,13 +311,17 @@ fn read_transformers(fields: &Fields) -> Result<VisionConfig> {
         Some("swinv2") => (Version::V2, true),
         found => {
             let found = found.map_or("nothing".to_owned(), |name| format!("`{name}`"));
-            let message = format!("found {found}, expected `swin`, `swinv2`, `donut-swin` or a timm `architecture`");
+            let message = format!(
+                "found {found}, expected `swin`, `swinv2`, `donut-swin` or a timm `architecture`"
+            );
             return Err(fields.error("model_type", message));
         }
     };
     let depths = fields.sizes("depths")?.unwrap_or_else(|| vec![2, 2, 6, 2]);
     let stages = depths.len();
-    let num_heads = fields.sizes("num_heads")?.unwrap_or_else(|| vec![3, 6, 12, 24]);
+    let num_heads = fields
+        .sizes("num_heads")?
+        .unwrap_or_else(|| vec![3, 6, 12, 24]);
     let embed_dim = fields.size("embed_dim")?.unwrap_or(96);
     let window = fields.size("window_size")?.unwrap_or(7);
     let architectures = fields.texts("architectures")?.unwrap_or_default();
@@ -287,7 +330,10 @@ fn read_transformers(fields: &Fields) -> Result<VisionConfig> {
     let absolute_positions = fields.flag("use_absolute_embeddings")?.unwrap_or(false);
     if absolute_positions && (version == Version::V2 || !final_norm) {
         // Their classes store one position more than there are tokens, so the reference cannot add them.
-        return Err(fields.error("use_absolute_embeddings", "found true, which works for model_type `swin` only"));
+        return Err(fields.error(
+            "use_absolute_embeddings",
+            "found true, which works for model_type `swin` only",
+        ));
     }
     Ok(VisionConfig {
         version,
@@ -307,9 +353,18 @@ fn read_transformers(fields: &Fields) -> Result<VisionConfig> {
         layer_norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-5),
         absolute_positions,
         // Only the v1 classes know the argument; a v2 model fixes its windows when it is built.
-        always_partition: version == Version::V1 && fields.flag("always_partition")?.unwrap_or(backbone),
-        out_features: if backbone { Some(out_features(fields, stages)?) } else { None },
-        num_labels: if is("ForImageClassification") { Some(labels(fields)?) } else { None },
+        always_partition: version == Version::V1
+            && fields.flag("always_partition")?.unwrap_or(backbone),
+        out_features: if backbone {
+            Some(out_features(fields, stages)?)
+        } else {
+            None
+        },
+        num_labels: if is("ForImageClassification") {
+            Some(labels(fields)?)
+        } else {
+            None
+        },
         stem: stem(fields, embed_dim)?,
         depths,
     })
@@ -330,7 +385,10 @@ pub(crate) fn pretrained_windows(fields: &Fields, stages: usize) -> Result<Vec<(
         return Ok(vec![(0, 0); stages]);
     };
     if windows.len() < stages {
-        let message = format!("found {} entries, expected one for each of {stages} stages", windows.len());
+        let message = format!(
+            "found {} entries, expected one for each of {stages} stages",
+            windows.len()
+        );
         return Err(fields.error("pretrained_window_sizes", message));
     }
     windows.truncate(stages);
@@ -344,35 +402,62 @@ fn labels(fields: &Fields) -> Result<usize> {
     Ok(fields.size("num_labels")?.unwrap_or(2))
 }
 
-/// Feature maps of a backbone, by `out_features` names, `out_indices`, or the last stage.
+/// Feature maps of a backbone, by `out_features` names, `out_indices`, or the last stage; finest first.
 fn out_features(fields: &Fields, stages: usize) -> Result<Vec<usize>> {
-    if let Some(names) = fields.texts("out_features")? {
+    let mut maps = if let Some(names) = fields.texts("out_features")? {
         let position = |name: &&str| {
-            let names = || std::iter::once("stem".to_owned()).chain((1..=stages).map(|s| format!("stage{s}")));
-            names().position(|known| known == *name).ok_or_else(|| {
-                fields.error("out_features", format!("found `{name}`, expected `stem` or `stage1` to `stage{stages}`"))
+            let known = |feature: &usize| match feature {
+                0 => *name == "stem",
+                stage => *name == format!("stage{stage}"),
+            };
+            (0..=stages).find(known).ok_or_else(|| {
+                let expected = format!("`stem` or `stage1` to `stage{stages}`");
+                fields.error(
+                    "out_features",
+                    format!("found `{name}`, expected {expected}"),
+                )
             })
         };
-        return names.iter().map(position).collect();
-    }
-    let Some(list) = fields.get("out_indices") else { return Ok(vec![stages]) };
-    let index = |item: &Value| {
-        let found = item.as_i64()?;
-        let index = if found < 0 { found + stages as i64 + 1 } else { found };
-        usize::try_from(index).ok().filter(|index| *index <= stages)
+        names.iter().map(position).collect::<Result<Vec<_>>>()?
+    } else if let Some(list) = fields.get("out_indices") {
+        let index = |item: &Value| {
+            let found = item.as_i64()?;
+            let index = if found < 0 {
+                found.checked_add(stages as i64 + 1)?
+            } else {
+                found
+            };
+            usize::try_from(index).ok().filter(|index| *index <= stages)
+        };
+        let indices = list
+            .as_array()
+            .and_then(|items| items.iter().map(index).collect());
+        indices.ok_or_else(|| {
+            let expected = format!("a list of numbers from 0 to {stages}");
+            fields.error("out_indices", format!("found {list}, expected {expected}"))
+        })?
+    } else {
+        vec![stages]
     };
-    list.as_array()
-        .and_then(|items| items.iter().map(index).collect())
-        .ok_or_else(|| fields.error("out_indices", format!("found {list}, expected a list of 0 to {stages}")))
+    maps.sort_unstable();
+    maps.dedup();
+    Ok(maps)
 }
 
 fn stem(fields: &Fields, embed_dim: usize) -> Result<Stem> {
-    let Some(stem) = fields.child("stem")? else { return Ok(Stem::Patch) };
+    let Some(stem) = fields.child("stem")? else {
+        return Ok(Stem::Patch);
+    };
     match stem.text("type")? {
         Some("patch") => Ok(Stem::Patch),
-        Some("conv") => Ok(Stem::Conv { channels: stem.size("channels")?.unwrap_or(embed_dim.div_ceil(2)) }),
+        Some("conv") => Ok(Stem::Conv {
+            channels: stem.size("channels")?.unwrap_or(embed_dim.div_ceil(2)),
+        }),
         found => {
-            let message = format!("found `{}`, expected `patch` or `conv`", found.unwrap_or("nothing"));
+            let message = format!(
+                "found `{}`, expected `patch` or `conv`",
+                found.unwrap_or("nothing")
+            );
             Err(stem.error("type", message))
         }
     }

@@ -7,7 +7,7 @@ use candle_core::{D, Device, Tensor};
 use swinseek_kernels::layers::{LayerNorm, Linear};
 use swinseek_kernels::{Error, Result, Trace, Weights};
 
-use crate::config::{Dialect, VisionConfig};
+use crate::config::{Dialect, Version, VisionConfig};
 use crate::patch_embed::{DEFAULT_EPS, PatchEmbed};
 use crate::stage::{Stage, StagePlan};
 
@@ -15,8 +15,20 @@ use crate::stage::{Stage, StagePlan};
 const KEPT_PLANS: usize = 8;
 
 /// Prefixes under which an encoder stands in published files, in the order they are tried.
-const PREFIXES: [&str; 9] =
-    ["", "swin", "swinv2", "donut", "donut_swin", "encoder", "model", "backbone", "timm_model"];
+const PREFIXES: [&str; 9] = [
+    "",
+    "swin",
+    "swinv2",
+    "donut",
+    "donut_swin",
+    "encoder",
+    "model",
+    "backbone",
+    "timm_model",
+];
+
+/// How each stage cuts its map.
+type Plans = Arc<[StagePlan]>;
 
 /// A map of features, channels last.
 #[derive(Debug, Clone)]
@@ -54,7 +66,8 @@ pub struct Encoder {
     /// Norms of a backbone's feature maps, in the order of `out_features`; empty when it has none.
     feature_norms: Vec<LayerNorm>,
     classifier: Option<Linear>,
-    plans: Mutex<HashMap<(usize, usize), Arc<Vec<StagePlan>>>>,
+    /// By the stem's `(rows, columns)`.
+    plans: Mutex<HashMap<(usize, usize), Plans>>,
 }
 
 impl Encoder {
@@ -70,7 +83,8 @@ impl Encoder {
             Dialect::Timm => (root.pp("layers"), root.pp("norm")),
         };
         // A backbone's feature maps come before the final norm, so its files may lack it.
-        let has_norm = config.final_norm && (config.out_features.is_none() || norm.contains("weight"));
+        let has_norm =
+            config.final_norm && (config.out_features.is_none() || norm.contains("weight"));
         let stages = (0..config.stages()).map(|stage| Stage::new(config, stage, &layers));
         Ok(Self {
             embed: PatchEmbed::new(config, &root)?,
@@ -124,7 +138,12 @@ impl Encoder {
     }
 
     /// Final norm, pooling and heads; `features` are the stem and the stages before the norm.
-    fn finish(&self, x: &Tensor, mut features: Vec<FeatureMap>, trace: &mut Trace) -> Result<EncoderOutput> {
+    fn finish(
+        &self,
+        x: &Tensor,
+        mut features: Vec<FeatureMap>,
+        trace: &mut Trace,
+    ) -> Result<EncoderOutput> {
         let feature_maps = self.feature_maps(&features, trace)?;
         let last_hidden_state = match &self.norm {
             Some(norm) => norm.forward(x)?,
@@ -133,15 +152,30 @@ impl Encoder {
         let mut stages = features.split_off(1);
         if let Some(last) = stages.last_mut() {
             last.tokens = last_hidden_state.clone();
-            self.record(trace, "last_hidden_state", &last.tokens, (last.height, last.width))?;
+            self.record(
+                trace,
+                "last_hidden_state",
+                &last.tokens,
+                (last.height, last.width),
+            )?;
         }
         let pooled = last_hidden_state.mean(1)?;
         trace.record("pooler_output", &pooled);
-        let logits = self.classifier.as_ref().map(|classifier| classifier.forward(&pooled)).transpose()?;
+        let logits = self
+            .classifier
+            .as_ref()
+            .map(|classifier| classifier.forward(&pooled))
+            .transpose()?;
         if let Some(logits) = &logits {
             trace.record("logits", logits);
         }
-        Ok(EncoderOutput { last_hidden_state, pooled, stages, logits, feature_maps })
+        Ok(EncoderOutput {
+            last_hidden_state,
+            pooled,
+            stages,
+            logits,
+            feature_maps,
+        })
     }
 
     /// The maps that `out_features` names.
@@ -156,7 +190,10 @@ impl Encoder {
             if trace.wants(&name) {
                 let (batch, _, dim) = map.tokens.dims3()?;
                 let channels_first = map.tokens.transpose(1, 2)?.contiguous()?;
-                trace.record(name, &channels_first.reshape((batch, dim, map.height, map.width))?);
+                trace.record(
+                    name,
+                    &channels_first.reshape((batch, dim, map.height, map.width))?,
+                );
             }
             maps.push(map);
         }
@@ -164,7 +201,13 @@ impl Encoder {
     }
 
     /// Records tokens as the reference holds them: a map `(batch, rows, columns, dim)` in timm, a list elsewhere.
-    fn record(&self, trace: &mut Trace, name: &str, tokens: &Tensor, map: (usize, usize)) -> Result<()> {
+    fn record(
+        &self,
+        trace: &mut Trace,
+        name: &str,
+        tokens: &Tensor,
+        map: (usize, usize),
+    ) -> Result<()> {
         if self.config.dialect == Dialect::Timm && trace.wants(name) {
             let (batch, dim) = (tokens.dim(0)?, tokens.dim(D::Minus1)?);
             trace.record(name, &tokens.reshape((batch, map.0, map.1, dim))?);
@@ -177,7 +220,9 @@ impl Encoder {
     fn check_pixels(&self, pixels: &Tensor) -> Result<()> {
         let expected = self.config.num_channels;
         match *pixels.dims() {
-            [_, channels, height, width] if channels == expected && height > 0 && width > 0 => Ok(()),
+            [_, channels, height, width] if channels == expected && height > 0 && width > 0 => {
+                Ok(())
+            }
             _ => Err(Error::Input(format!(
                 "pixel values have shape {:?}, expected (batch, {expected}, height, width)",
                 pixels.dims()
@@ -186,14 +231,16 @@ impl Encoder {
     }
 
     /// Window partitions of every stage for a stem of `grid` tokens.
-    fn plans(&self, grid: (usize, usize), device: &Device) -> Result<Arc<Vec<StagePlan>>> {
+    fn plans(&self, grid: (usize, usize), device: &Device) -> Result<Plans> {
         let mut kept = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plans) = kept.get(&grid) {
             return Ok(plans.clone());
         }
         let stages = 0..self.stages.len();
-        let plans = stages.map(|stage| StagePlan::new(&self.config, stage, grid, device)).collect::<Result<Vec<_>>>()?;
-        let plans = Arc::new(plans);
+        let plans = stages
+            .map(|stage| StagePlan::new(&self.config, stage, grid, device))
+            .collect::<Result<Vec<_>>>()?;
+        let plans = Plans::from(plans);
         if kept.len() >= KEPT_PLANS {
             kept.clear();
         }
@@ -203,7 +250,11 @@ impl Encoder {
 }
 
 fn feature_map(tokens: &Tensor, (height, width): (usize, usize)) -> FeatureMap {
-    FeatureMap { tokens: tokens.clone(), height, width }
+    FeatureMap {
+        tokens: tokens.clone(),
+        height,
+        width,
+    }
 }
 
 /// Where the encoder's own tensors start; the top when nothing is there yet (training from scratch).
@@ -212,8 +263,17 @@ fn root(config: &VisionConfig, weights: &Weights) -> Weights {
         Dialect::HuggingFace => "embeddings.norm.weight",
         Dialect::Timm => "patch_embed.norm.weight",
     };
-    let below = |prefix: &&str| if prefix.is_empty() { weights.clone() } else { weights.pp(prefix) };
-    PREFIXES.iter().map(|prefix| below(&prefix)).find(|w| w.contains(probe)).unwrap_or_else(|| weights.clone())
+    let below = |prefix: &str| {
+        if prefix.is_empty() {
+            weights.clone()
+        } else {
+            weights.pp(prefix)
+        }
+    };
+    let mut places = PREFIXES.into_iter().map(below);
+    places
+        .find(|w| w.contains(probe))
+        .unwrap_or_else(|| weights.clone())
 }
 
 /// The norms of `SwinBackbone` (the v2 class has none).
@@ -227,7 +287,7 @@ fn feature_norms(config: &VisionConfig, weights: &Weights) -> Result<Vec<LayerNo
         LayerNorm::new(dim, DEFAULT_EPS, &norms.pp(name))
     };
     match (&config.out_features, config.version) {
-        (Some(features), crate::config::Version::V1) => features.iter().map(norm).collect(),
+        (Some(features), Version::V1) => features.iter().map(norm).collect(),
         _ => Ok(Vec::new()),
     }
 }
@@ -240,7 +300,12 @@ fn classifier(config: &VisionConfig, weights: &Weights, root: &Weights) -> Resul
         Dialect::Timm if root.contains("head.weight") => root.pp("head"),
         Dialect::Timm => root.pp("head.fc"),
     };
-    let on_disk = || head.shape("weight").and_then(|shape| shape.first().copied());
-    let Some(classes) = config.num_labels.or_else(on_disk) else { return Ok(None) };
+    let on_disk = || {
+        head.shape("weight")
+            .and_then(|shape| shape.first().copied())
+    };
+    let Some(classes) = config.num_labels.or_else(on_disk) else {
+        return Ok(None);
+    };
     Linear::new(config.hidden_size(), classes, &head).map(Some)
 }

@@ -22,8 +22,15 @@ pub(crate) struct PatchEmbed {
 
 #[derive(Debug)]
 enum Projection {
-    Patch { linear: Linear, patch: (usize, usize) },
-    Conv { first: Linear, norm: LayerNorm, second: Linear },
+    Patch {
+        linear: Linear,
+        patch: (usize, usize),
+    },
+    Conv {
+        first: Linear,
+        norm: LayerNorm,
+        second: Linear,
+    },
 }
 
 /// Learned absolute positions `(1, rows · columns, dim)` of the image size that the model was built for.
@@ -62,7 +69,11 @@ impl PatchEmbed {
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<(Tensor, (usize, usize))> {
         let (tokens, grid) = match &self.projection {
             Projection::Patch { linear, patch } => project_patches(pixels, linear, *patch)?,
-            Projection::Conv { first, norm, second } => {
+            Projection::Conv {
+                first,
+                norm,
+                second,
+            } => {
                 let (hidden, map) = convolve(&pixels.permute((0, 2, 3, 1))?.contiguous()?, first)?;
                 let hidden = activation::gelu(&norm.forward(&hidden)?)?;
                 let (batch, _, channels) = hidden.dims3()?;
@@ -86,7 +97,10 @@ impl Projection {
                 let weight = w.get(&[dim, channels, patch.0, patch.1], "weight")?;
                 let weight = weight.reshape((dim, channels * patch.0 * patch.1))?;
                 let bias = w.get_init(&[dim], "bias", Init::Const(0.0))?;
-                Ok(Self::Patch { linear: Linear::from_parts(weight, Some(bias), w.precision()), patch })
+                Ok(Self::Patch {
+                    linear: Linear::from_parts(weight, Some(bias), w.precision()),
+                    patch,
+                })
             }
             Stem::Conv { channels: hidden } => {
                 let w = w.pp("stem");
@@ -101,7 +115,11 @@ impl Projection {
 }
 
 /// A convolution whose stride is its kernel, as one matrix product; edges are filled with zeros.
-fn project_patches(pixels: &Tensor, linear: &Linear, patch: (usize, usize)) -> Result<(Tensor, (usize, usize))> {
+fn project_patches(
+    pixels: &Tensor,
+    linear: &Linear,
+    patch: (usize, usize),
+) -> Result<(Tensor, (usize, usize))> {
     let (batch, channels, height, width) = pixels.dims4()?;
     let (rows, columns) = (height.div_ceil(patch.0), width.div_ceil(patch.1));
     let mut pixels = pixels.clone();
@@ -121,7 +139,10 @@ fn project_patches(pixels: &Tensor, linear: &Linear, patch: (usize, usize)) -> R
 fn convolve(x: &Tensor, linear: &Linear) -> Result<(Tensor, (usize, usize))> {
     let (_, rows, columns, _) = x.dims4()?;
     let neighbours = unfold::unfold(x, KERNEL, 2, 1)?;
-    Ok((linear.forward(&neighbours)?, (rows.div_ceil(2), columns.div_ceil(2))))
+    Ok((
+        linear.forward(&neighbours)?,
+        (rows.div_ceil(2), columns.div_ceil(2)),
+    ))
 }
 
 impl Positions {
@@ -133,14 +154,20 @@ impl Positions {
         }
         let dim = self.table.dim(2)?;
         let resize = |from: usize, to: usize| -> Result<Linear> {
-            let weight = Tensor::from_vec(cubic_weights(from, to), (to, from), self.table.device())?;
+            let weight =
+                Tensor::from_vec(cubic_weights(from, to), (to, from), self.table.device())?;
             Ok(Linear::from_parts(weight, None, Precision::F32))
         };
         let table = self.table.reshape((self.grid.0, self.grid.1, dim))?;
         // (columns, dim, rows) -> (.., new rows) -> (new rows, dim, columns) -> (.., new columns)
-        let table = resize(self.grid.0, grid.0)?.forward(&table.permute((1, 2, 0))?.contiguous()?)?;
-        let table = resize(self.grid.1, grid.1)?.forward(&table.permute((2, 1, 0))?.contiguous()?)?;
-        Ok(table.transpose(1, 2)?.contiguous()?.reshape((1, grid.0 * grid.1, dim))?)
+        let table =
+            resize(self.grid.0, grid.0)?.forward(&table.permute((1, 2, 0))?.contiguous()?)?;
+        let table =
+            resize(self.grid.1, grid.1)?.forward(&table.permute((2, 1, 0))?.contiguous()?)?;
+        Ok(table
+            .transpose(1, 2)?
+            .contiguous()?
+            .reshape((1, grid.0 * grid.1, dim))?)
     }
 }
 

@@ -23,7 +23,8 @@ struct Table {
 impl Table {
     fn reset(&mut self, capacity: usize) {
         self.slots.clear();
-        self.slots.resize((2 * capacity).next_power_of_two().max(8), 0);
+        self.slots
+            .resize((2 * capacity).next_power_of_two().max(8), 0);
         self.len = 0;
     }
 
@@ -127,9 +128,9 @@ impl Counter {
         let words = &mut self.orders[0];
         for position in 0..len {
             let token = self.hypothesis.get(position);
-            let found = words
-                .table
-                .find(self.hasher.hash_one(token), |id| self.hypothesis.get(words.keys[id].0 as usize) == token);
+            let found = words.table.find(self.hasher.hash_one(token), |id| {
+                self.hypothesis.get(words.keys[id].0 as usize) == token
+            });
             let id = words.add(found, (position as u32, 0));
             self.tokens.push(id);
         }
@@ -154,9 +155,9 @@ impl Counter {
         let words = &self.orders[0];
         self.tokens.clear();
         for token in self.reference.iter() {
-            let found = words
-                .table
-                .find(self.hasher.hash_one(token), |id| self.hypothesis.get(words.keys[id].0 as usize) == token);
+            let found = words.table.find(self.hasher.hash_one(token), |id| {
+                self.hypothesis.get(words.keys[id].0 as usize) == token
+            });
             self.tokens.push(found.unwrap_or(ABSENT));
         }
         self.prefixes.clone_from(&self.tokens);
@@ -166,7 +167,9 @@ impl Counter {
             for position in 0..len.saturating_sub(index) {
                 let prefix = &mut self.prefixes[position];
                 if index > 0 && *prefix != ABSENT {
-                    *prefix = order.find((*prefix, self.tokens[position + index])).unwrap_or(ABSENT);
+                    *prefix = order
+                        .find((*prefix, self.tokens[position + index]))
+                        .unwrap_or(ABSENT);
                 }
                 if *prefix != ABSENT {
                     order.current[*prefix as usize] += 1;
@@ -185,7 +188,14 @@ impl Counter {
         row.push(len as u32);
         row.push(self.reference_len.unwrap_or(0) as u32);
         for order in &self.orders {
-            row.push(order.counts.iter().zip(&order.most).map(|(count, most)| count.min(most)).sum());
+            row.push(
+                order
+                    .counts
+                    .iter()
+                    .zip(&order.most)
+                    .map(|(count, most)| count.min(most))
+                    .sum(),
+            );
         }
         row.extend((0..self.orders.len()).map(|index| len.saturating_sub(index) as u32));
     }

@@ -47,7 +47,10 @@ impl FromStr for Split {
             "train" => Ok(Self::Train),
             "val" | "valid" | "validation" => Ok(Self::Val),
             "test" => Ok(Self::Test),
-            _ => Err(Error::Setting { name: "split", message: format!("`{name}`, expected one of train, val, test") }),
+            _ => Err(Error::Setting {
+                name: "split",
+                message: format!("`{name}`, expected one of train, val, test"),
+            }),
         }
     }
 }
@@ -105,14 +108,28 @@ impl Annotations {
     /// # Errors
     /// [`Error::Data`] with line, column and field.
     pub fn from_json(bytes: &[u8], origin: &str) -> Result<Self> {
-        let fail = |message: String| Error::Data { origin: origin.to_owned(), message };
+        let fail = |message: String| Error::Data {
+            origin: origin.to_owned(),
+            message,
+        };
         let mut splits: BTreeMap<String, Vec<Entry>> =
             serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
-        let mut take = |names: &[&str]| names.iter().find_map(|name| splits.remove(*name)).unwrap_or_default();
-        let mut annotations = Self { train: take(&["train"]), val: take(&["val"]), test: take(&["test"]) };
+        let mut take = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| splits.remove(*name))
+                .unwrap_or_default()
+        };
+        let mut annotations = Self {
+            train: take(&["train"]),
+            val: take(&["val"]),
+            test: take(&["test"]),
+        };
         for (name, entries) in splits {
             if !name.trim().is_empty() || !annotations.test.is_empty() {
-                return Err(fail(format!("`{name}`: unknown split, expected train, val and test")));
+                return Err(fail(format!(
+                    "`{name}`: unknown split, expected train, val and test"
+                )));
             }
             annotations.test = entries;
         }
@@ -129,7 +146,9 @@ impl Annotations {
     }
 }
 
-fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+fn text_or_number<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<String, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "field `id` must be text or a number")]
     enum Id {
@@ -142,9 +161,14 @@ fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::res
     })
 }
 
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+fn one_or_many<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "field `image_path` must be a path or a list of paths")]
+    #[serde(
+        untagged,
+        expecting = "field `image_path` must be a path or a list of paths"
+    )]
     enum Paths {
         One(String),
         Many(Vec<String>),

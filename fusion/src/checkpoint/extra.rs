@@ -22,15 +22,18 @@ pub(super) fn is_known_leftover(name: &str, config: &Value) -> bool {
     BUFFERS.iter().any(buffer) || is_tied_head(name, config) || is_next_token_layer(name, config)
 }
 
-/// A tied head may be stored beside the embedding that it equals.
+/// A tied head may be stored beside the embedding that it equals. mBART ties unless its file says otherwise.
 fn is_tied_head(name: &str, config: &Value) -> bool {
-    let tied = |at: &str| config.pointer(at).and_then(Value::as_bool).unwrap_or(false);
-    let paths = [
-        "/tie_word_embeddings",
-        "/language/tie_word_embeddings",
-        "/decoder/tie_word_embeddings",
-    ];
-    name.ends_with("lm_head.weight") && paths.iter().any(|path| tied(path))
+    let tied = |part: &str, default: bool| {
+        let flag = config.pointer(&format!("{part}/tie_word_embeddings"));
+        flag.and_then(Value::as_bool).unwrap_or(default)
+    };
+    let mbart = config
+        .pointer("/decoder/model_type")
+        .and_then(Value::as_str)
+        == Some("mbart");
+    name.ends_with("lm_head.weight")
+        && (tied("", false) || tied("/language", false) || tied("/decoder", mbart))
 }
 
 /// Multi-token-prediction layers stand behind the last decoder layer (DeepSeek-V3) and are not run.

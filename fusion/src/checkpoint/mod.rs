@@ -174,7 +174,8 @@ impl Checkpoint {
         Err(Error::file(file, message))
     }
 
-    /// BLAKE3 over `config.json` and the weight files (name, length and bytes of each), as 64 hex digits.
+    /// BLAKE3 over `config.json` (as parsed: white space does not count) and the weight files (name, length and
+    /// bytes of each), as 64 hex digits.
     /// Computed once.
     pub fn digest(&self) -> &str {
         self.digest.get_or_init(|| {

@@ -68,43 +68,7 @@ pub fn write_tensors(
 ) -> Result<()> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     for (name, tensor) in tensors {
-        let values = tensor
-            .to_dtype(DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
-        let shape = tensor.dims().to_vec();
-        match stored {
-            StoredType::F16 => {
-                let bytes = values
-                    .iter()
-                    .flat_map(|&v| f16::from_f32(v).to_le_bytes())
-                    .collect();
-                entries.insert(
-                    name.clone(),
-                    Entry {
-                        dtype: Dtype::F16,
-                        shape,
-                        bytes,
-                    },
-                );
-            }
-            StoredType::Int8 if quantizable(name, &shape) => {
-                let (bytes, scale) = quantize_rows(&values, shape[shape.len() - 1]);
-                let scale_shape = shape[..shape.len() - 1].to_vec();
-                entries.insert(format!("{name}_scale"), Entry::f32(scale_shape, &scale));
-                entries.insert(
-                    name.clone(),
-                    Entry {
-                        dtype: Dtype::I8,
-                        shape,
-                        bytes,
-                    },
-                );
-            }
-            StoredType::F32 | StoredType::Int8 => {
-                entries.insert(name.clone(), Entry::f32(shape, &values));
-            }
-        }
+        add_entries(&mut entries, name, tensor, stored)?;
     }
     let views: Vec<(&String, TensorView)> = entries
         .iter()
@@ -120,6 +84,45 @@ pub fn write_tensors(
     let bytes =
         safetensors::serialize(views, Some(metadata)).map_err(|error| Error::file(path, error))?;
     write_atomic(path, &bytes)
+}
+
+/// A tensor's bytes and, for 8-bit rows, their scales.
+fn add_entries(
+    entries: &mut BTreeMap<String, Entry>,
+    name: &str,
+    tensor: &Tensor,
+    stored: StoredType,
+) -> Result<()> {
+    let values = tensor
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let shape = tensor.dims().to_vec();
+    let entry = match (stored, shape.split_last()) {
+        (StoredType::F16, _) => {
+            let bytes = values
+                .iter()
+                .flat_map(|&v| f16::from_f32(v).to_le_bytes())
+                .collect();
+            Entry {
+                dtype: Dtype::F16,
+                shape,
+                bytes,
+            }
+        }
+        (StoredType::Int8, Some((&row_len, rows))) if quantizable(name, &shape) => {
+            let (bytes, scale) = quantize_rows(&values, row_len);
+            entries.insert(format!("{name}_scale"), Entry::f32(rows.to_vec(), &scale));
+            Entry {
+                dtype: Dtype::I8,
+                shape,
+                bytes,
+            }
+        }
+        _ => Entry::f32(shape, &values),
+    };
+    entries.insert(name.to_owned(), entry);
+    Ok(())
 }
 
 /// Writes `bytes` to a temporary file beside `path`, flushes it to disk and renames it.

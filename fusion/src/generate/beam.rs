@@ -59,30 +59,14 @@ pub(super) fn search<M: TokenModel>(
         let logits = next_logits(model, &id_tensor(&rows)?, &mut cache, &mut trace)?;
         let attention = attention_rows(&trace)?;
         let candidates = candidates(&logits, &beams, params)?;
-        let last = step + 1 == room;
-        let mut next = Vec::with_capacity(params.num_beams);
-        let mut kept_rows = Vec::with_capacity(params.num_beams);
-        for (rank, candidate) in candidates.iter().enumerate() {
-            let stops = params.stop_ids.contains(&candidate.id);
-            if stops || last {
-                // Candidates below the beams' number only exist to keep enough beams alive.
-                if rank < params.num_beams {
-                    finished.push(finish(
-                        &beams[candidate.row],
-                        candidate,
-                        stops,
-                        &attention,
-                        params.length_penalty,
-                    ));
-                }
-            } else if next.len() < params.num_beams {
-                next.push(extend(&beams[candidate.row], candidate, &attention));
-                kept_rows.push(candidate.row);
-            }
-        }
-        finished.sort_by(|a, b| b.score.total_cmp(&a.score));
-        finished.truncate(params.num_beams);
-        if next.is_empty() || !can_improve(&next, &finished, step + 1, params) {
+        let step = Step {
+            beams: &beams,
+            attention: &attention,
+            last: step + 1 == room,
+            params,
+        };
+        let (next, kept_rows) = step.divide(&candidates, &mut finished);
+        if next.is_empty() || !can_improve(&next, &finished, params) {
             break;
         }
         model.select_rows(&mut cache, &kept_rows)?;
@@ -131,52 +115,86 @@ fn candidates(logits: &Tensor, beams: &[Beam], params: &GenerateParams) -> Resul
     Ok(all)
 }
 
-fn extend(beam: &Beam, candidate: &Candidate, attention: &[Vec<f32>]) -> Beam {
-    let attention = attention.get(candidate.row).cloned().unwrap_or_default();
-    let token = Token {
-        id: candidate.id,
-        logprob: candidate.logprob,
-        top_logprobs: Vec::new(),
-        attention,
-    };
-    let mut tokens = beam.tokens.clone();
-    tokens.push(token);
-    Beam {
-        tokens,
-        score: candidate.score,
-    }
+/// What the candidates of one step continue.
+struct Step<'a> {
+    beams: &'a [Beam],
+    attention: &'a [Vec<f32>],
+    /// No token fits after this one.
+    last: bool,
+    params: &'a GenerateParams,
 }
 
-fn finish(
-    beam: &Beam,
-    candidate: &Candidate,
-    stops: bool,
-    attention: &[Vec<f32>],
-    penalty: f64,
-) -> Finished {
-    let length = (beam.tokens.len() + 1) as f64;
-    let (beam, stop_logprob) = if stops {
-        (beam.clone(), Some(candidate.logprob))
-    } else {
-        (extend(beam, candidate, attention), None)
-    };
-    Finished {
-        beam,
-        stop_logprob,
-        score: candidate.score / length.powf(penalty),
+impl Step<'_> {
+    /// The beams that go on, with the rows they continue; answers that end join `finished`, best first.
+    fn divide(
+        &self,
+        candidates: &[Candidate],
+        finished: &mut Vec<Finished>,
+    ) -> (Vec<Beam>, Vec<usize>) {
+        let num_beams = self.params.num_beams;
+        let (mut next, mut rows) = (Vec::with_capacity(num_beams), Vec::with_capacity(num_beams));
+        for (rank, candidate) in candidates.iter().enumerate() {
+            let stops = self.params.stop_ids.contains(&candidate.id);
+            if stops || self.last {
+                // Candidates below the beams' number only exist to keep enough beams alive.
+                if rank < num_beams {
+                    finished.push(self.finish(candidate, stops));
+                }
+            } else if next.len() < num_beams {
+                next.push(self.extend(candidate));
+                rows.push(candidate.row);
+            }
+        }
+        finished.sort_by(|a, b| b.score.total_cmp(&a.score));
+        finished.truncate(num_beams);
+        (next, rows)
+    }
+
+    fn extend(&self, candidate: &Candidate) -> Beam {
+        let mut tokens = self.beams[candidate.row].tokens.clone();
+        tokens.push(Token {
+            id: candidate.id,
+            logprob: candidate.logprob,
+            top_logprobs: Vec::new(),
+            attention: self
+                .attention
+                .get(candidate.row)
+                .cloned()
+                .unwrap_or_default(),
+        });
+        Beam {
+            tokens,
+            score: candidate.score,
+        }
+    }
+
+    fn finish(&self, candidate: &Candidate, stops: bool) -> Finished {
+        let beam = &self.beams[candidate.row];
+        let length = (beam.tokens.len() + 1) as f64;
+        let score = candidate.score / length.powf(self.params.length_penalty);
+        if stops {
+            Finished {
+                beam: beam.clone(),
+                stop_logprob: Some(candidate.logprob),
+                score,
+            }
+        } else {
+            Finished {
+                beam: self.extend(candidate),
+                stop_logprob: None,
+                score,
+            }
+        }
     }
 }
 
 /// Whether the best running beam, at its present length, would beat the worst of a full set of finished answers.
-fn can_improve(
-    running: &[Beam],
-    finished: &[Finished],
-    length: usize,
-    params: &GenerateParams,
-) -> bool {
+fn can_improve(running: &[Beam], finished: &[Finished], params: &GenerateParams) -> bool {
     let worst = finished
         .get(params.num_beams - 1)
         .map(|answer| answer.score);
-    let best = running.first().map_or(f64::NEG_INFINITY, |beam| beam.score);
-    worst.is_none_or(|worst| best / (length as f64).powf(params.length_penalty) > worst)
+    let best = running.first().map_or(f64::NEG_INFINITY, |beam| {
+        beam.score / (beam.tokens.len() as f64).powf(params.length_penalty)
+    });
+    worst.is_none_or(|worst| best > worst)
 }

@@ -245,6 +245,13 @@ fn next_logits<M: TokenModel>(
 ) -> Result<Tensor> {
     let hidden = model.forward(ids, &Context::causal(), Some(cache), trace)?;
     // Only the last position needs the head, by far the largest matrix of a small model.
-    let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?.squeeze(1)?;
-    model.head(&last.contiguous()?)
+    model.head(&last_position(&hidden)?)
+}
+
+/// The last position `(batch, dim)` of `hidden (batch, tokens, dim)`.
+pub(crate) fn last_position(hidden: &Tensor) -> Result<Tensor> {
+    Ok(hidden
+        .narrow(1, hidden.dim(1)? - 1, 1)?
+        .squeeze(1)?
+        .contiguous()?)
 }

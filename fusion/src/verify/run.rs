@@ -11,8 +11,13 @@ use super::{
     report::{Real, Report, Row, compare},
 };
 use crate::{
-    Result, cross_attention::CrossMask, donut::DonutSession, generate::TokenModel, load::Model,
-    mllama::MllamaSession, model::SwinSeek,
+    Result,
+    cross_attention::CrossMask,
+    donut::DonutSession,
+    generate::{TokenModel, last_position},
+    load::Model,
+    mllama::MllamaSession,
+    model::SwinSeek,
 };
 
 const TEXT: [&str; 2] = ["input_ids", "decoder_input_ids"];
@@ -166,11 +171,7 @@ fn greedy<M: TokenModel>(model: &M, run: &Run, report: &mut Report) -> Result<()
             Some(&mut cache),
             &mut Trace::off(),
         )?;
-        let last = hidden
-            .narrow(1, hidden.dim(1)? - 1, 1)?
-            .squeeze(1)?
-            .contiguous()?;
-        let step = model.head(&last)?;
+        let step = model.head(&last_position(&hidden)?)?;
         next = step.argmax_keepdim(D::Minus1)?;
         ids.push(next.clone());
         logits.push(step);

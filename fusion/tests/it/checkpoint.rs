@@ -153,7 +153,7 @@ fn fp8_blocks_follow_the_configured_size() {
         .collect();
     // 0x38 is 1.0 and 0xC0 is -2.0 in E4M3.
     let bytes = vec![0x38, 0x38, 0x38, 0xC0, 0xC0, 0xC0, 0x38, 0x38, 0x38];
-    let (_dir, checkpoint) = raw(
+    let (first, checkpoint) = raw(
         &config,
         &[
             ("x.weight", Dtype::F8_E4M3, vec![3, 3], bytes),
@@ -167,7 +167,7 @@ fn fp8_blocks_follow_the_configured_size() {
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(
-        _dir.path().join("model.safetensors"),
+        first.path().join("model.safetensors"),
         dir.path().join("model.safetensors"),
     )
     .unwrap();

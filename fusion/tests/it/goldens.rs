@@ -1,6 +1,6 @@
 //! Every golden case through `verify`, and what `verify` says of checkpoints that are wrong.
 
-use crate::support::{case, copy_of, tensors, write};
+use crate::support::{case, copy_of, noise, tensors, write};
 use candle_core::Tensor;
 use proptest::prelude::*;
 use swinseek_fusion::{Result, verify, verify::Report};
@@ -54,7 +54,10 @@ fn perturbed(name: &str) {
         .iter()
         .find(|(name, _)| name.contains("embed") && name.ends_with(".weight"))
         .unwrap();
-    let (target, moved) = (target.clone(), (weight + 1e-3).unwrap());
+    let (target, moved) = (
+        target.clone(),
+        (weight + noise(weight.dims(), 1).affine(1e-3, 0.0).unwrap()).unwrap(),
+    );
     weights.insert(target, moved);
     write(dir.path(), &weights);
     let report = check(name, dir.path()).unwrap();

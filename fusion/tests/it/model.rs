@@ -284,17 +284,17 @@ fn gradients_are_those_of_finite_differences() {
             .unwrap();
         let direction = (&gradient / f64::from(norm)).unwrap();
         let start = var.as_tensor().copy().unwrap();
-        let step = 2e-2;
-        let mut at = |h: f64| {
+        let step = 5e-3;
+        let at = |h: f64| {
             var.set(&(&start + (&direction * h).unwrap()).unwrap())
                 .unwrap();
             loss(&model).to_scalar::<f32>().unwrap()
         };
         let numeric = (at(step) - at(-step)) / (2.0 * step as f32);
         at(0.0);
-        // f32: the loss is of order 1 and rounds at 1e-7, divided by the step; the curvature adds step².
+        // f32: the loss is of order 10 and rounds at 1e-6, divided by the step; the curvature adds step².
         assert!(
-            (numeric - norm).abs() < 2e-2 * norm + 5e-5,
+            (numeric - norm).abs() < 2e-2 * norm + 2e-4,
             "{name}: {numeric} against {norm}"
         );
     }

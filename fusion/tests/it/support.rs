@@ -78,7 +78,9 @@ pub(crate) fn random_parameters(config: &Value, seed: u64) -> HashMap<String, Te
     )
     .unwrap();
     let widen = |(name, tensor): (String, Tensor)| {
-        let norm = name.contains("norm");
+        // Norms, logit scales and tanh gates start where they are well conditioned.
+        let norm =
+            name.contains("norm") || name.ends_with("logit_scale") || name.ends_with("_gate");
         (
             name,
             if norm {

@@ -61,7 +61,13 @@ mod linux {
             return false;
         }
         // SAFETY: the call has no effect on memory; it only asks for permission, and may refuse.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+        unsafe {
+            libc::syscall(
+                libc::SYS_arch_prctl,
+                ARCH_REQ_XCOMP_PERM,
+                XFEATURE_XTILEDATA,
+            ) == 0
+        }
     }
 
     /// Prepares the tiles of this thread.
@@ -70,7 +76,9 @@ mod linux {
     /// AMX is [`available`].
     pub(crate) unsafe fn configure() {
         // SAFETY: the configuration is valid for palette 1.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly, preserves_flags)) };
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly, preserves_flags));
+        };
     }
 
     /// Gives the tiles back, so that context switches need not save them.
@@ -89,7 +97,13 @@ mod linux {
     #[inline]
     pub(crate) unsafe fn block(b: &Block) {
         // SAFETY: the caller's promise.
-        unsafe { if b.row_panels == 2 { two_panels(b) } else { one_panel(b) } }
+        unsafe {
+            if b.rows > LINES {
+                two_panels(b);
+            } else {
+                one_panel(b);
+            }
+        }
     }
 
     #[inline]

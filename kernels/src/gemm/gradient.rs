@@ -3,10 +3,11 @@
 use super::Path;
 use super::avx512;
 use super::kernel::{Session, Share, compute};
-use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix, Output, PackedRight, TILE, packed_len};
+use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix, Output, PackedRight, packed_len};
 use super::pack::{self, Side};
 use super::parallel::{self, Scratch, Shared};
-use super::product::packed_product;
+use super::product::{ROWS_PER_PASS, packed_product};
+use super::single::transpose;
 
 /// What a backward pass reads, all row-major.
 #[derive(Debug, Clone, Copy)]
@@ -33,34 +34,59 @@ pub(crate) struct Wanted<'a> {
 
 /// Writes the wanted gradients.
 pub(crate) fn backward(path: Path, operands: Operands<'_>, wanted: Wanted<'_>) {
-    let Operands { grad, x, weight, rows, out_features, in_features } = operands;
+    let Operands {
+        grad,
+        x,
+        weight,
+        rows,
+        out_features,
+        in_features,
+    } = operands;
     let step = chunk_rows(out_features, in_features);
     let mut dx = wanted.x;
     let weight = Matrix::columns(weight, out_features, in_features);
-    let mut tiles = Scratch::take(if dx.is_some() { packed_len(in_features, weight.steps()) } else { 0 });
+    let mut tiles = Scratch::take(packed_len(in_features, weight.steps()));
     if dx.is_some() {
         pack::right(path, weight, &mut tiles);
     }
-    let right = PackedRight { tiles: &tiles, columns: in_features, depth: out_features };
-    let mut dw = wanted.weight.map(|out| WeightGradient::new(path, out, out_features, in_features));
-    let mut sums = vec![0.0; if wanted.bias.is_some() { out_features } else { 0 }];
+    let right = PackedRight {
+        tiles: &tiles,
+        columns: in_features,
+        depth: out_features,
+    };
+    let mut dw = wanted
+        .weight
+        .map(|out| WeightGradient::new(path, out, rows, out_features, in_features));
+    let mut sums = wanted.bias.as_ref().map(|_| vec![0.0; out_features]);
     for first in (0..rows).step_by(step) {
         let count = step.min(rows - first);
         let grad = &grad[first * out_features..(first + count) * out_features];
         if let Some(rest) = dx.take() {
             let (part, rest) = rest.split_rows(count);
-            packed_product(path, Matrix::rows(grad, count, out_features), right, None, part);
+            packed_product(
+                path,
+                Matrix::rows(grad, count, out_features),
+                right,
+                None,
+                part,
+            );
             dx = Some(rest);
         }
         if let Some(dw) = &mut dw {
-            dw.add(grad, &x[first * in_features..(first + count) * in_features], count);
+            dw.add(
+                grad,
+                &x[first * in_features..(first + count) * in_features],
+                count,
+            );
         }
-        add_column_sums(grad, &mut sums);
+        if let Some(sums) = &mut sums {
+            add_column_sums(grad, sums);
+        }
     }
     if let Some(dw) = dw {
         dw.finish();
     }
-    if let Some(bias) = wanted.bias {
+    if let (Some(bias), Some(sums)) = (wanted.bias, sums) {
         bias.copy_from(&sums);
     }
 }
@@ -72,7 +98,10 @@ fn chunk_rows(out_features: usize, in_features: usize) -> usize {
     let width = (out_features + in_features).max(1);
     let cached = CACHE_BYTES / (6 * width);
     let amortised = 4 * out_features * in_features / width;
-    cached.max(amortised).clamp(256, 2048).next_multiple_of(DEPTH)
+    cached
+        .max(amortised)
+        .clamp(256, 2048)
+        .next_multiple_of(DEPTH)
 }
 
 /// `gradᵀ · x`, accumulated chunk by chunk over the rows. The rows are summed in order, whatever the chunks
@@ -81,7 +110,7 @@ struct WeightGradient<'a> {
     path: Path,
     out: Output<'a>,
     /// The transpose, `(in, out)`, while it is accumulated. The left operand is transposed when it is packed,
-    /// so the narrower of the two should be the left one.
+    /// so it is better the narrower of the two, if there are enough rows to pay for transposing the result.
     transposed: Option<Vec<f32>>,
     out_features: usize,
     in_features: usize,
@@ -89,10 +118,25 @@ struct WeightGradient<'a> {
 }
 
 impl<'a> WeightGradient<'a> {
-    fn new(path: Path, out: Output<'a>, out_features: usize, in_features: usize) -> Self {
+    fn new(
+        path: Path,
+        out: Output<'a>,
+        rows: usize,
+        out_features: usize,
+        in_features: usize,
+    ) -> Self {
         assert!(out.rows == out_features && out.columns == in_features);
-        let transposed = (in_features < out_features).then(|| vec![0.0; out_features * in_features]);
-        Self { path, out, transposed, out_features, in_features, started: false }
+        let size = out_features * in_features;
+        let saved = rows * out_features.saturating_sub(in_features);
+        let transposed = (saved > 4 * size).then(|| vec![0.0; size]);
+        Self {
+            path,
+            out,
+            transposed,
+            out_features,
+            in_features,
+            started: false,
+        }
     }
 
     fn add(&mut self, grad: &[f32], x: &[f32], rows: usize) {
@@ -108,7 +152,12 @@ impl<'a> WeightGradient<'a> {
     fn finish(self) {
         match self.transposed {
             _ if !self.started => self.out.fill_zero(),
-            Some(transposed) => transpose(&transposed, self.in_features, self.out_features, self.out.ptr),
+            Some(transposed) => {
+                let (rows, columns) = (self.in_features, self.out_features);
+                // SAFETY: both have `in * out` elements.
+                let (from, to) = ((transposed.as_ptr(), columns), (self.out.ptr, rows));
+                unsafe { transpose(from, to, rows, columns) };
+            }
             None => {}
         }
     }
@@ -123,7 +172,9 @@ fn add_product(path: Path, left: Matrix<'_>, right: Matrix<'_>, started: bool, o
     let start = vec![0.0; n.next_multiple_of(BLOCK)];
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
     let row_blocks = m.div_ceil(BLOCK);
-    let threads = parallel::threads_for(flops / path.flops_per_ns() + (4 * k * (m + n)) as f64 / 10.0).min(row_blocks);
+    let threads =
+        parallel::threads_for(flops / path.flops_per_ns() + (4 * k * (m + n)) as f64 / 10.0)
+            .min(row_blocks);
     let steps = left.steps();
     let mut tiles = Scratch::take(packed_len(n, steps));
     pack::right(path, right, &mut tiles);
@@ -131,39 +182,29 @@ fn add_product(path: Path, left: Matrix<'_>, right: Matrix<'_>, started: bool, o
     let ptr = Shared::new(out);
     parallel::run(threads, |index| {
         let blocks = parallel::part(row_blocks, threads, index);
-        let panels = blocks.start * 2..(blocks.end * 2).min(m.div_ceil(LINES));
         let rows = blocks.start * BLOCK..(blocks.end * BLOCK).min(m);
-        let mut packed = Scratch::take(panels.len() * steps * TILE / DEPTH);
-        pack::panels_of(path, Side::Left, left, panels, &mut packed);
-        let share = Share {
-            left: &packed,
-            rows: rows.len(),
-            right: tiles,
-            pairs: 0..n.div_ceil(BLOCK),
-            steps,
-            bias: (!started).then_some(&start),
-            // SAFETY: each task writes the rows of its own part.
-            out: unsafe { ptr.get().add(rows.start * n) },
-            columns: n,
-        };
-        // SAFETY: as above.
-        unsafe { compute(&Session::new(path), &share) };
-    });
-}
-
-/// Writes the transpose of a row-major `(rows, columns)` to `out`, in squares that fit the cache.
-fn transpose(data: &[f32], rows: usize, columns: usize, out: *mut f32) {
-    const SQUARE: usize = 16;
-    for row in (0..rows).step_by(SQUARE) {
-        for column in (0..columns).step_by(SQUARE) {
-            for c in column..(column + SQUARE).min(columns) {
-                for r in row..(row + SQUARE).min(rows) {
-                    // SAFETY: `out` has `rows * columns` elements.
-                    unsafe { *out.add(c * rows + r) = data[r * columns + c] };
-                }
-            }
+        let mut packed =
+            Scratch::take(ROWS_PER_PASS.min(rows.len()).div_ceil(LINES) * steps * LINES);
+        let session = Session::new(path);
+        for first in rows.clone().step_by(ROWS_PER_PASS) {
+            let count = ROWS_PER_PASS.min(rows.end - first);
+            let panels = first / LINES..(first + count).div_ceil(LINES);
+            pack::panels_of(path, Side::Left, left, panels, &mut packed);
+            let share = Share {
+                left: &packed,
+                rows: count,
+                right: tiles,
+                pairs: 0..n.div_ceil(BLOCK),
+                steps,
+                bias: (!started).then_some(&start),
+                // SAFETY: each task writes the rows of its own part.
+                out: unsafe { ptr.get().add(first * n) },
+                columns: n,
+            };
+            // SAFETY: as above.
+            unsafe { compute(&session, &share) };
         }
-    }
+    });
 }
 
 /// Sums over the rows of a row-major `(rows, columns)`.
@@ -182,12 +223,18 @@ fn add_column_sums(data: &[f32], sums: &mut [f32]) {
     }
     for block in data.chunks(ROWS_PER_BLOCK * sums.len()) {
         // SAFETY: the function needs AVX-512, which is there.
-        unsafe { if avx512::available() { avx512::add_rows(block, sums) } else { add_rows(block, sums) } };
+        unsafe {
+            if avx512::available() {
+                avx512::add_rows(block, sums);
+            } else {
+                add_rows(block, sums);
+            }
+        }
     }
 }
 
 /// Adds the sum of rows as long as `sums`, 64 columns at a time.
-#[inline(always)]
+#[inline]
 pub(super) fn add_rows(rows: &[f32], sums: &mut [f32]) {
     const WIDTH: usize = 64;
     let columns = sums.len();
@@ -198,9 +245,14 @@ pub(super) fn add_rows(rows: &[f32], sums: &mut [f32]) {
             if let Some(row) = row.first_chunk::<WIDTH>() {
                 (0..WIDTH).for_each(|i| block[i] += row[i]);
             } else {
-                block.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                block
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, value)| *sum += value);
             }
         }
-        sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
+        sums.iter_mut()
+            .zip(block)
+            .for_each(|(sum, value)| *sum += value);
     }
 }

@@ -2,22 +2,23 @@
 
 use std::ops::Range;
 
-use super::matrix::{BLOCK, DEPTH, LINES, Line, TILE};
+use super::matrix::{BLOCK, LINES, Line};
 use super::{Path, amx, avx512, portable};
 
 /// Tiles along the depth after which the next block of columns is due: 64 KiB of packed operands.
 const STEPS_PER_PASS: usize = 32;
 
-/// 16 or 32 rows by 32 columns of a result. Strides and leading dimensions count elements.
+/// 1 to 32 rows by 32 columns of a result. Panel strides count cache lines, leading dimensions elements.
 ///
-/// The kernels need: `row_panels` panels of `steps` tiles at `left`, two panels at `right`, readable rows
-/// of 32 at `init` (`init_ld` 0 repeats one row, for a bias), writable rows of 32 at `out`.
+/// The kernels need: one panel of `steps` tiles at `left`, or two if `rows` is above 16, two panels at `right`,
+/// readable rows of 32 at `init` (`init_ld` 0 repeats one row, for a bias), writable rows of 32 at `out`. They
+/// write whole panels of rows, and may leave out those beyond `rows`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
-    pub(super) left: *const u16,
+    pub(super) left: *const Line,
     pub(super) left_stride: usize,
-    pub(super) row_panels: usize,
-    pub(super) right: *const u16,
+    pub(super) rows: usize,
+    pub(super) right: *const Line,
     pub(super) right_stride: usize,
     pub(super) steps: usize,
     pub(super) init: *const f32,
@@ -64,16 +65,23 @@ impl Drop for Session {
     }
 }
 
-/// Computes a share. Nothing may wait for other threads while the session lives: this one could then run
-/// another product, which ends with its own session.
+/// Computes a share. Nothing may wait for other threads while the session lives: this thread could then run
+/// another product, whose session would end this one.
 ///
 /// # Safety
 /// `out` is valid for `rows * columns` elements, and nobody else uses its columns of `pairs` meanwhile.
 pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
-    let panel = share.steps * (TILE / DEPTH);
+    let panel = share.steps * LINES;
     assert!(share.left.len() >= share.rows.div_ceil(LINES) * panel);
-    assert!(share.right.len() >= share.pairs.end * 2 * panel && share.pairs.end <= share.columns.div_ceil(BLOCK));
-    assert!(share.bias.is_none_or(|bias| bias.len() >= share.pairs.end * BLOCK));
+    assert!(
+        share.right.len() >= share.pairs.end * 2 * panel
+            && share.pairs.end <= share.columns.div_ceil(BLOCK)
+    );
+    assert!(
+        share
+            .bias
+            .is_none_or(|bias| bias.len() >= share.pairs.end * BLOCK)
+    );
     // SAFETY: the operands are large enough (asserted); the path was found to be available.
     unsafe {
         match session.0 {
@@ -84,9 +92,9 @@ pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
     }
 }
 
-#[inline(always)]
+#[inline]
 unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
-    let stride = share.steps * TILE;
+    let stride = share.steps * LINES;
     let mut first = 0;
     loop {
         let steps = (share.steps - first).min(STEPS_PER_PASS);
@@ -100,10 +108,13 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
                         _ => (out.cast_const(), share.columns),
                     };
                     let block = Block {
-                        left: share.left.as_ptr().cast::<u16>().add(row / LINES * stride + first * TILE),
+                        left: share
+                            .left
+                            .as_ptr()
+                            .add(row / LINES * stride + first * LINES),
                         left_stride: stride,
-                        row_panels: (share.rows - row).div_ceil(LINES).min(2),
-                        right: share.right.as_ptr().cast::<u16>().add(pair * 2 * stride + first * TILE),
+                        rows: (share.rows - row).min(BLOCK),
+                        right: share.right.as_ptr().add(pair * 2 * stride + first * LINES),
                         right_stride: stride,
                         steps,
                         init,
@@ -113,12 +124,11 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
                     };
                     // Rows of the result are often far away: fetch those of the next block in time.
                     avx512::prefetch_rows(out.wrapping_add(BLOCK * share.columns), share.columns);
-                    let rows = (share.rows - row).min(BLOCK);
                     let columns = (share.columns - pair * BLOCK).min(BLOCK);
-                    if rows == block.row_panels * LINES && columns == BLOCK {
+                    if block.rows.is_multiple_of(LINES) && columns == BLOCK {
                         kernel(&block);
                     } else {
-                        edge(block, rows, columns, &kernel);
+                        edge(&block, columns, &kernel);
                     }
                 }
             }
@@ -132,13 +142,23 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
 
 /// A block that sticks out of the result is computed aside; what lies inside is copied.
 #[inline(never)]
-unsafe fn edge(block: Block, rows: usize, columns: usize, kernel: impl Fn(&Block)) {
+unsafe fn edge(block: &Block, columns: usize, kernel: impl Fn(&Block)) {
     let mut aside = [0f32; BLOCK * BLOCK];
-    let mut inner = Block { out: aside.as_mut_ptr(), out_ld: BLOCK, ..block };
+    let rows = block.rows;
+    let mut inner = Block {
+        out: aside.as_mut_ptr(),
+        out_ld: BLOCK,
+        ..*block
+    };
     // SAFETY: only the `rows` by `columns` inside the result are read and written.
     unsafe {
         if block.init_ld != 0 {
-            copy_rows((block.init, block.init_ld), (inner.out, BLOCK), rows, columns);
+            copy_rows(
+                (block.init, block.init_ld),
+                (inner.out, BLOCK),
+                rows,
+                columns,
+            );
             inner.init = inner.out;
             inner.init_ld = BLOCK;
         }

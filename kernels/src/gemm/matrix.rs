@@ -6,12 +6,10 @@ use super::{Path, pack};
 pub(super) const LINES: usize = 16;
 /// Depth of a tile, in elements.
 pub(super) const DEPTH: usize = 32;
-/// Elements of a tile.
-pub(super) const TILE: usize = LINES * DEPTH;
 /// The kernels compute two tiles side by side, so right operands hold an even number of panels.
 pub(super) const BLOCK: usize = 2 * LINES;
 
-/// One cache line of packed `bf16` bit patterns: packed buffers are aligned for the tile loads.
+/// One cache line of packed `bf16` bit patterns, 16 to a tile: packed buffers are aligned for the tile loads.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line([u16; DEPTH]);
@@ -41,19 +39,35 @@ impl<'a> Matrix<'a> {
     /// Row-major `(lines, depth)`: every line is contiguous.
     pub(crate) fn rows(data: &'a [f32], lines: usize, depth: usize) -> Self {
         assert_eq!(data.len(), lines * depth, "operand of {lines} x {depth}");
-        Self { data, lines, depth, ld: depth, strided: false }
+        Self {
+            data,
+            lines,
+            depth,
+            ld: depth,
+            strided: false,
+        }
     }
 
     /// Row-major `(depth, lines)`: the operand is the transpose of what memory holds.
     pub(crate) fn columns(data: &'a [f32], depth: usize, lines: usize) -> Self {
         assert_eq!(data.len(), lines * depth, "operand of {depth} x {lines}");
-        Self { data, lines, depth, ld: lines, strided: true }
+        Self {
+            data,
+            lines,
+            depth,
+            ld: lines,
+            strided: true,
+        }
     }
 
     /// Lines `start..start + lines` of an operand made by [`Self::rows`].
     pub(super) fn line_range(self, start: usize, lines: usize) -> Self {
         debug_assert!(!self.strided && start + lines <= self.lines);
-        Self { data: &self.data[start * self.ld..(start + lines) * self.ld], lines, ..self }
+        Self {
+            data: &self.data[start * self.ld..(start + lines) * self.ld],
+            lines,
+            ..self
+        }
     }
 
     /// Tiles along the depth.
@@ -72,6 +86,15 @@ pub(crate) struct Output<'a> {
 }
 
 impl Output<'_> {
+    #[cfg(test)]
+    pub(super) fn raw(ptr: *mut f32, rows: usize, columns: usize) -> Self {
+        Self {
+            ptr,
+            rows,
+            columns,
+            lifetime: std::marker::PhantomData,
+        }
+    }
     /// A fresh result; `fill` must write every element, as all products do.
     pub(crate) fn build(rows: usize, columns: usize, fill: impl FnOnce(Output<'_>)) -> Vec<f32> {
         let mut fresh = Fresh::new(rows, columns);
@@ -80,12 +103,24 @@ impl Output<'_> {
         unsafe { fresh.finish() }
     }
 
+    /// Address of the first element; whoever takes it writes the result.
+    pub(super) fn into_ptr(self) -> *mut f32 {
+        self.ptr
+    }
+
     /// Splits off the first `rows` rows.
     pub(crate) fn split_rows(self, rows: usize) -> (Self, Self) {
         assert!(rows <= self.rows);
         // SAFETY: `rows * columns` elements from `ptr` on belong to this result.
         let rest = unsafe { self.ptr.add(rows * self.columns) };
-        (Self { rows, ..self }, Self { ptr: rest, rows: self.rows - rows, ..self })
+        (
+            Self { rows, ..self },
+            Self {
+                ptr: rest,
+                rows: self.rows - rows,
+                ..self
+            },
+        )
     }
 
     pub(crate) fn copy_from(self, data: &[f32]) {
@@ -110,12 +145,21 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     pub(crate) fn new(rows: usize, columns: usize) -> Self {
-        Self { data: Vec::with_capacity(rows * columns), rows, columns }
+        Self {
+            data: Vec::with_capacity(rows * columns),
+            rows,
+            columns,
+        }
     }
 
     pub(crate) fn output(&mut self) -> Output<'_> {
         let (ptr, rows, columns) = (self.data.as_mut_ptr(), self.rows, self.columns);
-        Output { ptr, rows, columns, lifetime: std::marker::PhantomData }
+        Output {
+            ptr,
+            rows,
+            columns,
+            lifetime: std::marker::PhantomData,
+        }
     }
 
     /// The written result.
@@ -150,7 +194,7 @@ impl PackedRight<'_> {
 
 /// Number of cache lines that `lines` lines of `steps` tiles take, a whole number of panel pairs.
 pub(super) fn packed_len(lines: usize, steps: usize) -> usize {
-    lines.div_ceil(BLOCK) * 2 * steps * (TILE / DEPTH)
+    lines.div_ceil(BLOCK) * BLOCK * steps
 }
 
 /// A constant weight `(out, in)` rounded to `bf16` and laid out in tiles once, for inference.
@@ -167,11 +211,19 @@ impl PackedWeight {
         let source = Matrix::rows(weight, out_features, in_features);
         let mut tiles = vec![Line::ZERO; packed_len(out_features, source.steps())];
         pack::right(Path::best(), source, &mut tiles);
-        Self { tiles, out_features, in_features }
+        Self {
+            tiles,
+            out_features,
+            in_features,
+        }
     }
 
     pub(crate) fn view(&self) -> PackedRight<'_> {
-        PackedRight { tiles: &self.tiles, columns: self.out_features, depth: self.in_features }
+        PackedRight {
+            tiles: &self.tiles,
+            columns: self.out_features,
+            depth: self.in_features,
+        }
     }
 }
 

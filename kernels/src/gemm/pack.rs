@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::Path;
 use super::avx512;
-use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix, TILE};
+use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix};
 use super::parallel::{self, Shared};
 use super::portable;
 
@@ -25,32 +25,42 @@ pub(super) fn right(path: Path, source: Matrix<'_>, tiles: &mut [Line]) {
     // Packing runs at about the speed of memory: read four bytes, write two.
     let threads = parallel::threads_for((source.lines * source.depth) as f64 / 3.0);
     let panels = source.lines.div_ceil(BLOCK) * 2;
-    let panel_len = source.steps() * TILE / DEPTH;
+    let panel_len = source.steps() * LINES;
     assert!(tiles.len() >= panels * panel_len);
     let shared = Shared::new(tiles.as_mut_ptr());
     parallel::run(threads, |index| {
         let range = parallel::part(panels, threads, index);
         // SAFETY: the parts are disjoint and end within `tiles`.
         let part = unsafe {
-            std::slice::from_raw_parts_mut(shared.get().add(range.start * panel_len), range.len() * panel_len)
+            std::slice::from_raw_parts_mut(
+                shared.get().add(range.start * panel_len),
+                range.len() * panel_len,
+            )
         };
         panels_of(path, Side::Right, source, range, part);
     });
 }
 
 /// Packs the panels `range` of `source` into `tiles`.
-pub(super) fn panels_of(path: Path, side: Side, source: Matrix<'_>, range: Range<usize>, tiles: &mut [Line]) {
+pub(super) fn panels_of(
+    path: Path,
+    side: Side,
+    source: Matrix<'_>,
+    range: Range<usize>,
+    tiles: &mut [Line],
+) {
     let steps = source.steps();
-    assert!(tiles.len() >= range.len() * steps * TILE / DEPTH);
-    let dst = tiles.as_mut_ptr().cast::<u16>();
+    assert!(tiles.len() >= range.len() * steps * LINES);
+    let dst = tiles.as_mut_ptr();
     let tile = |panel: usize, step: usize| {
         let spot = Spot::new(&source, panel * LINES, step * DEPTH);
         // SAFETY: the tile lies within `tiles` (asserted), the spot within the source.
         unsafe {
-            let dst = dst.add(((panel - range.start) * steps + step) * TILE);
+            let dst = dst.add(((panel - range.start) * steps + step) * LINES);
             match path {
                 Path::Amx => avx512::pack_tile(spot, side, dst),
-                Path::Avx512 | Path::Portable => portable::pack_tile(spot, side, dst),
+                Path::Avx512 => avx512::pack_tile_basic(spot, side, dst),
+                Path::Portable => portable::pack_tile(spot, side, dst),
             }
         }
     };
@@ -58,7 +68,9 @@ pub(super) fn panels_of(path: Path, side: Side, source: Matrix<'_>, range: Range
     if source.strided {
         (0..steps).for_each(|step| range.clone().for_each(|panel| tile(panel, step)));
     } else {
-        range.clone().for_each(|panel| (0..steps).for_each(|step| tile(panel, step)));
+        range
+            .clone()
+            .for_each(|panel| (0..steps).for_each(|step| tile(panel, step)));
     }
 }
 
@@ -76,8 +88,15 @@ pub(super) struct Spot {
 
 impl Spot {
     fn new(source: &Matrix<'_>, line: usize, depth: usize) -> Self {
-        let (line_step, depth_step) = if source.strided { (1, source.ld) } else { (source.ld, 1) };
-        let ptr = source.data.as_ptr().wrapping_add(line * line_step + depth * depth_step);
+        let (line_step, depth_step) = if source.strided {
+            (1, source.ld)
+        } else {
+            (source.ld, 1)
+        };
+        let ptr = source
+            .data
+            .as_ptr()
+            .wrapping_add(line * line_step + depth * depth_step);
         Self {
             ptr,
             ld: source.ld,

@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::kernel::Block;
-use super::matrix::{BLOCK, DEPTH, LINES, TILE};
+use super::matrix::{BLOCK, DEPTH, LINES, Line};
 use super::pack::{Side, Spot};
 use super::single;
 
@@ -11,15 +11,23 @@ use super::single;
 ///
 /// # Safety
 /// `spot` describes readable memory; `dst` has room for a tile.
-pub(super) unsafe fn pack_tile(spot: Spot, side: Side, dst: *mut u16) {
-    let (line_step, depth_step) = if spot.strided { (1, spot.ld) } else { (spot.ld, 1) };
-    // SAFETY: the caller's promise; a tile has `TILE` elements.
-    let tile = unsafe { std::slice::from_raw_parts_mut(dst, TILE) };
+pub(super) unsafe fn pack_tile(spot: Spot, side: Side, dst: *mut Line) {
+    let (line_step, depth_step) = if spot.strided {
+        (1, spot.ld)
+    } else {
+        (spot.ld, 1)
+    };
+    // SAFETY: the caller's promise; a tile has 16 lines of 32 elements.
+    let tile = unsafe { std::slice::from_raw_parts_mut(dst.cast::<u16>(), LINES * DEPTH) };
     for line in 0..LINES {
         for depth in 0..DEPTH {
             let inside = line < spot.lines && depth < spot.depth;
             // SAFETY: only elements inside the matrix are read.
-            let value = if inside { unsafe { *spot.ptr.add(line * line_step + depth * depth_step) } } else { 0.0 };
+            let value = if inside {
+                unsafe { *spot.ptr.add(line * line_step + depth * depth_step) }
+            } else {
+                0.0
+            };
             let index = match side {
                 Side::Left => line * DEPTH + depth,
                 Side::Right => (depth / 2) * DEPTH + line * 2 + depth % 2,
@@ -35,25 +43,47 @@ pub(super) unsafe fn pack_tile(spot: Spot, side: Side, dst: *mut u16) {
 /// # Safety
 /// As [`Block`] says.
 pub(super) unsafe fn block(b: &Block) {
-    for row in 0..b.row_panels * LINES {
+    for row in 0..b.rows {
         // SAFETY: the caller's promise on all pointers of the block.
         unsafe {
             let mut sums = [0f32; BLOCK];
             std::ptr::copy_nonoverlapping(b.init.add(row * b.init_ld), sums.as_mut_ptr(), BLOCK);
-            let left = b.left.add(row / LINES * b.left_stride + row % LINES * DEPTH);
-            for step in 0..b.steps {
-                for depth in 0..DEPTH {
-                    let a = widen(*left.add(step * TILE + depth));
-                    let right = b.right.add(step * TILE + depth / 2 * DEPTH + depth % 2);
-                    for column in 0..LINES {
-                        sums[column] += a * widen(*right.add(2 * column));
-                        sums[LINES + column] += a * widen(*right.add(b.right_stride + 2 * column));
-                    }
+            let mut left = b
+                .left
+                .add(row / LINES * b.left_stride + row % LINES)
+                .cast::<[u32; LINES]>();
+            let mut right = b.right.cast::<[u32; LINES]>();
+            for _ in 0..b.steps {
+                for a in *left {
+                    add_pair(a, *right, &mut sums[..LINES]);
+                    add_pair(a, *right.wrapping_add(b.right_stride), &mut sums[LINES..]);
+                    right = right.wrapping_add(1);
                 }
+                left = left.wrapping_add(LINES);
             }
             std::ptr::copy_nonoverlapping(sums.as_ptr(), b.out.add(row * b.out_ld), BLOCK);
         }
     }
+}
+
+/// Adds the products of a pair of neighbouring depths of one row with those of 16 columns.
+#[inline]
+fn add_pair(a: u32, columns: [u32; LINES], sums: &mut [f32]) {
+    let (even, odd) = halves(a);
+    for (sum, b) in sums.iter_mut().zip(columns) {
+        let (b_even, b_odd) = halves(b);
+        *sum += even * b_even;
+        *sum += odd * b_odd;
+    }
+}
+
+/// The two `bf16` of a word as `f32`. Little-endian, as all supported targets are: the first one is below.
+#[inline]
+fn halves(word: u32) -> (f32, f32) {
+    (
+        f32::from_bits(word << 16),
+        f32::from_bits(word & 0xffff_0000),
+    )
 }
 
 /// Multiplies one `f32` block.
@@ -80,13 +110,34 @@ pub(super) unsafe fn block_f32(b: &single::Block) {
 ///
 /// # Safety
 /// All rows are readable or writable.
-pub(super) unsafe fn copy_rows(from: (*const f32, usize), to: (*mut f32, usize), rows: usize, columns: usize) {
+pub(super) unsafe fn copy_rows(
+    from: (*const f32, usize),
+    to: (*mut f32, usize),
+    rows: usize,
+    columns: usize,
+) {
     for row in 0..rows {
         // SAFETY: the caller's promise.
-        unsafe { std::ptr::copy_nonoverlapping(from.0.add(row * from.1), to.0.add(row * to.1), columns) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(from.0.add(row * from.1), to.0.add(row * to.1), columns);
+        }
     }
 }
 
-fn widen(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
+/// Transposes a square of `rows` by `columns` between leading dimensions.
+///
+/// # Safety
+/// The square is readable at `from` and its transpose writable at `to`.
+pub(super) unsafe fn transpose_square(
+    from: (*const f32, usize),
+    to: (*mut f32, usize),
+    rows: usize,
+    columns: usize,
+) {
+    for row in 0..rows {
+        for column in 0..columns {
+            // SAFETY: the caller's promise.
+            unsafe { *to.0.add(column * to.1 + row) = *from.0.add(row * from.1 + column) };
+        }
+    }
 }

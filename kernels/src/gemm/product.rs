@@ -2,14 +2,14 @@
 
 use super::Path;
 use super::kernel::{Session, Share, compute};
-use super::matrix::{BLOCK, DEPTH, LINES, Matrix, Output, PackedRight, TILE, packed_len};
+use super::matrix::{BLOCK, DEPTH, LINES, Matrix, Output, PackedRight, packed_len};
 use super::pack::{self, Side};
 use super::parallel::{self, Scratch, Shared};
 
 /// Bytes of packed operands that stay in the second-level cache.
 const CHUNK_BYTES: usize = 512 << 10;
 /// Rows that one pass over a large right operand serves.
-const ROWS_PER_PASS: usize = 256;
+pub(super) const ROWS_PER_PASS: usize = 256;
 
 /// The right operand: packed before, or to be packed for this product.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,13 @@ pub(crate) enum Right<'a> {
 }
 
 /// `out = left · rightᵀ` (both as lines by depth), plus `bias` per column; `left` is in rows.
-pub(crate) fn product(path: Path, left: Matrix<'_>, right: Right<'_>, bias: Option<&[f32]>, out: Output<'_>) {
+pub(crate) fn product(
+    path: Path,
+    left: Matrix<'_>,
+    right: Right<'_>,
+    bias: Option<&[f32]>,
+    out: Output<'_>,
+) {
     if out.rows == 0 || out.columns == 0 {
         return;
     }
@@ -28,13 +34,24 @@ pub(crate) fn product(path: Path, left: Matrix<'_>, right: Right<'_>, bias: Opti
         Right::Plain(source) => {
             let mut tiles = Scratch::take(packed_len(source.lines, source.steps()));
             pack::right(path, source, &mut tiles);
-            let right = PackedRight { tiles: &tiles, columns: source.lines, depth: source.depth };
+            let right = PackedRight {
+                tiles: &tiles,
+                columns: source.lines,
+                depth: source.depth,
+            };
             packed_product(path, left, right, bias, out);
         }
     }
 }
 
-pub(super) fn packed_product(path: Path, left: Matrix<'_>, right: PackedRight<'_>, bias: Option<&[f32]>, out: Output<'_>) {
+/// [`product`] with a packed right operand.
+pub(super) fn packed_product(
+    path: Path,
+    left: Matrix<'_>,
+    right: PackedRight<'_>,
+    bias: Option<&[f32]>,
+    out: Output<'_>,
+) {
     assert!(left.depth == right.depth && out.rows == left.lines && out.columns == right.columns);
     let (m, n, k) = (left.lines, right.columns, left.depth);
     let start = padded_bias(bias, n);
@@ -42,7 +59,7 @@ pub(super) fn packed_product(path: Path, left: Matrix<'_>, right: PackedRight<'_
     let bytes = (2 * n * k + 4 * m * (n + k)) as f64;
     // Ten bytes a nanosecond: one thread's share of memory bandwidth.
     let threads = parallel::threads_for(flops / path.flops_per_ns() + bytes / 10.0);
-    let ptr = Shared::new(out.ptr);
+    let ptr = Shared::new(out.into_ptr());
     let row_blocks = m.div_ceil(BLOCK);
     if row_blocks >= 2 * threads {
         parallel::run(threads, |index| {
@@ -55,7 +72,7 @@ pub(super) fn packed_product(path: Path, left: Matrix<'_>, right: PackedRight<'_
     }
     let steps = right.steps();
     let panels = m.div_ceil(LINES);
-    let mut packed = Scratch::take(panels * steps * TILE / DEPTH);
+    let mut packed = Scratch::take(panels * steps * LINES);
     pack::panels_of(path, Side::Left, left, 0..panels, &mut packed);
     let packed = &packed[..];
     parallel::run(threads.min(right.pairs()), |index| {
@@ -96,7 +113,13 @@ unsafe fn row_product(
     for first in rows.clone().step_by(chunk) {
         let count = chunk.min(rows.end - first);
         let panels = count.div_ceil(LINES);
-        pack::panels_of(path, Side::Left, left.line_range(first, count), 0..panels, &mut packed);
+        pack::panels_of(
+            path,
+            Side::Left,
+            left.line_range(first, count),
+            0..panels,
+            &mut packed,
+        );
         let share = Share {
             left: &packed,
             rows: count,

@@ -2,7 +2,7 @@
 //! one is packed into panels of 32 columns, depth by depth.
 
 use super::avx512;
-use super::matrix::{BLOCK, DEPTH, Line, Matrix, Output};
+use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix, Output};
 use super::parallel::{self, Scratch, Shared};
 use super::portable;
 
@@ -10,6 +10,9 @@ use super::portable;
 const PASS: usize = 256;
 /// Rows of a block.
 pub(super) const ROWS: usize = 8;
+
+/// Blocks of rows that share a panel while it is in the first-level cache; more would touch too many pages.
+const GROUP: usize = 8;
 
 /// 1 to 8 rows by 32 columns of a result. Steps and leading dimensions count elements.
 ///
@@ -31,7 +34,12 @@ pub(super) struct Block {
 
 /// `out = left · rightᵀ` (both as lines by depth), plus `bias` per column. The depth is summed in order,
 /// starting from the bias, whatever the number of rows and threads.
-pub(crate) fn product_f32(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, out: Output<'_>) {
+pub(crate) fn product_f32(
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    bias: Option<&[f32]>,
+    out: Output<'_>,
+) {
     assert!(left.depth == right.depth && out.rows == left.lines && out.columns == right.lines);
     let (m, n, k) = (left.lines, right.lines, left.depth);
     if m == 0 || n == 0 {
@@ -46,28 +54,37 @@ pub(crate) fn product_f32(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f3
     let tasks = threads.min(if by_rows { row_blocks } else { panels });
     let mut packed = Scratch::take(panels * BLOCK * PASS.min(k) * 2 / DEPTH);
     let shared = Shared::new(packed.as_mut_ptr());
-    let ptr = Shared::new(out.ptr);
+    let ptr = Shared::new(out.into_ptr());
     let mut first = 0;
     loop {
         let depth = PASS.min(k - first);
         parallel::run(threads.min(panels), |index| {
             for panel in parallel::part(panels, threads.min(panels), index) {
                 // SAFETY: each task packs the panels of its own part; the buffer holds all.
-                unsafe { pack_panel(right, panel * BLOCK, first, depth, panel_at(shared.get(), panel, depth)) };
+                let panel_ptr = panel_at(shared.get(), panel, depth);
+                unsafe { pack_panel(right, panel * BLOCK, first, depth, panel_ptr) };
             }
         });
-        let pass = Pass { left, first, depth, start: (first == 0).then_some(&start), columns: n };
+        let pass = Pass {
+            left,
+            first,
+            depth,
+            start: (first == 0).then_some(&start),
+            columns: n,
+        };
         parallel::run(tasks, |index| {
             let (rows, columns) = if by_rows {
                 (parallel::part(row_blocks, tasks, index), 0..panels)
             } else {
                 (0..row_blocks, parallel::part(panels, tasks, index))
             };
-            for panel in columns {
-                for block in rows.clone() {
-                    let right = panel_at(shared.get(), panel, depth).cast_const();
-                    // SAFETY: each task writes the rows or the columns of its own part.
-                    unsafe { pass.block(block * ROWS, panel * BLOCK, right, ptr.get()) };
+            for group in rows.clone().step_by(GROUP) {
+                for panel in columns.clone() {
+                    for block in group..(group + GROUP).min(rows.end) {
+                        let right = panel_at(shared.get(), panel, depth).cast_const();
+                        // SAFETY: each task writes the rows or the columns of its own part.
+                        unsafe { pass.block(block * ROWS, panel * BLOCK, right, ptr.get()) };
+                    }
                 }
             }
         });
@@ -99,10 +116,36 @@ unsafe fn pack_panel(source: Matrix<'_>, line: usize, first: usize, depth: usize
             row[..lines].copy_from_slice(&source.data[from..from + lines]);
         }
     } else {
-        for column in 0..lines {
-            let from = (line + column) * source.ld + first;
-            let values = &source.data[from..from + depth];
-            panel[column..].iter_mut().step_by(BLOCK).zip(values).for_each(|(to, value)| *to = *value);
+        let from = source.data[line * source.ld + first..].as_ptr();
+        // SAFETY: the lines and depths lie inside the source, their transpose inside the panel.
+        unsafe { transpose((from, source.ld), (dst, BLOCK), lines, depth) };
+    }
+}
+
+/// Writes the transpose of a matrix of `rows` by `columns` between leading dimensions.
+///
+/// # Safety
+/// The matrix is readable at `from` and its transpose writable at `to`.
+pub(super) unsafe fn transpose(
+    from: (*const f32, usize),
+    to: (*mut f32, usize),
+    rows: usize,
+    columns: usize,
+) {
+    let wide = avx512::available();
+    for row in (0..rows).step_by(LINES) {
+        for column in (0..columns).step_by(LINES) {
+            let from = (from.0.wrapping_add(row * from.1 + column), from.1);
+            let to = (to.0.wrapping_add(column * to.1 + row), to.1);
+            let (height, width) = ((rows - row).min(LINES), (columns - column).min(LINES));
+            // SAFETY: both squares lie inside the matrices; AVX-512 is there where it is used.
+            unsafe {
+                if wide {
+                    avx512::transpose_square(from, to, height, width);
+                } else {
+                    portable::transpose_square(from, to, height, width);
+                }
+            }
         }
     }
 }
@@ -121,7 +164,11 @@ impl Pass<'_> {
     /// # Safety
     /// `right` is a packed panel, `out` the whole result, of which nobody else uses this block.
     unsafe fn block(&self, row: usize, column: usize, right: *const f32, out: *mut f32) {
-        let (line_step, depth_step) = if self.left.strided { (1, self.left.ld) } else { (self.left.ld, 1) };
+        let (line_step, depth_step) = if self.left.strided {
+            (1, self.left.ld)
+        } else {
+            (self.left.ld, 1)
+        };
         let rows = (self.left.lines - row).min(ROWS);
         let columns = (self.columns - column).min(BLOCK);
         let mut aside = [0f32; ROWS * BLOCK];
@@ -133,7 +180,11 @@ impl Pass<'_> {
                 None => (out.cast_const(), self.columns),
             };
             let mut block = Block {
-                left: self.left.data.as_ptr().wrapping_add(row * line_step + self.first * depth_step),
+                left: self
+                    .left
+                    .data
+                    .as_ptr()
+                    .wrapping_add(row * line_step + self.first * depth_step),
                 line_step,
                 depth_step,
                 rows,
@@ -146,12 +197,21 @@ impl Pass<'_> {
             };
             if columns < BLOCK {
                 if init_ld != 0 {
-                    portable::copy_rows((init, init_ld), (aside.as_mut_ptr(), BLOCK), rows, columns);
+                    portable::copy_rows(
+                        (init, init_ld),
+                        (aside.as_mut_ptr(), BLOCK),
+                        rows,
+                        columns,
+                    );
                     (block.init, block.init_ld) = (aside.as_ptr(), BLOCK);
                 }
                 (block.out, block.out_ld) = (aside.as_mut_ptr(), BLOCK);
             }
-            if avx512::available() { avx512::block_f32(&block) } else { portable::block_f32(&block) }
+            if avx512::available() {
+                avx512::block_f32(&block);
+            } else {
+                portable::block_f32(&block);
+            }
             if columns < BLOCK {
                 portable::copy_rows((aside.as_ptr(), BLOCK), (out, self.columns), rows, columns);
             }

@@ -3,8 +3,11 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 
-use super::support::{Elements, Lanes, Out, Rows, elements, for_chunks, map, map_rows, output, rows_per_chunk, tensor, written};
-use crate::simd::math::{erf, exp, max, sigmoid, sum};
+use super::support::{
+    Elements, Lanes, Out, Rows, elements, for_chunks, map, map_rows, output, rows_per_chunk,
+    tensor, written,
+};
+use crate::simd::math::{erf, exp, sigmoid};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// `x Φ(x)` with the exact error function (Hendrycks & Gimpel 2016).
@@ -15,7 +18,11 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// `SiLU(gate) ⊙ up`, both of one shape.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.shape() != up.shape() {
-        bail!("silu_mul: gate has shape {:?}, up has {:?}", gate.shape(), up.shape());
+        bail!(
+            "silu_mul: gate has shape {:?}, up has {:?}",
+            gate.shape(),
+            up.shape()
+        );
     }
     gate.contiguous()?.apply_op2(&up.contiguous()?, SiluMul)
 }
@@ -52,7 +59,9 @@ pub fn swiglu_reference(gate_up: &Tensor) -> Result<Tensor> {
 
 /// [`softmax`] of candle primitives.
 pub fn softmax_reference(x: &Tensor) -> Result<Tensor> {
-    let shifted = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    let shifted = x
+        .broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?
+        .exp()?;
     shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
 }
 
@@ -60,7 +69,11 @@ pub fn softmax_reference(x: &Tensor) -> Result<Tensor> {
 #[inline(always)]
 fn normal_cdf<S: Simd>(s: S, x: S::V) -> S::V {
     let half = s.splat(0.5);
-    s.fma(half, erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+    s.fma(
+        half,
+        erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))),
+        half,
+    )
 }
 
 struct Gelu;
@@ -79,7 +92,7 @@ impl Lanes<2, 1> for GeluBackward {
     #[inline(always)]
     fn apply<S: Simd>(&self, s: S, [x, grad]: [S::V; 2]) -> [S::V; 1] {
         // 1 / √(2π)
-        let norm = s.splat(0.398_942_28);
+        let norm = s.splat(0.398_942_3);
         let density = s.mul(norm, exp(s, s.mul(s.mul(x, x), s.splat(-0.5))));
         [s.mul(grad, s.fma(x, density, normal_cdf(s, x)))]
     }
@@ -120,7 +133,10 @@ impl Lanes<3, 2> for SiluMulBackward {
         let one = s.splat(1.0);
         let sigma = sigmoid(s, gate);
         let slope = s.mul(sigma, s.fma(gate, s.sub(one, sigma), one));
-        [s.mul(s.mul(grad, up), slope), s.mul(grad, s.mul(gate, sigma))]
+        [
+            s.mul(s.mul(grad, up), slope),
+            s.mul(grad, s.mul(gate, sigma)),
+        ]
     }
 }
 
@@ -129,15 +145,37 @@ impl CustomOp2 for SiluMul {
         "silu_mul"
     }
 
-    fn cpu_fwd(&self, gate: &CpuStorage, lg: &Layout, up: &CpuStorage, lu: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        lg: &Layout,
+        up: &CpuStorage,
+        lu: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let [y] = map(self, [elements(gate, lg)?, elements(up, lu)?]);
         Ok(output(y, lg.shape()))
     }
 
-    fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let [dg, du] = map(&SiluMulBackward, [&Elements::of(gate)?, &Elements::of(up)?, &Elements::of(&grad)?]);
-        Ok((Some(tensor(dg, gate.shape(), gate)?), Some(tensor(du, up.shape(), up)?)))
+        let [dg, du] = map(
+            &SiluMulBackward,
+            [
+                &Elements::of(gate)?,
+                &Elements::of(up)?,
+                &Elements::of(&grad)?,
+            ],
+        );
+        Ok((
+            Some(tensor(dg, gate.shape(), gate)?),
+            Some(tensor(du, up.shape(), up)?),
+        ))
     }
 }
 
@@ -175,7 +213,14 @@ impl CustomOp1 for SwiGlu {
         };
         // SAFETY: the two halves of each row are all of the output.
         let dx = unsafe {
-            written(elements.len(), |dx| map_rows(&SiluMulBackward, &rows, [&elements, &elements, &grad], [dx, dx]))
+            written(elements.len(), |dx| {
+                map_rows(
+                    &SiluMulBackward,
+                    &rows,
+                    [&elements, &elements, &grad],
+                    [dx, dx],
+                );
+            })
         };
         tensor(dx, x.shape(), x).map(Some)
     }
@@ -224,7 +269,7 @@ pub(super) unsafe fn exp_row<S: Simd>(s: S, x: *const f32, y: *mut f32, len: usi
         let row = unsafe { s.load(x.add(at), len - at) };
         greatest = s.max(greatest, s.keep(row, len - at, lowest));
     }
-    let greatest = s.splat(max(s, greatest));
+    let greatest = s.splat(s.greatest(greatest));
     let mut total = s.splat(0.0);
     for at in (0..len).step_by(LANES) {
         // SAFETY: `at < len`.
@@ -234,7 +279,7 @@ pub(super) unsafe fn exp_row<S: Simd>(s: S, x: *const f32, y: *mut f32, len: usi
             total = s.add(total, s.keep(power, len - at, s.splat(0.0)));
         }
     }
-    sum(s, total)
+    s.sum(total)
 }
 
 /// Multiplies a row by `factor`.
@@ -242,7 +287,13 @@ pub(super) unsafe fn exp_row<S: Simd>(s: S, x: *const f32, y: *mut f32, len: usi
 pub(super) unsafe fn scale_row<S: Simd>(s: S, y: *mut f32, len: usize, factor: f32) {
     for at in (0..len).step_by(LANES) {
         // SAFETY: `at < len`.
-        unsafe { s.store(y.add(at), s.mul(s.load(y.add(at), len - at), s.splat(factor)), len - at) };
+        unsafe {
+            s.store(
+                y.add(at),
+                s.mul(s.load(y.add(at), len - at), s.splat(factor)),
+                len - at,
+            );
+        }
     }
 }
 
@@ -265,12 +316,15 @@ impl Kernel for SoftmaxRowBackward {
             // SAFETY: all three rows have `len` elements.
             dot = unsafe { s.fma(s.load(self.y.add(at), n), s.load(self.grad.add(at), n), dot) };
         }
-        let dot = s.splat(sum(s, dot));
+        let dot = s.splat(s.sum(dot));
         for at in (0..self.len).step_by(LANES) {
             let n = self.len - at;
             // SAFETY: as above.
             unsafe {
-                let dx = s.mul(s.load(self.y.add(at), n), s.sub(s.load(self.grad.add(at), n), dot));
+                let dx = s.mul(
+                    s.load(self.y.add(at), n),
+                    s.sub(s.load(self.grad.add(at), n), dot),
+                );
                 s.store(self.dx.add(at), dx, n);
             }
         }
@@ -280,11 +334,17 @@ impl Kernel for SoftmaxRowBackward {
 /// Calls `task` with the offset of each row of `len` elements.
 fn for_rows(elements: usize, len: usize, task: impl Fn(usize) + Sync + Send) {
     let rows = elements / len.max(1);
-    for_chunks(rows, rows_per_chunk(len), elements * 4, |_, chunk| chunk.for_each(|row| task(row * len)));
+    for_chunks(rows, rows_per_chunk(len), elements * 4, |_, chunk| {
+        chunk.for_each(|row| task(row * len));
+    });
 }
 
 /// `elements` outputs in rows of `len`, each written by `task` (offset, address).
-unsafe fn rows_written(elements: usize, len: usize, task: impl Fn(usize, *mut f32) + Sync + Send) -> Vec<f32> {
+unsafe fn rows_written(
+    elements: usize,
+    len: usize,
+    task: impl Fn(usize, *mut f32) + Sync + Send,
+) -> Vec<f32> {
     let fill = |out: Out| {
         // SAFETY: rows are disjoint.
         for_rows(elements, len, |at| task(at, unsafe { out.part(at, len) }));
@@ -303,7 +363,13 @@ impl CustomOp1 for Softmax {
         let len = layout.dims().last().copied().unwrap_or(1);
         // SAFETY: the kernel writes its row.
         let y = unsafe {
-            rows_written(x.len(), len, |at, y| dispatch(SoftmaxRow { x: x[at..at + len].as_ptr(), y, len }))
+            rows_written(x.len(), len, |at, y| {
+                dispatch(SoftmaxRow {
+                    x: x[at..at + len].as_ptr(),
+                    y,
+                    len,
+                });
+            })
         };
         Ok(output(y, layout.shape()))
     }

@@ -1,18 +1,26 @@
 //! Matrix products with a weight: `y = x Wᵀ + b`, alone or per group of rows (mixture of experts).
 
+mod grouped;
+
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::Precision;
 use crate::gemm::{self, Fresh, Matrix, Operands, Output, PackedWeight, Path, Right, Wanted};
 
+pub use grouped::{PackedGroups, grouped_linear, grouped_linear_packed, grouped_linear_reference};
+
 /// `x (.., in)`, `weight (out, in)`, `bias (out)` to `(.., out)`. Differentiable in all three.
 ///
 /// A row of the result depends on its row of `x` alone, bit for bit: batch size and thread count do not matter.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Tensor> {
+pub fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
     linear_packed(x, weight, bias, precision, None)
 }
 
@@ -25,11 +33,21 @@ pub fn linear_packed(
     packed: Option<&Arc<PackedWeight>>,
 ) -> Result<Tensor> {
     let (out, inner) = weight.dims2()?;
-    if x.rank() == 0 || x.dim(x.rank() - 1)? != inner || bias.is_some_and(|bias| bias.dims() != [out]) {
+    if x.rank() == 0
+        || x.dim(x.rank() - 1)? != inner
+        || bias.is_some_and(|bias| bias.dims() != [out])
+    {
         let bias = bias.map(Tensor::dims);
-        bail!("linear: x {:?} and bias {bias:?} do not fit weight {:?}", x.dims(), weight.dims());
+        bail!(
+            "linear: x {:?} and bias {bias:?} do not fit weight {:?}",
+            x.dims(),
+            weight.dims()
+        );
     }
-    let op = LinearOp { precision, packed: packed.cloned() };
+    let op = LinearOp {
+        precision,
+        packed: packed.cloned(),
+    };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
@@ -57,52 +75,14 @@ pub fn linear_reference(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> R
     }
 }
 
-/// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` times `weight[g]` of `weight (groups, out, in)`: `(rows, out)`.
-/// `offsets` has `groups + 1` ascending entries from 0 to `rows`. Differentiable in `x` and `weight`.
-pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &[usize], precision: Precision) -> Result<Tensor> {
-    grouped_linear_packed(x, weight, offsets, precision, None)
-}
-
-/// The packed weights of the groups, each made when its group first has rows.
-pub type PackedGroups = Arc<[OnceLock<PackedWeight>]>;
-
-/// [`grouped_linear`] that keeps the layout of constant weights in `packed`, one cell per group.
-pub fn grouped_linear_packed(
-    x: &Tensor,
-    weight: &Tensor,
-    offsets: &[usize],
-    precision: Precision,
-    packed: Option<&PackedGroups>,
-) -> Result<Tensor> {
-    let ((rows, inner), (groups, _, weight_in)) = (x.dims2()?, weight.dims3()?);
-    if inner != weight_in || packed.is_some_and(|packed| packed.len() != groups) {
-        bail!("grouped_linear: x {:?} does not fit weight {:?}", x.dims(), weight.dims());
-    }
-    let ascending = offsets.is_sorted() && offsets.first() == Some(&0) && offsets.last() == Some(&rows);
-    if !ascending || offsets.len() != groups + 1 {
-        bail!("grouped_linear: {groups} groups of {rows} rows need ascending offsets from 0 to {rows}, found {offsets:?}");
-    }
-    let op = GroupedOp { precision, offsets: offsets.to_vec(), packed: packed.cloned() };
-    x.contiguous()?.apply_op2(&weight.contiguous()?, op)
-}
-
-/// What [`grouped_linear`] computes, from candle's primitives and in `f32`.
-pub fn grouped_linear_reference(x: &Tensor, weight: &Tensor, offsets: &[usize]) -> Result<Tensor> {
-    let mut parts = Vec::new();
-    for (group, rows) in offsets.windows(2).enumerate() {
-        if rows[1] > rows[0] {
-            let part = x.narrow(0, rows[0], rows[1] - rows[0])?;
-            parts.push(linear_reference(&part, &weight.get(group)?, None)?);
-        }
-    }
-    if parts.is_empty() {
-        return Tensor::zeros((0, weight.dim(1)?), x.dtype(), x.device());
-    }
-    Tensor::cat(&parts, 0)
-}
-
 /// `left · rightᵀ` in that precision.
-fn multiply(precision: Precision, left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, out: Output<'_>) {
+fn multiply(
+    precision: Precision,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    bias: Option<&[f32]>,
+    out: Output<'_>,
+) {
     match precision {
         Precision::F32 => gemm::product_f32(left, right, bias, out),
         Precision::Bf16 => gemm::product(Path::best(), left, Right::Plain(right), bias, out),
@@ -114,7 +94,14 @@ fn backward(precision: Precision, operands: Operands<'_>, wanted: Wanted<'_>) {
     if precision == Precision::Bf16 {
         return gemm::backward(Path::best(), operands, wanted);
     }
-    let Operands { grad, x, weight, rows, out_features, in_features } = operands;
+    let Operands {
+        grad,
+        x,
+        weight,
+        rows,
+        out_features,
+        in_features,
+    } = operands;
     if let Some(dx) = wanted.x {
         let weight = Matrix::columns(weight, out_features, in_features);
         gemm::product_f32(Matrix::rows(grad, rows, out_features), weight, None, dx);
@@ -150,27 +137,54 @@ impl LinearOp {
             (Some(packed), Precision::Bf16) => {
                 gemm::product(Path::best(), left, Right::Packed(packed.view()), bias, y);
             }
-            _ => multiply(self.precision, left, Matrix::rows(weight, out, inner), bias, y),
+            _ => multiply(
+                self.precision,
+                left,
+                Matrix::rows(weight, out, inner),
+                bias,
+                y,
+            ),
         });
         Ok((CpuStorage::F32(y), dims.into()))
     }
 
-    fn backward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
         let (out_features, in_features) = weight.dims2()?;
         let grad = grad.contiguous()?;
         let rows = grad.dims()[..grad.rank() - 1].iter().product();
         let (grad, xs, ws) = (values(&grad)?, values(x)?, values(weight)?);
         let mut dx = x.track_op().then(|| Fresh::new(rows, in_features));
-        let mut dw = weight.track_op().then(|| Fresh::new(out_features, in_features));
-        let mut db = bias.filter(|bias| bias.track_op()).map(|_| Fresh::new(1, out_features));
-        let operands = Operands { grad: &grad, x: &xs, weight: &ws, rows, out_features, in_features };
+        let mut dw = weight
+            .track_op()
+            .then(|| Fresh::new(out_features, in_features));
+        let mut db = bias
+            .filter(|bias| bias.track_op())
+            .map(|_| Fresh::new(1, out_features));
+        let operands = Operands {
+            grad: &grad,
+            x: &xs,
+            weight: &ws,
+            rows,
+            out_features,
+            in_features,
+        };
         let wanted = Wanted {
             x: dx.as_mut().map(Fresh::output),
             weight: dw.as_mut().map(Fresh::output),
             bias: db.as_mut().map(Fresh::output),
         };
         backward(self.precision, operands, wanted);
-        Ok([written(dx, x)?, written(dw, weight)?, bias.map_or(Ok(None), |bias| written(db, bias))?])
+        Ok([
+            written(dx, x)?,
+            written(dw, weight)?,
+            bias.map_or(Ok(None), |bias| written(db, bias))?,
+        ])
     }
 }
 
@@ -179,11 +193,27 @@ impl CustomOp2 for LinearOp {
         "linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward((slice(x, xl)?, xl.shape()), (slice(w, wl)?, wl.shape()), None)
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward(
+            (slice(x, xl)?, xl.shape()),
+            (slice(w, wl)?, wl.shape()),
+            None,
+        )
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [dx, dw, _] = self.backward(x, weight, None, grad)?;
         Ok((dx, dw))
     }
@@ -203,7 +233,11 @@ impl CustomOp3 for LinearOp {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((slice(x, xl)?, xl.shape()), (slice(w, wl)?, wl.shape()), Some(slice(b, bl)?))
+        self.forward(
+            (slice(x, xl)?, xl.shape()),
+            (slice(w, wl)?, wl.shape()),
+            Some(slice(b, bl)?),
+        )
     }
 
     fn bwd(
@@ -219,103 +253,12 @@ impl CustomOp3 for LinearOp {
     }
 }
 
-struct GroupedOp {
-    precision: Precision,
-    offsets: Vec<usize>,
-    packed: Option<PackedGroups>,
-}
-
-impl GroupedOp {
-    fn forward(&self, x: &[f32], weight: &[f32], (groups, out, inner): (usize, usize, usize)) -> Vec<f32> {
-        let rows = self.offsets[groups];
-        Output::build(rows, out, |y| {
-            let mut rest = Some(y);
-            let parts = self.offsets.windows(2).enumerate().map(|(group, rows)| {
-                (group, rows[0]..rows[1], split(&mut rest, rows[1] - rows[0]))
-            });
-            run_parts(parts.collect(), rows * out * inner, |(group, rows, y)| {
-                let left = Matrix::rows(&x[rows.start * inner..rows.end * inner], rows.len(), inner);
-                let weight = &weight[group * out * inner..(group + 1) * out * inner];
-                let Some(y) = y.filter(|_| !rows.is_empty()) else { return };
-                match (&self.packed, self.precision) {
-                    (Some(packed), Precision::Bf16) => {
-                        let packed = packed[group].get_or_init(|| PackedWeight::new(weight, out, inner));
-                        gemm::product(Path::best(), left, Right::Packed(packed.view()), None, y);
-                    }
-                    _ => multiply(self.precision, left, Matrix::rows(weight, out, inner), None, y),
-                }
-            });
-        })
-    }
-
-    fn backward(&self, (grad, x, weight): (&[f32], &[f32], &[f32]), dims: (usize, usize, usize), wanted: Wanted<'_>) {
-        let (groups, out, inner) = dims;
-        let (mut dx, mut dw) = (wanted.x, wanted.weight);
-        let parts = self.offsets.windows(2).enumerate().map(|(group, rows)| {
-            (group, rows[0]..rows[1], split(&mut dx, rows[1] - rows[0]), split(&mut dw, out))
-        });
-        run_parts(parts.collect(), 2 * self.offsets[groups] * out * inner, |(group, rows, dx, dw)| {
-            let operands = Operands {
-                grad: &grad[rows.start * out..rows.end * out],
-                x: &x[rows.start * inner..rows.end * inner],
-                weight: &weight[group * out * inner..(group + 1) * out * inner],
-                rows: rows.len(),
-                out_features: out,
-                in_features: inner,
-            };
-            match (rows.is_empty(), dw) {
-                (true, Some(dw)) => dw.fill_zero(),
-                (true, None) => {}
-                (false, weight) => backward(self.precision, operands, Wanted { x: dx, weight, bias: None }),
-            }
-        });
-    }
-}
-
-/// Takes the first `rows` rows off a result, if there is one.
-fn split<'a>(rest: &mut Option<Output<'a>>, rows: usize) -> Option<Output<'a>> {
-    let (first, after) = rest.take()?.split_rows(rows);
-    *rest = Some(after);
-    Some(first)
-}
-
-/// Runs the groups of a product one by one, or in parallel if there is much to do.
-fn run_parts<T: Send>(parts: Vec<T>, multiplications: usize, run: impl Fn(T) + Sync + Send) {
-    if gemm::worth_splitting(multiplications) {
-        parts.into_par_iter().for_each(run);
-    } else {
-        parts.into_iter().for_each(run);
-    }
-}
-
-impl CustomOp2 for GroupedOp {
-    fn name(&self) -> &'static str {
-        "grouped_linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let dims = wl.shape().dims3()?;
-        let y = self.forward(slice(x, xl)?, slice(w, wl)?, dims);
-        Ok((CpuStorage::F32(y), (xl.dims()[0], dims.1).into()))
-    }
-
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dims = weight.dims3()?;
-        let grad = grad.contiguous()?;
-        let (grad, xs, ws) = (values(&grad)?, values(x)?, values(weight)?);
-        let mut dx = x.track_op().then(|| Fresh::new(self.offsets[dims.0], dims.2));
-        let mut dw = weight.track_op().then(|| Fresh::new(dims.0 * dims.1, dims.2));
-        let wanted = Wanted { x: dx.as_mut().map(Fresh::output), weight: dw.as_mut().map(Fresh::output), bias: None };
-        self.backward((&grad, &xs, &ws), dims, wanted);
-        Ok((written(dx, x)?, written(dw, weight)?))
-    }
-}
-
 /// A gradient that a backward pass has written, in the shape of what it belongs to.
 fn written(gradient: Option<Fresh>, of: &Tensor) -> Result<Option<Tensor>> {
     // SAFETY: the backward passes write every element of what is wanted of them.
     let data = gradient.map(|gradient| unsafe { gradient.finish() });
-    data.map(|data| Tensor::from_vec(data, of.shape(), of.device())).transpose()
+    data.map(|data| Tensor::from_vec(data, of.shape(), of.device()))
+        .transpose()
 }
 
 /// The elements of a contiguous operand.
@@ -329,10 +272,16 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 /// The elements of a contiguous tensor on the CPU, borrowed.
 fn values(tensor: &Tensor) -> Result<Values<impl Deref<Target = Storage>>> {
     let (guard, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*guard else { bail!("linear runs on the CPU only") };
+    let Storage::Cpu(storage) = &*guard else {
+        bail!("linear runs on the CPU only")
+    };
     let elements = slice(storage, layout)?;
     let (ptr, len) = (elements.as_ptr(), elements.len());
-    Ok(Values { _guard: guard, ptr, len })
+    Ok(Values {
+        _guard: guard,
+        ptr,
+        len,
+    })
 }
 
 /// Elements of a tensor, together with the read lock that keeps them in place.

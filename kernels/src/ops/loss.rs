@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 
 use super::activation::{exp_row, scale_row};
 use super::support::{Elements, Out, elements, for_each, output, tensor, written};
-use crate::simd::math::{exp, max, sum};
+use crate::simd::math::exp;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// A target that does not count.
@@ -18,12 +18,20 @@ pub const IGNORE: u32 = u32::MAX;
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (rows, vocab) = logits.dims2()?;
     if targets.len() != rows {
-        bail!("cross_entropy: {} targets for {rows} rows of logits", targets.len());
+        bail!(
+            "cross_entropy: {} targets for {rows} rows of logits",
+            targets.len()
+        );
     }
-    if let Some(target) = targets.iter().find(|&&t| t != IGNORE && t as usize >= vocab) {
+    if let Some(target) = targets
+        .iter()
+        .find(|&&t| t != IGNORE && t as usize >= vocab)
+    {
         bail!("cross_entropy: target {target} in a vocabulary of {vocab}");
     }
-    logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.into() })
+    logits.contiguous()?.apply_op1(CrossEntropy {
+        targets: targets.into(),
+    })
 }
 
 /// [`cross_entropy`] of candle primitives.
@@ -31,12 +39,19 @@ pub fn cross_entropy_reference(logits: &Tensor, targets: &[u32]) -> Result<Tenso
     let max = logits.max_keepdim(D::Minus1)?.detach();
     let shifted = logits.broadcast_sub(&max)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    let ids: Vec<u32> = targets.iter().map(|&t| if t == IGNORE { 0 } else { t }).collect();
-    let counted: Vec<f32> = targets.iter().map(|&t| if t == IGNORE { 0.0 } else { 1.0 }).collect();
+    let ids: Vec<u32> = targets
+        .iter()
+        .map(|&t| if t == IGNORE { 0 } else { t })
+        .collect();
+    let counted: Vec<f32> = targets
+        .iter()
+        .map(|&t| if t == IGNORE { 0.0 } else { 1.0 })
+        .collect();
     let count = counted.iter().sum::<f32>().max(1.0);
     let ids = Tensor::from_vec(ids, (targets.len(), 1), logits.device())?;
     let log_probability = (shifted.gather(&ids, 1)? - log_sum)?;
-    let counted = Tensor::from_vec(counted, (targets.len(), 1), logits.device())?.to_dtype(logits.dtype())?;
+    let counted =
+        Tensor::from_vec(counted, (targets.len(), 1), logits.device())?.to_dtype(logits.dtype())?;
     (log_probability * counted)?.sum_all()? * (-1.0 / f64::from(count))
 }
 
@@ -60,14 +75,14 @@ impl Kernel for LogSumExp<'_> {
             let row = unsafe { s.load(x.add(at), len - at) };
             greatest = s.max(greatest, s.keep(row, len - at, lowest));
         }
-        let greatest = max(s, greatest);
+        let greatest = s.greatest(greatest);
         let mut total = s.splat(0.0);
         for at in (0..len).step_by(LANES) {
             // SAFETY: `at < len`.
             let shifted = unsafe { s.sub(s.load(x.add(at), len - at), s.splat(greatest)) };
             total = s.add(total, s.keep(exp(s, shifted), len - at, s.splat(0.0)));
         }
-        (greatest, sum(s, total))
+        (greatest, s.sum(total))
     }
 }
 
@@ -116,11 +131,17 @@ impl CrossEntropy {
         };
         // SAFETY: every row's two elements are written.
         let statistics = unsafe { written(rows * 2, fill) };
-        let losses = self.targets.iter().zip(statistics.chunks_exact(2)).enumerate();
-        let losses = losses.filter(|(_, (target, _))| **target != IGNORE).map(|(row, (&target, statistics))| {
-            let logit = f64::from(logits[row * vocab + target as usize]);
-            f64::from(statistics[1]).ln() + f64::from(statistics[0]) - logit
-        });
+        let losses = self
+            .targets
+            .iter()
+            .zip(statistics.chunks_exact(2))
+            .enumerate();
+        let losses = losses.filter(|(_, (target, _))| **target != IGNORE).map(
+            |(row, (&target, statistics))| {
+                let logit = f64::from(logits[row * vocab + target as usize]);
+                f64::from(statistics[1]).ln() + f64::from(statistics[0]) - logit
+            },
+        );
         losses.sum::<f64>() / self.count()
     }
 
@@ -135,7 +156,11 @@ impl CrossEntropy {
                     if self.targets[row] == IGNORE {
                         std::ptr::write_bytes(dx, 0, vocab);
                     } else {
-                        dispatch(ScaledSoftmax { x: &logits[row * vocab..(row + 1) * vocab], dx, factor });
+                        dispatch(ScaledSoftmax {
+                            x: &logits[row * vocab..(row + 1) * vocab],
+                            dx,
+                            factor,
+                        });
                         *dx.add(self.targets[row] as usize) -= factor;
                     }
                 }

@@ -36,7 +36,10 @@ impl<'a> Elements<'a> {
             bail!("a fused operation was given a tensor that is not contiguous")
         };
         cpu_elements(&storage)?;
-        Ok(Self { storage, range: start..end })
+        Ok(Self {
+            storage,
+            range: start..end,
+        })
     }
 }
 
@@ -82,7 +85,10 @@ unsafe impl Sync for Out {}
 impl Out {
     /// To write into `memory`, which outlives all use.
     pub(crate) fn new(memory: &mut [f32]) -> Self {
-        Self { at: memory.as_mut_ptr(), len: memory.len() }
+        Self {
+            at: memory.as_mut_ptr(),
+            len: memory.len(),
+        }
     }
 
     /// The address of element `start` of `len` elements that the caller, and nobody else, writes.
@@ -97,7 +103,10 @@ impl Out {
 /// `len` elements that `fill` writes, all of them: unwritten memory is not cleared first, which would be one more pass.
 pub(crate) unsafe fn written(len: usize, fill: impl FnOnce(Out)) -> Vec<f32> {
     let mut elements = Vec::with_capacity(len);
-    fill(Out { at: elements.as_mut_ptr(), len });
+    fill(Out {
+        at: elements.as_mut_ptr(),
+        len,
+    });
     // SAFETY: the capacity is there and the caller vouches that `fill` wrote every element.
     unsafe { elements.set_len(len) };
     elements
@@ -115,8 +124,15 @@ pub(crate) fn for_each(count: usize, work: usize, task: impl Fn(usize) + Sync + 
 }
 
 /// Calls `task` for fixed chunks of `0..items`, see [`for_each`]; also gives the chunk's number.
-pub(crate) fn for_chunks(items: usize, chunk: usize, work: usize, task: impl Fn(usize, Range<usize>) + Sync + Send) {
-    for_each(items.div_ceil(chunk), work, |i| task(i, i * chunk..items.min((i + 1) * chunk)));
+pub(crate) fn for_chunks(
+    items: usize,
+    chunk: usize,
+    work: usize,
+    task: impl Fn(usize, Range<usize>) + Sync + Send,
+) {
+    for_each(items.div_ceil(chunk), work, |i| {
+        task(i, i * chunk..items.min((i + 1) * chunk));
+    });
 }
 
 /// Rows of `dim` elements that make a chunk worth a task, at least one.
@@ -192,27 +208,41 @@ pub(crate) fn map_rows<F: Lanes<I, O>, const I: usize, const O: usize>(
     inputs: [&[f32]; I],
     outputs: [Out; O],
 ) {
-    for_chunks(rows.count, rows_per_chunk(rows.len), rows.count * rows.len * 4, |_, chunk| {
-        for row in chunk {
-            let at = |i: usize| rows.inputs[i].0 + row * rows.inputs[i].1;
-            let to = |i: usize| rows.outputs[i].0 + row * rows.outputs[i].1;
-            dispatch(Map {
-                f,
-                inputs: std::array::from_fn(|i| inputs[i][at(i)..at(i) + rows.len].as_ptr()),
-                // SAFETY: a row belongs to one chunk, and rows do not overlap.
-                outputs: std::array::from_fn(|i| unsafe { outputs[i].part(to(i), rows.len) }),
-                len: rows.len,
-            });
-        }
-    });
+    for_chunks(
+        rows.count,
+        rows_per_chunk(rows.len),
+        rows.count * rows.len * 4,
+        |_, chunk| {
+            for row in chunk {
+                let at = |i: usize| rows.inputs[i].0 + row * rows.inputs[i].1;
+                let to = |i: usize| rows.outputs[i].0 + row * rows.outputs[i].1;
+                dispatch(Map {
+                    f,
+                    inputs: std::array::from_fn(|i| inputs[i][at(i)..at(i) + rows.len].as_ptr()),
+                    // SAFETY: a row belongs to one chunk, and rows do not overlap.
+                    outputs: std::array::from_fn(|i| unsafe { outputs[i].part(to(i), rows.len) }),
+                    len: rows.len,
+                });
+            }
+        },
+    );
 }
 
 /// Applies `f` to slices of one length.
-pub(crate) fn map<F: Lanes<I, O>, const I: usize, const O: usize>(f: &F, inputs: [&[f32]; I]) -> [Vec<f32>; O] {
+pub(crate) fn map<F: Lanes<I, O>, const I: usize, const O: usize>(
+    f: &F,
+    inputs: [&[f32]; I],
+) -> [Vec<f32>; O] {
     let len = inputs[0].len();
-    assert!(inputs.iter().all(|x| x.len() == len), "element-wise inputs differ in length");
+    assert!(
+        inputs.iter().all(|x| x.len() == len),
+        "element-wise inputs differ in length"
+    );
     let mut results: [Vec<f32>; O] = std::array::from_fn(|_| Vec::with_capacity(len));
-    let outputs: [Out; O] = std::array::from_fn(|i| Out { at: results[i].as_mut_ptr(), len });
+    let outputs: [Out; O] = std::array::from_fn(|i| Out {
+        at: results[i].as_mut_ptr(),
+        len,
+    });
     for_chunks(len, MAP_CHUNK, len * 4, |_, chunk| {
         dispatch(Map {
             f,
@@ -227,4 +257,77 @@ pub(crate) fn map<F: Lanes<I, O>, const I: usize, const O: usize>(f: &F, inputs:
         unsafe { result.set_len(len) };
     }
     results
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::super::attention::{Mask, attention};
+    use super::super::{activation, loss, norm, rope};
+    use super::*;
+    use crate::simd::{Unit, testing::on_each_unit};
+
+    type Operation = fn(&[Tensor]) -> Result<Tensor>;
+
+    const OPERATIONS: [Operation; 8] = [
+        |x| norm::layer_norm(&x[0], &x[1], &x[1], 1e-5),
+        |x| norm::rms_norm(&x[0], &x[1], 1e-5),
+        |x| norm::l2_normalize(&x[0], 1e-5),
+        |x| activation::gelu(&x[0]),
+        |x| activation::swiglu(&x[0]),
+        |x| activation::softmax(&x[0]),
+        |x| loss::cross_entropy(&x[0].flatten(0, 2)?, &[3; 40]),
+        |x| {
+            let angles = x[2].narrow(0, 0, 1)?.narrow(2, 0, 1)?.squeeze(2)?;
+            let angles = angles.narrow(2, 0, 17)?;
+            let q = rope::rope(&x[0], &angles, &angles, rope::RopeLayout::Interleaved)?;
+            let q = rope::rope(&q, &angles, &angles, rope::RopeLayout::HalfSplit)?;
+            attention(&q, &x[0], &x[2], None, Mask::Causal { offset: 0 }, 0.2)
+        },
+    ];
+
+    /// The result and the gradients of an operation, one after the other.
+    fn all_of(operation: Operation) -> Result<Vec<f32>> {
+        let value = |i: usize| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * 2.0;
+        let tensor = |dims: &[usize]| {
+            let values = (0..dims.iter().product()).map(value).collect::<Vec<f32>>();
+            Var::from_vec(values, dims, &Device::Cpu)
+        };
+        let vars = [
+            tensor(&[2, 10, 2, 34])?,
+            tensor(&[34])?,
+            tensor(&[2, 10, 2, 34])?,
+        ];
+        let inputs = vars.each_ref().map(|var| var.as_tensor().clone());
+        let y = operation(&inputs)?;
+        let grads = y.sqr()?.sum_all()?.backward()?;
+        let mut all = y.flatten_all()?.to_vec1::<f32>()?;
+        for grad in vars.iter().filter_map(|var| grads.get(var)) {
+            all.extend(grad.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn vector_units_agree() -> Result<()> {
+        for (i, operation) in OPERATIONS.into_iter().enumerate() {
+            let results = on_each_unit(|unit| all_of(operation).map(|result| (unit, result)));
+            let results = results.into_iter().collect::<Result<Vec<_>>>()?;
+            let (_, widest) = &results[results.len() - 1];
+            for (unit, result) in &results {
+                // Without a fused multiply-add each step rounds once more; values and gradients are of O(10).
+                let tolerance = if *unit == Unit::Portable { 1e-4 } else { 0.0 };
+                let far = result
+                    .iter()
+                    .zip(widest)
+                    .find(|(a, b)| (*a - *b).abs() > tolerance);
+                assert!(
+                    far.is_none() && result.len() == widest.len(),
+                    "operation {i}, {unit:?}: {far:?}"
+                );
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,35 +1,7 @@
 //! Functions of lanes.
 #![allow(clippy::inline_always, clippy::excessive_precision)]
 
-use super::{LANES, Simd};
-
-/// The sum of all lanes, always in this order.
-#[inline(always)]
-pub(crate) fn sum<S: Simd>(s: S, x: S::V) -> f32 {
-    let mut x = s.to_array(x);
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            x[i] += x[i + half];
-        }
-        half /= 2;
-    }
-    x[0]
-}
-
-/// The greatest lane.
-#[inline(always)]
-pub(crate) fn max<S: Simd>(s: S, x: S::V) -> f32 {
-    let mut x = s.to_array(x);
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            x[i] = if x[i + half] > x[i] { x[i + half] } else { x[i] };
-        }
-        half /= 2;
-    }
-    x[0]
-}
+use super::Simd;
 
 /// `e^x` to 2e-7 relative; 0 below −87.33 (where `f32` leaves the normal numbers), finite above 88.72.
 #[inline(always)]
@@ -43,7 +15,13 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let r = s.fma(n, s.splat(-0.693_359_375), clamped);
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
     let mut p = s.splat(1.987_569_15e-4);
-    for coefficient in [1.398_199_950_7e-3, 8.333_451_907_3e-3, 4.166_579_589_4e-2, 1.666_666_545_9e-1, 5.000_000_120_1e-1] {
+    for coefficient in [
+        1.398_199_950_7e-3,
+        8.333_451_907_3e-3,
+        4.166_579_589_4e-2,
+        1.666_666_545_9e-1,
+        5.000_000_120_1e-1,
+    ] {
         p = s.fma(p, r, s.splat(coefficient));
     }
     let p = s.fma(s.mul(r, r), p, s.add(r, s.splat(1.0)));
@@ -63,7 +41,13 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let t = s.abs(x);
     let square = s.mul(x, x);
     let mut small = s.splat(-5.967_617_03e-4);
-    for coefficient in [4.991_194_23e-3, -2.676_813_49e-2, 1.128_199_25e-1, -3.761_253_36e-1, 1.283_791_66e-1] {
+    for coefficient in [
+        4.991_194_23e-3,
+        -2.676_813_49e-2,
+        1.128_199_25e-1,
+        -3.761_253_36e-1,
+        1.283_791_66e-1,
+    ] {
         small = s.fma(small, square, s.splat(coefficient));
     }
     let small = s.fma(small, x, x);
@@ -82,7 +66,7 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
 mod tests {
     use candle_core::cpu::erf::erf_f64 as exact_erf;
 
-    use super::super::{Kernel, dispatch, testing::on_each_unit};
+    use super::super::{Kernel, LANES, dispatch, testing::on_each_unit};
     use super::*;
 
     #[derive(Clone, Copy)]
@@ -99,7 +83,7 @@ mod tests {
 
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> [f32; LANES] {
-            let x = s.from_array(self.1);
+            let x = s.with_lanes(self.1);
             s.to_array(match self.0 {
                 Function::Exp => exp(s, x),
                 Function::Erf => erf(s, x),
@@ -109,11 +93,18 @@ mod tests {
     }
 
     /// The greatest error of `function` over `count` points from `low` to `high`.
-    fn greatest_error(function: Function, (low, high): (f64, f64), count: usize, error: fn(f64, f64) -> f64) -> f64 {
+    fn greatest_error(
+        function: Function,
+        (low, high): (f64, f64),
+        count: usize,
+        error: fn(f64, f64) -> f64,
+    ) -> f64 {
         let worst = on_each_unit(|_| {
             let mut worst = 0f64;
             for first in (0..count).step_by(LANES) {
-                let x = std::array::from_fn(|i| (low + (high - low) * (first + i) as f64 / count as f64) as f32);
+                let x = std::array::from_fn(|i| {
+                    (low + (high - low) * (first + i) as f64 / count as f64) as f32
+                });
                 let y = dispatch(Evaluate(function, x));
                 for (x, y) in x.iter().zip(y) {
                     worst = worst.max(error(f64::from(*x), f64::from(y)));

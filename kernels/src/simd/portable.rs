@@ -23,7 +23,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn from_array(self, x: V) -> V {
+    fn with_lanes(self, x: V) -> V {
         x
     }
 

@@ -2,7 +2,11 @@
 //!
 //! SAFETY of every intrinsic here: an [`Avx512`] or [`Avx2`] is only made by the `run_*` functions, whose callers have
 //! checked the processor; the pointer arguments are the contract of [`Simd::load`] and [`Simd::store`].
-#![allow(clippy::undocumented_unsafe_blocks)]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    clippy::inline_always,
+    clippy::wildcard_imports
+)]
 
 use std::arch::x86_64::*;
 
@@ -28,6 +32,35 @@ pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
 
+/// The sum of eight lanes, in the order of [`Simd::sum`].
+#[inline(always)]
+fn sum_of_eight(a: __m256) -> f32 {
+    unsafe {
+        let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+        _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
+    }
+}
+
+/// The greatest of eight lanes.
+#[inline(always)]
+fn greatest_of_eight(a: __m256) -> f32 {
+    unsafe {
+        let a = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+        _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)))
+    }
+}
+
+/// Both halves of sixteen lanes.
+#[inline(always)]
+fn halves(a: __m512) -> (__m256, __m256) {
+    unsafe {
+        let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(a));
+        (_mm512_castps512_ps256(a), _mm256_castpd_ps(high))
+    }
+}
+
 /// The mask of the first `n` lanes.
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
@@ -44,7 +77,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_array(self, x: [f32; LANES]) -> __m512 {
+    fn with_lanes(self, x: [f32; LANES]) -> __m512 {
         unsafe { _mm512_loadu_ps(x.as_ptr()) }
     }
 
@@ -115,7 +148,11 @@ impl Simd for Avx512 {
         // Truth table 0xCA: the bits of the second where the first is set, of the third elsewhere.
         unsafe {
             let magnitude = _mm512_set1_epi32(i32::MAX);
-            let bits = _mm512_ternarylogic_epi32::<0xCA>(magnitude, _mm512_castps_si512(a), _mm512_castps_si512(sign));
+            let bits = _mm512_ternarylogic_epi32::<0xCA>(
+                magnitude,
+                _mm512_castps_si512(a),
+                _mm512_castps_si512(sign),
+            );
             _mm512_castsi512_ps(bits)
         }
     }
@@ -139,7 +176,26 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(self, from: Tile, rows: usize, columns: usize, to: *mut f32, to_stride: usize) {
+    fn sum(self, a: __m512) -> f32 {
+        let (low, high) = halves(a);
+        sum_of_eight(unsafe { _mm256_add_ps(low, high) })
+    }
+
+    #[inline(always)]
+    fn greatest(self, a: __m512) -> f32 {
+        let (low, high) = halves(a);
+        greatest_of_eight(unsafe { _mm256_max_ps(low, high) })
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        from: Tile,
+        rows: usize,
+        columns: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
         unsafe {
             let mask = first(columns);
             let zero = _mm512_setzero_ps();
@@ -216,8 +272,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn from_array(self, x: [f32; LANES]) -> Pair {
-        unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
+    fn with_lanes(self, x: [f32; LANES]) -> Pair {
+        unsafe {
+            [
+                _mm256_loadu_ps(x.as_ptr()),
+                _mm256_loadu_ps(x.as_ptr().add(8)),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -238,7 +299,7 @@ impl Simd for Avx2 {
             }
             let mut array = [0.0; LANES];
             std::ptr::copy_nonoverlapping(from, array.as_mut_ptr(), n);
-            self.from_array(array)
+            self.with_lanes(array)
         }
     }
 
@@ -276,7 +337,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
-        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+        unsafe {
+            [
+                _mm256_fmadd_ps(a[0], b[0], c[0]),
+                _mm256_fmadd_ps(a[1], b[1], c[1]),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -292,7 +358,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn if_less(self, a: Pair, b: Pair, x: Pair, y: Pair) -> Pair {
         unsafe {
-            let less = [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])];
+            let less = [
+                _mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]),
+                _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1]),
+            ];
             [select(less[0], x[0], y[0]), select(less[1], x[1], y[1])]
         }
     }
@@ -306,7 +375,10 @@ impl Simd for Avx2 {
     fn copy_sign(self, a: Pair, sign: Pair) -> Pair {
         unsafe {
             let sign = [sign_bit(sign[0]), sign_bit(sign[1])];
-            [_mm256_or_ps(magnitude(a[0]), sign[0]), _mm256_or_ps(magnitude(a[1]), sign[1])]
+            [
+                _mm256_or_ps(magnitude(a[0]), sign[0]),
+                _mm256_or_ps(magnitude(a[1]), sign[1]),
+            ]
         }
     }
 
@@ -317,12 +389,27 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn swap_pairs(self, a: Pair) -> Pair {
-        unsafe { [_mm256_permute_ps::<0b10_11_00_01>(a[0]), _mm256_permute_ps::<0b10_11_00_01>(a[1])] }
+        unsafe {
+            [
+                _mm256_permute_ps::<0b10_11_00_01>(a[0]),
+                _mm256_permute_ps::<0b10_11_00_01>(a[1]),
+            ]
+        }
     }
 
     #[inline(always)]
     fn keep(self, a: Pair, n: usize, rest: Pair) -> Pair {
         let (a, rest) = (self.to_array(a), self.to_array(rest));
-        self.from_array(std::array::from_fn(|i| if i < n { a[i] } else { rest[i] }))
+        self.with_lanes(std::array::from_fn(|i| if i < n { a[i] } else { rest[i] }))
+    }
+
+    #[inline(always)]
+    fn sum(self, a: Pair) -> f32 {
+        sum_of_eight(unsafe { _mm256_add_ps(a[0], a[1]) })
+    }
+
+    #[inline(always)]
+    fn greatest(self, a: Pair) -> f32 {
+        greatest_of_eight(unsafe { _mm256_max_ps(a[0], a[1]) })
     }
 }

@@ -1,10 +1,13 @@
 //! From a conversation to prompt ids: chat templates in Jinja, as published models bring them.
 //!
 //! Text from outside never becomes a control token: before a template sees it, every spelling of one is broken by a
-//! mark that no template removes, and the mark splits the text again when it is encoded.
+//! mark that no template removes, and the mark splits the text again when it is encoded. Only an assistant's own turns may hold `<think>` and
+//! `</think>`.
 
 mod builtin;
 mod environment;
+
+use std::collections::HashSet;
 
 use minijinja::Environment;
 use serde::{Deserialize, Serialize};
@@ -52,14 +55,22 @@ pub enum Part {
 impl Message {
     /// A message of text alone.
     pub fn text(role: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { role: role.into(), content: Content::Text(text.into()), other: Map::new() }
+        Self {
+            role: role.into(),
+            content: Content::Text(text.into()),
+            other: Map::new(),
+        }
     }
 
     /// A user's turn: `images` images, then the text.
     pub fn user(text: impl Into<String>, images: usize) -> Self {
         let mut parts = vec![Part::Image; images];
         parts.push(Part::Text { text: text.into() });
-        Self { role: "user".into(), content: Content::Parts(parts), other: Map::new() }
+        Self {
+            role: "user".into(),
+            content: Content::Parts(parts),
+            other: Map::new(),
+        }
     }
 
     /// Places for images in this message.
@@ -95,11 +106,15 @@ impl ChatTemplate {
     /// [`Error::Config`] naming the line of the template or the field.
     pub fn new(source: &str, tokenizer_config: &Value) -> Result<Self> {
         let token = |field: &str| -> Result<String> {
-            Ok(token_text(field, &tokenizer_config[field])?.unwrap_or_default().to_owned())
+            Ok(token_text(field, &tokenizer_config[field])?
+                .unwrap_or_default()
+                .to_owned())
         };
         Ok(Self {
             environment: environment::with_template(source)?,
-            takes_parts: ["['type']", "[\"type\"]", ".type"].iter().any(|spelling| source.contains(spelling)),
+            takes_parts: ["['type']", "[\"type\"]", ".type"]
+                .iter()
+                .any(|spelling| source.contains(spelling)),
             bos_token: token("bos_token")?,
             eos_token: token("eos_token")?,
             image_token: token("image_token")?,
@@ -123,7 +138,8 @@ impl ChatTemplate {
     /// As [`ChatTemplate::named`] and [`Tokenizer::special_ids`].
     pub fn for_tokenizer(tokenizer: &Tokenizer, config: &Value) -> Result<Self> {
         let template = Self::named(config, "default")?;
-        let mut template = template.map_or_else(|| Self::new(&Builtin::of(tokenizer).source(), config), Ok)?;
+        let mut template =
+            template.map_or_else(|| Self::new(&Builtin::of(tokenizer).source(), config), Ok)?;
         let ids = tokenizer.special_ids(&Value::Null, config)?;
         let fields = [
             (&mut template.bos_token, ids.bos),
@@ -131,7 +147,10 @@ impl ChatTemplate {
             (&mut template.image_token, ids.image),
         ];
         for (text, id) in fields {
-            if let Some(token) = id.and_then(|id| tokenizer.token(id)).filter(|_| text.is_empty()) {
+            if let Some(token) = id
+                .and_then(|id| tokenizer.token(id))
+                .filter(|_| text.is_empty())
+            {
                 *text = token;
             }
         }
@@ -148,14 +167,26 @@ impl ChatTemplate {
             Value::Null => Ok(None),
             Value::String(source) => Self::new(source, config).map(Some),
             Value::Array(templates) => {
-                let names: Vec<&str> = templates.iter().filter_map(|t| t["name"].as_str()).collect();
-                let source = templates.iter().find(|t| t["name"] == name).and_then(|t| t["template"].as_str());
+                let names: Vec<&str> = templates
+                    .iter()
+                    .filter_map(|t| t["name"].as_str())
+                    .collect();
+                let source = templates
+                    .iter()
+                    .find(|t| t["name"] == name)
+                    .and_then(|t| t["template"].as_str());
                 let source = source.ok_or_else(|| {
-                    Error::config("chat_template", format!("no template `{name}`, there are: {}", names.join(", ")))
+                    Error::config(
+                        "chat_template",
+                        format!("no template `{name}`, there are: {}", names.join(", ")),
+                    )
                 })?;
                 Self::new(source, config).map(Some)
             }
-            other => Err(Error::config("chat_template", format!("{other}, expected text or a list of templates"))),
+            other => Err(Error::config(
+                "chat_template",
+                format!("{other}, expected text or a list of templates"),
+            )),
         }
     }
 
@@ -179,7 +210,9 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Config`] when the template fails, naming its line.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        Ok(self.render_shielded(messages, add_generation_prompt, &[])?.replace(BREAK, ""))
+        Ok(self
+            .render_shielded(messages, add_generation_prompt, &[])?
+            .replace(BREAK, ""))
     }
 
     /// The ids of the prompt. Control tokens come from the template alone; all other text is encoded as it stands in
@@ -187,8 +220,14 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
-    pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>> {
-        let prompt = self.render_shielded(messages, add_generation_prompt, &tokenizer.control_tokens())?;
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>> {
+        let prompt =
+            self.render_shielded(messages, add_generation_prompt, &tokenizer.control_tokens())?;
         let mut ids = Vec::new();
         for piece in prompt.split(BREAK) {
             ids.extend(tokenizer.encode(piece, false)?);
@@ -196,9 +235,17 @@ impl ChatTemplate {
         Ok(ids)
     }
 
-    fn render_shielded(&self, messages: &[Message], add_generation_prompt: bool, control: &[String]) -> Result<String> {
+    fn render_shielded(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        control: &[String],
+    ) -> Result<String> {
         let mut variables = self.variables.clone();
-        let messages: Value = messages.iter().map(|message| self.message_value(message, control)).collect();
+        let messages: Value = messages
+            .iter()
+            .map(|message| self.message_value(message, control))
+            .collect();
         variables.insert("messages".into(), messages);
         variables.insert("bos_token".into(), self.bos_token.as_str().into());
         variables.insert("eos_token".into(), self.eos_token.as_str().into());
@@ -208,6 +255,17 @@ impl ChatTemplate {
 
     /// A message as templates expect it: a map with `role` and `content`.
     fn message_value(&self, message: &Message, control: &[String]) -> Value {
+        // Templates look for the reasoning of earlier answers to leave it out, and answers may well hold some.
+        let answer: Vec<String>;
+        let mut control = control;
+        if message.role == "assistant" {
+            answer = control
+                .iter()
+                .filter(|token| !matches!(token.as_str(), "<think>" | "</think>"))
+                .cloned()
+                .collect();
+            control = &answer;
+        }
         let content: Value = match &message.content {
             Content::Text(text) => shield(text, control).into(),
             Content::Parts(parts) if self.takes_parts => parts
@@ -223,7 +281,9 @@ impl ChatTemplate {
         value.insert("role".into(), shield(&message.role, control).into());
         value.insert("content".into(), content);
         for (name, field) in &message.other {
-            value.entry(name.clone()).or_insert_with(|| shield_value(field, control));
+            value
+                .entry(name.clone())
+                .or_insert_with(|| shield_value(field, control));
         }
         value.into()
     }
@@ -242,12 +302,21 @@ fn flatten(parts: &[Part], image_token: &str, control: &[String]) -> String {
     lines.join("\n")
 }
 
-/// Puts a [`BREAK`] behind the first character of every spelling of a control token.
+/// Puts a [`BREAK`] behind the first character of every spelling of a control token, and of every beginning of one at
+/// the end of the text, which the text after it could complete.
 fn shield(text: &str, control: &[String]) -> String {
+    let text = text.replace(BREAK, "");
+    // Published vocabularies have hundreds of control tokens, all of which begin with one of a few characters.
+    let openings: HashSet<char> = control
+        .iter()
+        .filter_map(|token| token.chars().next())
+        .collect();
     let mut shielded = String::with_capacity(text.len());
-    for (at, c) in text.char_indices().filter(|&(_, c)| c != BREAK) {
+    for (at, c) in text.char_indices() {
         shielded.push(c);
-        if control.iter().any(|token| text[at..].starts_with(token.as_str())) {
+        let rest = &text[at..];
+        let spells = |token: &String| rest.starts_with(token.as_str()) || token.starts_with(rest);
+        if openings.contains(&c) && control.iter().any(spells) {
             shielded.push(BREAK);
         }
     }
@@ -258,9 +327,14 @@ fn shield(text: &str, control: &[String]) -> String {
 fn shield_value(value: &Value, control: &[String]) -> Value {
     match value {
         Value::String(text) => shield(text, control).into(),
-        Value::Array(items) => items.iter().map(|item| shield_value(item, control)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| shield_value(item, control))
+            .collect(),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, field)| (shield(name, control), shield_value(field, control)));
+            let fields = fields
+                .iter()
+                .map(|(name, field)| (shield(name, control), shield_value(field, control)));
             Value::Object(fields.collect())
         }
         other => other.clone(),

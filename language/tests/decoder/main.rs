@@ -7,4 +7,3 @@ mod config;
 mod goldens;
 mod support;
 mod training;
-mod zz;

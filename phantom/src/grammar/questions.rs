@@ -52,12 +52,21 @@ const FEWEST: usize = 6;
 /// many studies, so that the question alone does not give the answer away.
 pub fn questions(facts: &Facts, seed: u64) -> Vec<Question> {
     let rng = &mut Rng::new(seed, 0, 0x5155_4553);
-    let mut asked = Asked { rng, questions: Vec::new() };
+    let mut asked = Asked {
+        rng,
+        questions: Vec::new(),
+    };
     asked.presence(facts);
     asked.pleural(facts);
     asked.lungs(facts);
-    asked.heart_and_devices(facts);
-    asked.view(facts);
+    if facts.has(Kind::Cardiomegaly) {
+        asked.heart(facts);
+    }
+    asked.devices(facts);
+    asked.sided(facts);
+    if asked.rng.chance(0.35) {
+        asked.view(facts);
+    }
     asked.fill_up(facts);
     let Asked { rng, mut questions } = asked;
     rng.shuffle(&mut questions);
@@ -84,7 +93,11 @@ const PRESENCE: [(Kind, f32, &str); 7] = [
 impl Asked<'_> {
     fn ask(&mut self, kind: QuestionType, wordings: &[&str], slots: &[(&str, &str)], answer: &str) {
         let question = fill(wordings[self.rng.below(wordings.len())], slots);
-        self.questions.push(Question { question, answer: answer.to_owned(), kind });
+        self.questions.push(Question {
+            question,
+            answer: answer.to_owned(),
+            kind,
+        });
     }
 
     fn ask_presence(&mut self, kind: Kind, name: &str, present: bool) {
@@ -93,10 +106,24 @@ impl Asked<'_> {
             _ => format!("a {name}"),
         };
         let wordings: &[&str] = match kind {
-            Kind::Cardiomegaly => &["Is there cardiomegaly?", "Is the heart enlarged?", "Does the image show cardiomegaly?"],
-            _ => &["Is there {named}?", "Is {named} present?", "Does the image show {named}?", "Can you see {named}?"],
+            Kind::Cardiomegaly => &[
+                "Is there cardiomegaly?",
+                "Is the heart enlarged?",
+                "Does the image show cardiomegaly?",
+            ],
+            _ => &[
+                "Is there {named}?",
+                "Is {named} present?",
+                "Does the image show {named}?",
+                "Can you see {named}?",
+            ],
         };
-        self.ask(QuestionType::Presence, wordings, &[("named", &named)], if present { "yes" } else { "no" });
+        self.ask(
+            QuestionType::Presence,
+            wordings,
+            &[("named", &named)],
+            if present { "yes" } else { "no" },
+        );
     }
 
     fn presence(&mut self, facts: &Facts) {
@@ -111,110 +138,271 @@ impl Asked<'_> {
     }
 
     fn pleural(&mut self, facts: &Facts) {
-        const SIDE: [&str; 3] =
-            ["Which side is the {name} on?", "On which side is the {name}?", "Is the {name} on the left or on the right?"];
-        const GRADE: [&str; 3] = ["How large is the {name}?", "What is the size of the {name}?", "Is the {name} small, moderate or large?"];
+        const SIDE: [&str; 3] = [
+            "Which side is the {name} on?",
+            "On which side is the {name}?",
+            "Is the {name} on the left or on the right?",
+        ];
+        const GRADE: [&str; 3] = [
+            "How large is the {name}?",
+            "What is the size of the {name}?",
+            "Is the {name} small, moderate or large?",
+        ];
         if let Some((side, severity)) = facts.pneumothorax {
-            self.ask(QuestionType::Side, &SIDE, &[("name", "pneumothorax")], side.word());
-            self.ask(QuestionType::Severity, &GRADE, &[("name", "pneumothorax")], severity.size_word());
+            self.ask(
+                QuestionType::Side,
+                &SIDE,
+                &[("name", "pneumothorax")],
+                side.word(),
+            );
+            self.ask(
+                QuestionType::Severity,
+                &GRADE,
+                &[("name", "pneumothorax")],
+                severity.size_word(),
+            );
         }
         match facts.effusions {
             [None, None] => {}
             [Some(_), Some(_)] => {
-                self.ask(QuestionType::Side, &SIDE[..2], &[("name", "pleural effusion")], "both");
+                self.ask(
+                    QuestionType::Side,
+                    &SIDE[..2],
+                    &[("name", "pleural effusion")],
+                    "both",
+                );
             }
             [right, left] => {
-                let side = if right.is_some() { Side::Right } else { Side::Left };
+                let side = if right.is_some() {
+                    Side::Right
+                } else {
+                    Side::Left
+                };
                 let grade = right.or(left).map_or("", Severity::size_word);
-                self.ask(QuestionType::Side, &SIDE, &[("name", "pleural effusion")], side.word());
-                self.ask(QuestionType::Severity, &GRADE, &[("name", "pleural effusion")], grade);
+                self.ask(
+                    QuestionType::Side,
+                    &SIDE,
+                    &[("name", "pleural effusion")],
+                    side.word(),
+                );
+                self.ask(
+                    QuestionType::Severity,
+                    &GRADE,
+                    &[("name", "pleural effusion")],
+                    grade,
+                );
             }
         }
     }
 
     fn lungs(&mut self, facts: &Facts) {
-        const PLACE: [&str; 3] = ["Where is the {name}?", "In which part of the lung is the {name}?", "What is the location of the {name}?"];
+        const PLACE: [&str; 3] = [
+            "Where is the {name}?",
+            "In which part of the lung is the {name}?",
+            "What is the location of the {name}?",
+        ];
         if let Some(area) = facts.consolidation {
             let place = place(area.side, area.zone);
-            self.ask(QuestionType::Location, &PLACE, &[("name", "consolidation")], &place);
+            self.ask(
+                QuestionType::Location,
+                &PLACE,
+                &[("name", "consolidation")],
+                &place,
+            );
         }
         if let Some(area) = facts.atelectasis {
-            let wordings = ["Which side is the atelectasis on?", "On which side is the atelectasis?"];
+            let wordings = [
+                "Which side is the atelectasis on?",
+                "On which side is the atelectasis?",
+            ];
             self.ask(QuestionType::Side, &wordings, &[], area.side.word());
         }
         if let [nodule] = facts.nodules.as_slice() {
-            self.ask(QuestionType::Location, &PLACE, &[("name", "nodule")], &place(nodule.side, nodule.zone));
-            let wordings = ["How large is the nodule?", "What is the diameter of the nodule?", "What size is the nodule?"];
-            self.ask(QuestionType::Size, &wordings, &[], &format!("{} mm", nodule.size_mm));
+            self.ask(
+                QuestionType::Location,
+                &PLACE,
+                &[("name", "nodule")],
+                &place(nodule.side, nodule.zone),
+            );
+            let wordings = [
+                "How large is the nodule?",
+                "What is the diameter of the nodule?",
+                "What size is the nodule?",
+            ];
+            self.ask(
+                QuestionType::Size,
+                &wordings,
+                &[],
+                &format!("{} mm", nodule.size_mm),
+            );
         } else if !facts.nodules.is_empty() {
             let nodule = &facts.nodules[0];
-            self.ask(QuestionType::Location, &["Where is the largest nodule?"], &[], &place(nodule.side, nodule.zone));
+            self.ask(
+                QuestionType::Location,
+                &["Where is the largest nodule?"],
+                &[],
+                &place(nodule.side, nodule.zone),
+            );
         }
-        if !facts.nodules.is_empty() || self.rng.chance(0.15) {
-            let count = if facts.nodules.is_empty() { "none" } else { count_word(facts.nodules.len()) };
-            let wordings = ["How many nodules are there?", "How many lung nodules do you see?", "What is the number of nodules?"];
-            self.ask(QuestionType::Count, &wordings, &[], count);
+        if !facts.nodules.is_empty() {
+            self.count(facts);
         }
     }
 
-    fn heart_and_devices(&mut self, facts: &Facts) {
-        let size = match facts.heart {
-            HeartFact::Obscured => None,
-            HeartFact::Normal => self.rng.chance(0.2).then_some("normal"),
-            HeartFact::Enlarged(Severity::Mild) => Some("mildly enlarged"),
-            HeartFact::Enlarged(Severity::Moderate) => Some("moderately enlarged"),
-            HeartFact::Enlarged(Severity::Severe) => Some("markedly enlarged"),
+    fn count(&mut self, facts: &Facts) {
+        let count = if facts.nodules.is_empty() {
+            "none"
+        } else {
+            count_word(facts.nodules.len())
         };
-        if let Some(size) = size {
-            self.ask(QuestionType::Severity, &["What is the size of the heart?", "How large is the heart?", "What is the heart size?"], &[], size);
-        }
+        let wordings = [
+            "How many nodules are there?",
+            "How many lung nodules do you see?",
+            "What is the number of nodules?",
+        ];
+        self.ask(QuestionType::Count, &wordings, &[], count);
+    }
+
+    fn heart(&mut self, facts: &Facts) {
+        let size = match facts.heart {
+            HeartFact::Obscured => return,
+            HeartFact::Normal => "normal",
+            HeartFact::Enlarged(Severity::Mild) => "mildly enlarged",
+            HeartFact::Enlarged(Severity::Moderate) => "moderately enlarged",
+            HeartFact::Enlarged(Severity::Severe) => "markedly enlarged",
+        };
+        let wordings = [
+            "What is the size of the heart?",
+            "How large is the heart?",
+            "What is the heart size?",
+        ];
+        self.ask(QuestionType::Severity, &wordings, &[], size);
+    }
+
+    fn devices(&mut self, facts: &Facts) {
         for device in Device::ALL {
             let placed = facts.devices.iter().find(|fact| fact.device == device);
-            if placed.is_some() || self.rng.chance(0.1) {
+            if placed.is_some() || self.rng.chance(0.09) {
                 let (verb, name) = match device {
                     Device::EcgLeads => ("Are there", "ECG leads".to_owned()),
                     Device::EndotrachealTube => ("Is there", format!("an {}", device.word())),
                     _ => ("Is there", format!("a {}", device.word())),
                 };
                 let slots = [("verb", verb), ("name", name.as_str())];
-                self.ask(QuestionType::Presence, &["{verb} {name}?"], &slots, if placed.is_some() { "yes" } else { "no" });
+                self.ask(
+                    QuestionType::Presence,
+                    &["{verb} {name}?"],
+                    &slots,
+                    if placed.is_some() { "yes" } else { "no" },
+                );
             }
-            if let Some(tip) = placed.and_then(|fact| fact.tip).filter(|_| device != Device::Pacemaker) {
-                let wordings = ["Where does the {name} end?", "Where is the tip of the {name}?"];
-                self.ask(QuestionType::Tip, &wordings, &[("name", device.word())], tip_words(tip));
+            if let Some(tip) = placed
+                .and_then(|fact| fact.tip)
+                .filter(|_| device != Device::Pacemaker)
+            {
+                let wordings = [
+                    "Where does the {name} end?",
+                    "Where is the tip of the {name}?",
+                ];
+                self.ask(
+                    QuestionType::Tip,
+                    &wordings,
+                    &[("name", device.word())],
+                    tip_words(tip),
+                );
             }
         }
     }
 
     fn view(&mut self, facts: &Facts) {
-        if self.rng.chance(0.4) {
-            let wordings = ["Is this a PA or an AP view?", "What is the projection of this radiograph?", "Which view is this?"];
-            self.ask(QuestionType::View, &wordings, &[], facts.view.code());
-        }
+        let wordings = [
+            "Is this a PA or an AP view?",
+            "What is the projection of this radiograph?",
+            "Which view is this?",
+        ];
+        self.ask(QuestionType::View, &wordings, &[], facts.view.code());
     }
 
-    /// Plain questions until there are enough; pairs that need no balance of their own, for they follow the mixture.
-    fn fill_up(&mut self, facts: &Facts) {
-        let mut spare = vec![QuestionType::View, QuestionType::Count, QuestionType::Severity, QuestionType::Presence];
-        self.rng.shuffle(&mut spare);
-        let sides = [(Side::Right, Side::Right.word()), (Side::Left, Side::Left.word())];
-        let mut extra: Vec<(String, bool)> = Vec::new();
-        for (side, word) in sides {
-            let air = facts.pneumothorax.is_some_and(|(at, _)| at == side);
-            extra.push((format!("Is there a {word} pleural effusion?"), facts.effusions[side as usize].is_some()));
-            extra.push((format!("Is there a {word} pneumothorax?"), air));
-            extra.push((format!("Is there a nodule in the {word} lung?"), facts.nodules.iter().any(|n| n.side == side)));
-        }
-        extra.push(("Is there any abnormality?".to_owned(), !facts.is_normal()));
-        extra.push(("Is the patient rotated?".to_owned(), facts.rotated.is_some()));
-        extra.push(("Are the lung volumes low?".to_owned(), facts.low_volumes));
-        self.rng.shuffle(&mut extra);
-        for (question, present) in extra {
-            if self.questions.len() >= FEWEST {
-                break;
+    /// Presence on one side or of the whole, as balanced as [`Asked::presence`].
+    fn sided(&mut self, facts: &Facts) {
+        let mut ask = |question: String, present: bool, odds: f32| {
+            if self.rng.chance(if present { 0.5 } else { 0.5 * odds }) {
+                self.yes_or_no(question, present);
             }
-            let answer = if present { "yes" } else { "no" }.to_owned();
-            self.questions.push(Question { question, answer, kind: QuestionType::Presence });
+        };
+        for side in Side::BOTH {
+            let word = side.word();
+            let air = facts.pneumothorax.is_some_and(|(at, _)| at == side);
+            let nodule = facts.nodules.iter().any(|nodule| nodule.side == side);
+            ask(
+                format!("Is there a {word} pleural effusion?"),
+                facts.effusions[side as usize].is_some(),
+                0.22,
+            );
+            ask(format!("Is there a {word} pneumothorax?"), air, 0.12);
+            ask(
+                format!("Is there a nodule in the {word} lung?"),
+                nodule,
+                0.2,
+            );
+        }
+        ask(
+            "Is the patient rotated?".to_owned(),
+            facts.rotated.is_some(),
+            0.11,
+        );
+        ask(
+            "Are the lung volumes low?".to_owned(),
+            facts.low_volumes,
+            0.15,
+        );
+        ask(
+            "Is there any abnormality?".to_owned(),
+            !facts.is_normal(),
+            2.6,
+        );
+    }
+
+    fn yes_or_no(&mut self, question: String, present: bool) {
+        let answer = if present { "yes" } else { "no" }.to_owned();
+        self.questions.push(Question {
+            question,
+            answer,
+            kind: QuestionType::Presence,
+        });
+    }
+
+    /// Plain questions until there are enough: a picture in which nothing is wrong has few others.
+    fn fill_up(&mut self, facts: &Facts) {
+        let mut spare = [
+            QuestionType::View,
+            QuestionType::Count,
+            QuestionType::Severity,
+        ];
+        self.rng.shuffle(&mut spare);
+        for kind in spare {
+            if self.questions.len() < FEWEST
+                && self.questions.iter().all(|asked| asked.kind != kind)
+            {
+                match kind {
+                    QuestionType::View => self.view(facts),
+                    QuestionType::Count => self.count(facts),
+                    _ => self.heart(facts),
+                }
+            }
+        }
+        let mut absent: Vec<&str> = PRESENCE
+            .iter()
+            .filter(|(kind, _, _)| {
+                !facts.has(*kind) && !matches!(kind, Kind::Cardiomegaly | Kind::Device)
+            })
+            .map(|(_, _, name)| *name)
+            .collect();
+        self.rng.shuffle(&mut absent);
+        for name in absent {
+            if self.questions.len() < FEWEST {
+                self.yes_or_no(format!("Do you see any {name}?"), false);
+            }
         }
     }
 }
@@ -241,23 +429,39 @@ pub fn caption(facts: &Facts, seed: u64) -> String {
     let rng = &mut Rng::new(seed, 0, 0x4341_5054);
     let mut parts: Vec<String> = Vec::new();
     if let Some((side, severity)) = facts.pneumothorax {
-        parts.push(format!("a {} {} pneumothorax", severity.size_word(), side.word()));
+        parts.push(format!(
+            "a {} {} pneumothorax",
+            severity.size_word(),
+            side.word()
+        ));
     }
     match facts.effusions {
         [None, None] => {}
         [Some(_), Some(_)] => parts.push("bilateral pleural effusions".to_owned()),
         [right, left] => {
-            let side = if right.is_some() { Side::Right } else { Side::Left };
+            let side = if right.is_some() {
+                Side::Right
+            } else {
+                Side::Left
+            };
             let grade = right.or(left).map_or("", Severity::size_word);
             parts.push(format!("a {grade} {} pleural effusion", side.word()));
         }
     }
     if let Some(area) = facts.consolidation {
-        parts.push(format!("a {} {} lung consolidation", area.side.word(), area.zone.word()));
+        parts.push(format!(
+            "a {} {} lung consolidation",
+            area.side.word(),
+            area.zone.word()
+        ));
     }
     match facts.nodules.as_slice() {
         [] => {}
-        [nodule] => parts.push(format!("a {} mm nodule in the {}", nodule.size_mm, place(nodule.side, nodule.zone))),
+        [nodule] => parts.push(format!(
+            "a {} mm nodule in the {}",
+            nodule.size_mm,
+            place(nodule.side, nodule.zone)
+        )),
         many => parts.push(format!("{} pulmonary nodules", count_word(many.len()))),
     }
     if let Some(area) = facts.atelectasis {
@@ -274,8 +478,15 @@ pub fn caption(facts: &Facts, seed: u64) -> String {
         });
     }
     let view = facts.view.code();
-    let start = ["{view} chest radiograph", "{view} radiograph of the chest", "a {view} chest radiograph"];
-    let start = capital(&fill(start[rng.weighted(&[0.6, 0.25, 0.15])], &[("view", view)]));
+    let start = [
+        "{view} chest radiograph",
+        "{view} radiograph of the chest",
+        "a {view} chest radiograph",
+    ];
+    let start = capital(&fill(
+        start[rng.weighted(&[0.6, 0.25, 0.15])],
+        &[("view", view)],
+    ));
     match parts.split_last() {
         None => format!("{start} without abnormality."),
         Some((last, [])) => format!("{start} with {last}."),

@@ -70,13 +70,12 @@ impl Preprocessor {
         }
         let Work { raster, geometry, .. } = work;
         let (height, width, channels) = (raster.height, raster.width, raster.channels);
-        let samples = raster.into_f32();
         let mut data = Vec::with_capacity(3 * height * width);
         for channel in 0..3 {
             let PreprocessConfig { rescale_factor, image_mean, image_std, .. } = &self.config;
             let (mean, std) = (image_mean[channel], image_std[channel]);
             // Gray has one channel: all three read it.
-            let plane = samples.iter().skip(channel % channels).step_by(channels);
+            let plane = raster.samples.iter().skip(channel % channels).step_by(channels);
             data.extend(plane.map(|sample| (sample * rescale_factor - mean) / std));
         }
         Ok(PixelValues { data, height, width, geometry })
@@ -140,8 +139,9 @@ impl Work<'_> {
                 let message = format!("picture of {width} x {height} is padded to {w} x {h}");
                 Err(Error::Input(message))
             }
-            Step::Pad { height: h, width: w } => self.center(h, w),
-            Step::CenterCrop { height: h, width: w } => self.center_crop(h, w),
+            Step::Pad { height: h, width: w } | Step::CenterCrop { height: h, width: w } => {
+                self.center(h, w)
+            }
         }
     }
 
@@ -151,25 +151,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Puts the picture in the middle of a larger canvas, the odd pixel at the right and below.
+    /// Puts the picture in the middle of a canvas: a side that is too long is cropped, one that is
+    /// too short padded with black, the odd pixel at the right and below.
     fn center(&mut self, height: usize, width: usize) -> Result<()> {
-        let left = (width - self.raster.width) / 2;
-        let top = (height - self.raster.height) / 2;
-        self.place(left as i64, top as i64, height, width)
-    }
-
-    /// Cuts the middle; a side that is too short is padded, the odd pixel at the left and above,
-    /// as `transformers` does.
-    fn center_crop(&mut self, height: usize, width: usize) -> Result<()> {
         let offset = |from: usize, to: usize| {
-            if from >= to { -(((from - to) / 2) as i64) } else { (to - from).div_ceil(2) as i64 }
+            if from > to { -(((from - to) / 2) as i64) } else { ((to - from) / 2) as i64 }
         };
         let left = offset(self.raster.width, width);
         let top = offset(self.raster.height, height);
-        self.place(left, top, height, width)
-    }
-
-    fn place(&mut self, left: i64, top: i64, height: usize, width: usize) -> Result<()> {
         self.raster = self.raster.place(left, top, width, height)?;
         self.geometry.place(left, top, width, height);
         Ok(())

@@ -1,11 +1,11 @@
 //! The backward pass.
-#![allow(clippy::inline_always)]
 
-use super::problem::{Block, KEYS, PANEL, Panel, Problem, ScaledRow, Scratch, Sizes};
+use super::problem::{KEYS, PANEL, Panel, Problem, Sizes};
+use super::rows::{SlopeRows, WriteRows};
+use super::scratch::{Block, Scratch};
 use crate::ops::support::{Out, for_each, written};
-use crate::simd::math::sum;
+use crate::simd::dispatch;
 use crate::simd::product::{Matrix, Product, TileMut};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Parts of the batch that sum the gradient of the bias on their own: a number that does not depend on the threads, so
 /// that the sum does not either.
@@ -30,9 +30,21 @@ struct Outputs {
 
 /// The gradients, given that of the output, `(batch, q_len, heads, v_dim)`.
 pub(super) fn backward(problem: &Problem, grad: &[f32]) -> Gradients {
-    let Sizes { batch, q_len, kv_len, heads, kv_heads, dim, v_dim } = problem.sizes;
+    let Sizes {
+        batch,
+        q_len,
+        kv_len,
+        heads,
+        kv_heads,
+        dim,
+        v_dim,
+    } = problem.sizes;
     let has_bias = problem.bias.is_some();
-    let chunk = if has_bias { batch.div_ceil(BIAS_PARTS).max(1) } else { 1 };
+    let chunk = if has_bias {
+        batch.div_ceil(BIAS_PARTS).max(1)
+    } else {
+        1
+    };
     let parts = batch.div_ceil(chunk);
     let map = if has_bias { heads * q_len * kv_len } else { 0 };
     let mut k = vec![0.0; batch * kv_len * kv_heads * dim];
@@ -40,7 +52,12 @@ pub(super) fn backward(problem: &Problem, grad: &[f32]) -> Gradients {
     let mut sums = vec![0.0; parts.max(1) * map];
     let (out_k, out_v, out_bias) = (Out::new(&mut k), Out::new(&mut v), Out::new(&mut sums));
     let fill = |q: Out| {
-        let out = Outputs { q, k: out_k, v: out_v, bias: out_bias };
+        let out = Outputs {
+            q,
+            k: out_k,
+            v: out_v,
+            bias: out_bias,
+        };
         for_each(parts * kv_heads, problem.sizes.work() * 2, |task| {
             let (part, kv_head) = (task / kv_heads, task % kv_heads);
             Scratch::with(problem, true, |scratch| {
@@ -55,10 +72,18 @@ pub(super) fn backward(problem: &Problem, grad: &[f32]) -> Gradients {
     let q = unsafe { written(batch * q_len * heads * dim, fill) };
     for part in 1..parts {
         let (total, part) = sums.split_at_mut(part * map);
-        total[..map].iter_mut().zip(part).for_each(|(total, x)| *total += *x);
+        total[..map]
+            .iter_mut()
+            .zip(part)
+            .for_each(|(total, x)| *total += *x);
     }
     sums.truncate(map);
-    Gradients { q, k, v, bias: sums }
+    Gradients {
+        q,
+        k,
+        v,
+        bias: sums,
+    }
 }
 
 /// All query rows of a batch row that share a key head; `bias_at` is where the sums of this part begin.
@@ -72,7 +97,11 @@ unsafe fn unit(
 ) {
     let rows = problem.sizes.rows();
     for start in (0..rows).step_by(PANEL) {
-        let panel = Panel { batch, kv_head, rows: start..rows.min(start + PANEL) };
+        let panel = Panel {
+            batch,
+            kv_head,
+            rows: start..rows.min(start + PANEL),
+        };
         // SAFETY: as the caller vouches.
         unsafe {
             problem.probabilities(&panel, scratch, true);
@@ -92,9 +121,13 @@ unsafe fn slopes(
     scratch: &mut Scratch,
     bias: Out,
 ) {
-    let Sizes { q_len, kv_len, heads, v_dim, .. } = problem.sizes;
+    let Sizes {
+        q_len,
+        heads,
+        v_dim,
+        ..
+    } = problem.sizes;
     let values = problem.v.head(panel.batch, panel.kv_head);
-    let end = problem.visible_to_any(panel);
     // SAFETY: the scratch memory fits the panel; the bias rows are this part's own.
     unsafe {
         for row in 0..panel.rows.len() {
@@ -102,24 +135,28 @@ unsafe fn slopes(
             let from = &grad[((panel.batch * q_len + token) * heads + head) * v_dim..][..v_dim];
             std::ptr::copy_nonoverlapping(from.as_ptr(), scratch.grad.row(row), v_dim);
         }
-        problem.score(panel, scratch.grad, values, v_dim, scratch.tile, scratch.slopes);
-        for row in 0..panel.rows.len() {
-            let (token, head) = problem.place(panel, row);
-            let bias = problem.bias.map(|_| bias.part(bias_at + (head * q_len + token) * kv_len, kv_len));
-            dispatch(SlopeRow {
-                probabilities: scratch.scores.row(row),
-                slopes: scratch.slopes.row(row),
-                bias,
-                len: problem.visible(panel, row),
-                end,
-            });
-        }
+        problem.score(
+            panel,
+            scratch.grad,
+            values,
+            v_dim,
+            scratch.tile,
+            scratch.slopes,
+        );
+        dispatch(SlopeRows {
+            problem,
+            panel,
+            probabilities: scratch.scores,
+            slopes: scratch.slopes,
+            bias_at,
+            bias,
+        });
     }
 }
 
 /// `∂q = scale · ∂scores k`.
 unsafe fn query_gradient(problem: &Problem, panel: &Panel, scratch: &mut Scratch, out: Out) {
-    let Sizes { q_len, heads, dim, .. } = problem.sizes;
+    let dim = problem.sizes.dim;
     let keys = problem.k.head(panel.batch, panel.kv_head);
     // SAFETY: the scratch memory fits the panel; the rows of the output are the panel's own.
     unsafe {
@@ -128,18 +165,22 @@ unsafe fn query_gradient(problem: &Problem, panel: &Panel, scratch: &mut Scratch
                 rows: rows.len(),
                 depth: visible,
                 columns: dim,
-                a: scratch.slopes.from_row(rows.start).matrix(),
+                a: scratch.slopes.starting_at(rows.start).matrix(),
                 b: keys,
-                c: scratch.rows.from_row(rows.start).out(),
+                c: scratch.rows.starting_at(rows.start).out(),
                 accumulate: false,
             }
             .compute();
         }
-        for row in 0..panel.rows.len() {
-            let (token, head) = problem.place(panel, row);
-            let to = out.part(((panel.batch * q_len + token) * heads + head) * dim, dim);
-            dispatch(ScaledRow { from: scratch.rows.row(row), to, len: dim, factor: problem.scale });
-        }
+        let (from, factors) = (scratch.rows, &[problem.scale; PANEL]);
+        dispatch(WriteRows {
+            problem,
+            panel,
+            from,
+            factors,
+            out,
+            dim,
+        });
     }
 }
 
@@ -154,8 +195,16 @@ unsafe fn key_gradients(problem: &Problem, panel: &Panel, scratch: &mut Scratch,
 }
 
 /// Adds `weightsᵀ (keys, rows) · rows (rows, dim)` to the keys' rows of `out`.
-unsafe fn add_to_keys(problem: &Problem, panel: &Panel, weights: Block, rows: Block, (out, dim): (Out, usize)) {
-    let Sizes { kv_len, kv_heads, .. } = problem.sizes;
+unsafe fn add_to_keys(
+    problem: &Problem,
+    panel: &Panel,
+    weights: Block,
+    rows: Block,
+    (out, dim): (Out, usize),
+) {
+    let Sizes {
+        kv_len, kv_heads, ..
+    } = problem.sizes;
     let end = problem.visible_to_any(panel);
     for key in (0..end).step_by(KEYS) {
         let (keys, first) = (KEYS.min(end - key), problem.first_to_see(panel, key));
@@ -163,53 +212,23 @@ unsafe fn add_to_keys(problem: &Problem, panel: &Panel, weights: Block, rows: Bl
         // SAFETY: the last row that is written begins `keys − 1` strides after the first.
         unsafe {
             let at = out.part(start, (keys - 1) * kv_heads * dim + dim);
-            let weights = weights.from_row(first).transposed();
+            let weights = weights.starting_at(first).transposed();
             Product {
                 rows: keys,
                 depth: panel.rows.len() - first,
                 columns: dim,
-                a: Matrix { at: weights.at.add(key), ..weights },
-                b: rows.from_row(first).tile(),
-                c: TileMut { at, stride: kv_heads * dim },
+                a: Matrix {
+                    at: weights.at.add(key),
+                    ..weights
+                },
+                b: rows.starting_at(first).tile(),
+                c: TileMut {
+                    at,
+                    stride: kv_heads * dim,
+                },
                 accumulate: true,
             }
             .compute();
-        }
-    }
-}
-
-/// Turns gradients of `len` probabilities into those of the scores, and clears them up to `end`.
-struct SlopeRow {
-    probabilities: *const f32,
-    slopes: *mut f32,
-    bias: Option<*mut f32>,
-    len: usize,
-    end: usize,
-}
-
-impl Kernel for SlopeRow {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { probabilities, slopes, len, .. } = self;
-        let mut dot = s.splat(0.0);
-        // SAFETY: the rows have `end >= len` elements.
-        unsafe {
-            for at in (0..len).step_by(LANES) {
-                let n = len - at;
-                dot = s.fma(s.load(probabilities.add(at), n), s.load(slopes.add(at), n), dot);
-            }
-            let dot = s.splat(sum(s, dot));
-            for at in (0..len).step_by(LANES) {
-                let n = len - at;
-                let slope = s.mul(s.load(probabilities.add(at), n), s.sub(s.load(slopes.add(at), n), dot));
-                s.store(slopes.add(at), slope, n);
-                if let Some(bias) = self.bias {
-                    s.store(bias.add(at), s.add(s.load(bias.add(at), n), slope), n);
-                }
-            }
-            std::ptr::write_bytes(slopes.add(len), 0, self.end - len);
         }
     }
 }

@@ -1,22 +1,36 @@
 //! The forward pass.
 
-use super::problem::{PANEL, Panel, Problem, ScaledRow, Scratch, Sizes};
+use super::problem::{PANEL, Panel, Problem, Sizes};
+use super::rows::WriteRows;
+use super::scratch::Scratch;
 use crate::ops::support::{Out, for_each, written};
-use crate::simd::product::Product;
 use crate::simd::dispatch;
+use crate::simd::product::Product;
 
 /// The result, `(batch, q_len, heads, v_dim)`.
 pub(super) fn forward(problem: &Problem) -> Vec<f32> {
-    let Sizes { batch, q_len, heads, kv_heads, v_dim, .. } = problem.sizes;
+    let Sizes {
+        batch,
+        q_len,
+        heads,
+        kv_heads,
+        v_dim,
+        ..
+    } = problem.sizes;
     let rows = problem.sizes.rows();
     let panels = rows.div_ceil(PANEL);
     let fill = |out: Out| {
         for_each(batch * kv_heads * panels, problem.sizes.work(), |task| {
             let (unit, start) = (task / panels, task % panels * PANEL);
-            let panel =
-                Panel { batch: unit / kv_heads, kv_head: unit % kv_heads, rows: start..rows.min(start + PANEL) };
+            let panel = Panel {
+                batch: unit / kv_heads,
+                kv_head: unit % kv_heads,
+                rows: start..rows.min(start + PANEL),
+            };
             // SAFETY: the scratch memory is made for the problem, and a panel's rows are no other task's.
-            Scratch::with(problem, false, |scratch| unsafe { attend(problem, &panel, scratch, out) });
+            Scratch::with(problem, false, |scratch| unsafe {
+                attend(problem, &panel, scratch, out);
+            });
         });
     };
     // SAFETY: the panels cover all tokens and heads.
@@ -25,7 +39,7 @@ pub(super) fn forward(problem: &Problem) -> Vec<f32> {
 
 /// Writes the output rows of a panel.
 unsafe fn attend(problem: &Problem, panel: &Panel, scratch: &mut Scratch, out: Out) {
-    let Sizes { q_len, heads, v_dim, .. } = problem.sizes;
+    let v_dim = problem.sizes.v_dim;
     let values = problem.v.head(panel.batch, panel.kv_head);
     // SAFETY: the scratch memory fits, and output rows belong to the panel.
     unsafe {
@@ -35,17 +49,21 @@ unsafe fn attend(problem: &Problem, panel: &Panel, scratch: &mut Scratch, out: O
                 rows: rows.len(),
                 depth: keys,
                 columns: v_dim,
-                a: scratch.scores.from_row(rows.start).matrix(),
+                a: scratch.scores.starting_at(rows.start).matrix(),
                 b: values,
-                c: scratch.rows.from_row(rows.start).out(),
+                c: scratch.rows.starting_at(rows.start).out(),
                 accumulate: false,
             }
             .compute();
         }
-        for row in 0..panel.rows.len() {
-            let (token, head) = problem.place(panel, row);
-            let to = out.part(((panel.batch * q_len + token) * heads + head) * v_dim, v_dim);
-            dispatch(ScaledRow { from: scratch.rows.row(row), to, len: v_dim, factor: scratch.inverse[row] });
-        }
+        let (from, factors) = (scratch.rows, &scratch.inverse);
+        dispatch(WriteRows {
+            problem,
+            panel,
+            from,
+            factors,
+            out,
+            dim: v_dim,
+        });
     }
 }

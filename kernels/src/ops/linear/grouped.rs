@@ -1,0 +1,219 @@
+//! One weight per group of rows: the experts of a mixture.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::{backward, linear_reference, multiply, slice, values, written};
+use crate::Precision;
+use crate::gemm::{self, Fresh, Matrix, Operands, Output, PackedWeight, Path, Right, Wanted};
+
+/// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` times `weight[g]` of `weight (groups, out, in)`: `(rows, out)`.
+/// `offsets` has `groups + 1` ascending entries from 0 to `rows`. Differentiable in `x` and `weight`.
+pub fn grouped_linear(
+    x: &Tensor,
+    weight: &Tensor,
+    offsets: &[usize],
+    precision: Precision,
+) -> Result<Tensor> {
+    grouped_linear_packed(x, weight, offsets, precision, None)
+}
+
+/// The packed weights of the groups, each made when its group first has rows.
+pub type PackedGroups = Arc<[OnceLock<PackedWeight>]>;
+
+/// [`grouped_linear`] that keeps the layout of constant weights in `packed`, one cell per group.
+pub fn grouped_linear_packed(
+    x: &Tensor,
+    weight: &Tensor,
+    offsets: &[usize],
+    precision: Precision,
+    packed: Option<&PackedGroups>,
+) -> Result<Tensor> {
+    let ((rows, inner), (groups, _, weight_in)) = (x.dims2()?, weight.dims3()?);
+    if inner != weight_in || packed.is_some_and(|packed| packed.len() != groups) {
+        bail!(
+            "grouped_linear: x {:?} does not fit weight {:?}",
+            x.dims(),
+            weight.dims()
+        );
+    }
+    let ascending =
+        offsets.is_sorted() && offsets.first() == Some(&0) && offsets.last() == Some(&rows);
+    if !ascending || offsets.len() != groups + 1 {
+        bail!(
+            "grouped_linear: {groups} groups of {rows} rows need ascending offsets from 0 to {rows}, found {offsets:?}"
+        );
+    }
+    let op = GroupedOp {
+        precision,
+        offsets: offsets.to_vec(),
+        packed: packed.cloned(),
+    };
+    x.contiguous()?.apply_op2(&weight.contiguous()?, op)
+}
+
+/// What [`grouped_linear`] computes, from candle's primitives and in `f32`.
+pub fn grouped_linear_reference(x: &Tensor, weight: &Tensor, offsets: &[usize]) -> Result<Tensor> {
+    let mut parts = Vec::new();
+    for (group, rows) in offsets.windows(2).enumerate() {
+        if rows[1] > rows[0] {
+            let part = x.narrow(0, rows[0], rows[1] - rows[0])?;
+            parts.push(linear_reference(&part, &weight.get(group)?, None)?);
+        }
+    }
+    if parts.is_empty() {
+        return Tensor::zeros((0, weight.dim(1)?), x.dtype(), x.device());
+    }
+    Tensor::cat(&parts, 0)
+}
+
+struct GroupedOp {
+    precision: Precision,
+    offsets: Vec<usize>,
+    packed: Option<PackedGroups>,
+}
+
+impl GroupedOp {
+    fn forward(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        (groups, out, inner): (usize, usize, usize),
+    ) -> Vec<f32> {
+        let rows = self.offsets[groups];
+        Output::build(rows, out, |y| {
+            let mut rest = Some(y);
+            let parts = self.offsets.windows(2).enumerate().map(|(group, rows)| {
+                (group, rows[0]..rows[1], split(&mut rest, rows[1] - rows[0]))
+            });
+            run_parts(parts.collect(), rows * out * inner, |(group, rows, y)| {
+                let left =
+                    Matrix::rows(&x[rows.start * inner..rows.end * inner], rows.len(), inner);
+                let weight = &weight[group * out * inner..(group + 1) * out * inner];
+                let Some(y) = y.filter(|_| !rows.is_empty()) else {
+                    return;
+                };
+                match (&self.packed, self.precision) {
+                    (Some(packed), Precision::Bf16) => {
+                        let packed =
+                            packed[group].get_or_init(|| PackedWeight::new(weight, out, inner));
+                        gemm::product(Path::best(), left, Right::Packed(packed.view()), None, y);
+                    }
+                    _ => multiply(
+                        self.precision,
+                        left,
+                        Matrix::rows(weight, out, inner),
+                        None,
+                        y,
+                    ),
+                }
+            });
+        })
+    }
+
+    fn backward(
+        &self,
+        (grad, x, weight): (&[f32], &[f32], &[f32]),
+        dims: (usize, usize, usize),
+        wanted: Wanted<'_>,
+    ) {
+        let (groups, out, inner) = dims;
+        let (mut dx, mut dw) = (wanted.x, wanted.weight);
+        let parts = self.offsets.windows(2).enumerate().map(|(group, rows)| {
+            (
+                group,
+                rows[0]..rows[1],
+                split(&mut dx, rows[1] - rows[0]),
+                split(&mut dw, out),
+            )
+        });
+        run_parts(
+            parts.collect(),
+            2 * self.offsets[groups] * out * inner,
+            |(group, rows, dx, dw)| {
+                let operands = Operands {
+                    grad: &grad[rows.start * out..rows.end * out],
+                    x: &x[rows.start * inner..rows.end * inner],
+                    weight: &weight[group * out * inner..(group + 1) * out * inner],
+                    rows: rows.len(),
+                    out_features: out,
+                    in_features: inner,
+                };
+                match (rows.is_empty(), dw) {
+                    (true, Some(dw)) => dw.fill_zero(),
+                    (true, None) => {}
+                    (false, weight) => backward(
+                        self.precision,
+                        operands,
+                        Wanted {
+                            x: dx,
+                            weight,
+                            bias: None,
+                        },
+                    ),
+                }
+            },
+        );
+    }
+}
+
+/// Takes the first `rows` rows off a result, if there is one.
+fn split<'a>(rest: &mut Option<Output<'a>>, rows: usize) -> Option<Output<'a>> {
+    let (first, after) = rest.take()?.split_rows(rows);
+    *rest = Some(after);
+    Some(first)
+}
+
+/// Runs the groups of a product one by one, or in parallel if there is much to do.
+fn run_parts<T: Send>(parts: Vec<T>, multiplications: usize, run: impl Fn(T) + Sync + Send) {
+    if gemm::worth_splitting(multiplications) {
+        parts.into_par_iter().for_each(run);
+    } else {
+        parts.into_iter().for_each(run);
+    }
+}
+
+impl CustomOp2 for GroupedOp {
+    fn name(&self) -> &'static str {
+        "grouped_linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dims = wl.shape().dims3()?;
+        let y = self.forward(slice(x, xl)?, slice(w, wl)?, dims);
+        Ok((CpuStorage::F32(y), (xl.dims()[0], dims.1).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dims = weight.dims3()?;
+        let grad = grad.contiguous()?;
+        let (grad, xs, ws) = (values(&grad)?, values(x)?, values(weight)?);
+        let mut dx = x
+            .track_op()
+            .then(|| Fresh::new(self.offsets[dims.0], dims.2));
+        let mut dw = weight
+            .track_op()
+            .then(|| Fresh::new(dims.0 * dims.1, dims.2));
+        let wanted = Wanted {
+            x: dx.as_mut().map(Fresh::output),
+            weight: dw.as_mut().map(Fresh::output),
+            bias: None,
+        };
+        self.backward((&grad, &xs, &ws), dims, wanted);
+        Ok((written(dx, x)?, written(dw, weight)?))
+    }
+}
