@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    swinseek_kernels::memory::keep_freed_memory();
     let cli = swinseek::cli::Cli::parse();
     match swinseek::cli::run(cli) {
         Ok(code) => code,

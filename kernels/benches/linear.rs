@@ -34,10 +34,7 @@ fn median(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
 }
 
 fn shape_table(precision: Precision) -> Result<()> {
-    let (random, device) = (
-        |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu),
-        &Device::Cpu,
-    );
+    let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
     println!(
         "{:>22} {:>12} {:>12} {:>12} {:>12}   GFLOP/s (ms)",
         "rows x in x out", "constant", "forward", "d input", "d weight, bias"

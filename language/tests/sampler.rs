@@ -248,105 +248,62 @@ fn ties_go_to_the_lowest_id() {
     assert!(top_n(&[], 3).is_empty());
 }
 
+/// Greedy parameters with one change.
+fn with(change: impl FnOnce(&mut SamplingParams)) -> SamplingParams {
+    let mut params = SamplingParams::default();
+    change(&mut params);
+    params
+}
+
 #[test]
-fn bad_input_is_named() {
-    let base = SamplingParams::default;
-    let cases = [
-        (
-            "temperature",
-            SamplingParams {
-                temperature: -0.5,
-                ..base()
-            },
-            "-0.5",
-        ),
-        (
-            "temperature",
-            SamplingParams {
-                temperature: f64::NAN,
-                ..base()
-            },
-            "NaN",
-        ),
-        (
-            "top_p",
-            SamplingParams {
-                top_p: 0.0,
-                ..base()
-            },
-            "(0, 1]",
-        ),
-        (
-            "min_p",
-            SamplingParams {
-                min_p: 1.5,
-                ..base()
-            },
-            "[0, 1]",
-        ),
+fn bad_parameters_are_named() {
+    for (name, params, part) in [
+        ("temperature", with(|p| p.temperature = -0.5), "-0.5"),
+        ("temperature", with(|p| p.temperature = f64::NAN), "NaN"),
+        ("top_p", with(|p| p.top_p = 0.0), "(0, 1]"),
+        ("min_p", with(|p| p.min_p = 1.5), "[0, 1]"),
         (
             "repetition_penalty",
-            SamplingParams {
-                repetition_penalty: 0.0,
-                ..base()
-            },
+            with(|p| p.repetition_penalty = 0.0),
             "(0, 10]",
         ),
         (
             "frequency_penalty",
-            SamplingParams {
-                frequency_penalty: 3.0,
-                ..base()
-            },
+            with(|p| p.frequency_penalty = 3.0),
             "[-2, 2]",
         ),
         (
             "presence_penalty",
-            SamplingParams {
-                presence_penalty: -3.0,
-                ..base()
-            },
+            with(|p| p.presence_penalty = -3.0),
             "-3",
         ),
         (
             "logit_bias[5]",
-            SamplingParams {
-                logit_bias: vec![(5, 101.0)],
-                ..base()
-            },
+            with(|p| p.logit_bias = vec![(5, 101.0)]),
             "101",
         ),
-    ];
-    for (name, params, part) in cases {
+    ] {
         let message = Sampler::new(params).unwrap_err().to_string();
         assert!(
             message.contains(name) && message.contains(part),
             "{message}"
         );
     }
+}
+
+#[test]
+fn bad_logits_are_named() {
     let sample = |logits: &[f32], history: &[u32], p: SamplingParams| {
-        sampler(p).sample(logits, history).unwrap_err().to_string()
+        let error = sampler(p).sample(logits, history).unwrap_err();
+        error.to_string()
     };
-    assert!(sample(&[0.0, f32::NAN], &[], base()).contains("token 1 is NaN"));
-    assert!(sample(&[f32::INFINITY], &[], base()).contains("inf"));
-    assert!(sample(&[f32::NEG_INFINITY; 3], &[], base()).contains("every logit is -inf"));
-    assert!(sample(&[], &[], base()).contains("no logits"));
-    let p = SamplingParams {
-        presence_penalty: 1.0,
-        ..base()
-    };
-    assert!(sample(&[0.0], &[4], p).contains("id 4"));
-    assert!(
-        sample(
-            &[0.0],
-            &[],
-            SamplingParams {
-                logit_bias: vec![(9, 1.0)],
-                ..base()
-            }
-        )
-        .contains("id 9")
-    );
+    let greedy = SamplingParams::default;
+    assert!(sample(&[0.0, f32::NAN], &[], greedy()).contains("token 1 is NaN"));
+    assert!(sample(&[f32::INFINITY], &[], greedy()).contains("inf"));
+    assert!(sample(&[f32::NEG_INFINITY; 3], &[], greedy()).contains("every logit is -inf"));
+    assert!(sample(&[], &[], greedy()).contains("no logits"));
+    assert!(sample(&[0.0], &[4], with(|p| p.presence_penalty = 1.0)).contains("id 4"));
+    assert!(sample(&[0.0], &[], with(|p| p.logit_bias = vec![(9, 1.0)])).contains("id 9"));
 }
 
 /// Quantised, so that ties are common.

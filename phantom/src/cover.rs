@@ -73,9 +73,9 @@ fn boxes_cover_what_a_finding_changes_and_little_else() {
         for i in (0..change.len()).filter(|i| strong(&change[*i])) {
             let (x, y) = (i % SIZE, i / SIZE);
             if (x0..x1).contains(&x) && (y0..y1).contains(&y) {
-                inside += 1
+                inside += 1;
             } else {
-                outside += 1
+                outside += 1;
             }
         }
         // A twentieth for what blur and scatter carry over the edge of an effusion.

@@ -69,7 +69,9 @@ impl Local {
         let size = plane.grid.size;
         let coarse = COARSE.min(size);
         let mut cells = cell_means(plane, coarse);
-        cells.iter_mut().for_each(|cell| *cell = value(*cell));
+        for cell in &mut cells {
+            *cell = value(*cell);
+        }
         let cell = plane.grid.spacing * size as f32 / coarse as f32;
         // Three boxes of half width r have the variance r (r + 1).
         let radius = ((REACH / cell).powi(2) + 0.25).sqrt() - 0.5;
@@ -183,7 +185,9 @@ fn blur(plane: &mut Plane, sigma: f32) {
         .map(|k| (-0.5 * (k * k) as f32 / variance).exp())
         .collect();
     let total = weights[0] + 2.0 * weights[1..].iter().sum::<f32>();
-    weights.iter_mut().for_each(|weight| *weight /= total);
+    for weight in &mut weights {
+        *weight /= total;
+    }
     let mut padded = vec![0.0f32; size + 2 * reach];
     for row in plane.data.chunks_exact_mut(size) {
         padded[reach..reach + size].copy_from_slice(row);
@@ -199,7 +203,9 @@ fn blur(plane: &mut Plane, sigma: f32) {
     let source = plane.data.clone();
     for j in 0..size {
         let row = &mut plane.data[j * size..(j + 1) * size];
-        row.iter_mut().for_each(|value| *value *= weights[0]);
+        for value in row.iter_mut() {
+            *value *= weights[0];
+        }
         for (k, weight) in weights.iter().enumerate().skip(1) {
             let above = &source[j.saturating_sub(k) * size..][..size];
             let below = &source[(j + k).min(size - 1) * size..][..size];

@@ -251,3 +251,19 @@ pub struct Finding {
     /// `[x0, y0, x1, y1]` in pixels of the picture, the last two exclusive.
     pub bbox: [u32; 4],
 }
+
+impl Finding {
+    /// A finding of which only the kind is known yet.
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            side: None,
+            zone: None,
+            size_mm: None,
+            severity: None,
+            device: None,
+            tip: None,
+            bbox: [0; 4],
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //! substitute for radiographs where a claim about patients is to be made.
 
 mod anatomy;
+mod boxes;
 mod error;
 mod exposure;
 mod facts;

@@ -74,13 +74,31 @@ fn assert_complete(facts: &Facts, findings: &str, context: &str) {
             );
         }
     }
+    assert_lungs_complete(facts, &said, context);
+    if let HeartFact::Enlarged(severity) = facts.heart {
+        assert!(
+            any_name(&said, Kind::Cardiomegaly, &[severity.degree_word()]),
+            "{context}"
+        );
+    }
+    assert_eq!(facts.view == View::Ap, findings.contains("AP"), "{context}");
+    let lower = findings.to_lowercase();
+    assert_eq!(facts.low_volumes, lower.contains("volumes"), "{context}");
+    assert_eq!(
+        facts.rotated.is_some(),
+        lower.contains("rotat"),
+        "{context}"
+    );
+}
+
+fn assert_lungs_complete(facts: &Facts, said: &[String], context: &str) {
     for nodule in &facts.nodules {
         let millimetres = format!("{} mm", nodule.size_mm);
         let centimetres = format!("{}.{} cm", nodule.size_mm / 10, nodule.size_mm % 10);
         let place = [nodule.side.word(), nodule.zone.word()];
         assert!(
             [millimetres, centimetres].iter().any(|size| any_name(
-                &said,
+                said,
                 Kind::Nodule,
                 &[place[0], place[1], size]
             )),
@@ -90,7 +108,7 @@ fn assert_complete(facts: &Facts, findings: &str, context: &str) {
     if let Some(area) = facts.consolidation {
         assert!(
             any_name(
-                &said,
+                said,
                 Kind::Consolidation,
                 &[area.side.word(), area.zone.word()]
             ),
@@ -99,27 +117,10 @@ fn assert_complete(facts: &Facts, findings: &str, context: &str) {
     }
     if let Some(area) = facts.atelectasis {
         assert!(
-            any_name(&said, Kind::Atelectasis, &[area.side.word()]),
+            any_name(said, Kind::Atelectasis, &[area.side.word()]),
             "{context}"
         );
     }
-    if let HeartFact::Enlarged(severity) = facts.heart {
-        assert!(
-            any_name(&said, Kind::Cardiomegaly, &[severity.degree_word()]),
-            "{context}"
-        );
-    }
-    assert_eq!(facts.view == View::Ap, findings.contains("AP"), "{context}");
-    assert_eq!(
-        facts.low_volumes,
-        findings.to_lowercase().contains("volumes"),
-        "{context}"
-    );
-    assert_eq!(
-        facts.rotated.is_some(),
-        findings.to_lowercase().contains("rotat"),
-        "{context}"
-    );
 }
 
 /// No sentence denies what is there.
@@ -254,10 +255,10 @@ fn answers_follow_from_the_facts() {
                 }
                 QuestionType::View => assert_eq!(question.answer, facts.view.code()),
                 QuestionType::Size => {
-                    assert_eq!(question.answer, format!("{} mm", facts.nodules[0].size_mm))
+                    assert_eq!(question.answer, format!("{} mm", facts.nodules[0].size_mm));
                 }
                 QuestionType::Count => {
-                    assert_eq!(question.answer == "none", facts.nodules.is_empty())
+                    assert_eq!(question.answer == "none", facts.nodules.is_empty());
                 }
                 QuestionType::Side if text.contains("pneumothorax") => {
                     assert_eq!(

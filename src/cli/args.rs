@@ -11,19 +11,19 @@ use swinseek_language::sampler::SamplingParams;
 
 /// Which model runs.
 #[derive(Debug, Args)]
-pub struct ModelArgs {
+pub(super) struct ModelArgs {
     /// Model directory (config.json, model.safetensors, tokenizer.json, preprocessor_config.json).
     /// Without it the default model is used: a small demonstration, trained on synthetic radiographs.
     #[arg(long, short = 'm', value_name = "DIR", env = "SWINSEEK_MODEL")]
-    pub model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     /// How matrices are multiplied: `bf16` is fast, `f32` is for comparison with other implementations.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Bf16)]
-    pub precision: PrecisionArg,
+    pub(super) precision: PrecisionArg,
 }
 
 /// `--precision`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum PrecisionArg {
+pub(super) enum PrecisionArg {
     /// Operands rounded to bf16, products summed in f32.
     Bf16,
     /// Operands in f32.
@@ -41,7 +41,7 @@ impl From<PrecisionArg> for Precision {
 
 impl ModelArgs {
     /// The directory meant: the flag, the variable `SWINSEEK_MODEL`, or the default model.
-    pub fn directory(&self) -> Result<PathBuf> {
+    pub(super) fn directory(&self) -> Result<PathBuf> {
         if let Some(dir) = &self.model {
             return Ok(dir.clone());
         }
@@ -54,46 +54,46 @@ impl ModelArgs {
     }
 
     /// Loads it.
-    pub fn open(&self) -> Result<Pipeline> {
+    pub(super) fn open(&self) -> Result<Pipeline> {
         Ok(Pipeline::open(&self.directory()?, self.precision.into())?)
     }
 }
 
 /// How the next token is chosen. The default is greedy: the same words each time.
 #[derive(Debug, Args)]
-pub struct SamplingArgs {
+pub(super) struct SamplingArgs {
     /// 0 always takes the likeliest token; higher values vary more.
     #[arg(long, default_value_t = 0.0, value_name = "T")]
-    pub temperature: f64,
+    pub(super) temperature: f64,
     /// Choose among the K likeliest tokens only; 0 for all.
     #[arg(long, default_value_t = 0, value_name = "K")]
-    pub top_k: usize,
+    pub(super) top_k: usize,
     /// Choose among the likeliest tokens that together reach probability P.
     #[arg(long, default_value_t = 1.0, value_name = "P")]
-    pub top_p: f64,
+    pub(super) top_p: f64,
     /// Leave out tokens less likely than P times the likeliest.
     #[arg(long, default_value_t = 0.0, value_name = "P")]
-    pub min_p: f64,
+    pub(super) min_p: f64,
     /// Above 1, tokens that were already written become less likely.
     #[arg(long, default_value_t = 1.0, value_name = "R")]
-    pub repetition_penalty: f64,
+    pub(super) repetition_penalty: f64,
     /// Seed of the random choices.
     #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    pub(super) seed: u64,
     /// Most tokens to write; what the context leaves by default, at most 256.
     #[arg(long, value_name = "N")]
-    pub max_tokens: Option<usize>,
+    pub(super) max_tokens: Option<usize>,
     /// Stop before this text would appear; may be given several times.
     #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
+    pub(super) stop: Vec<String>,
     /// Follow this many continuations and keep the likeliest (greedy only).
     #[arg(long, default_value_t = 1, value_name = "N")]
-    pub beams: usize,
+    pub(super) beams: usize,
 }
 
 impl SamplingArgs {
     /// The same as parameters of the generation loop, and the stop texts. `attention` keeps what evidence needs.
-    pub fn params(&self, attention: bool) -> Result<(GenerateParams, Vec<String>)> {
+    pub(super) fn params(&self, attention: bool) -> Result<(GenerateParams, Vec<String>)> {
         let sampling = SamplingParams {
             temperature: self.temperature,
             top_k: self.top_k,

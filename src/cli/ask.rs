@@ -19,7 +19,7 @@ use super::output::{Picture, print_json, print_now, read_picture};
 #[command(after_help = "Examples:
   swinseek ask shape.png -p 'What colour is the shape?'
   swinseek ask chest.dcm -p 'Is there a pleural effusion?' --json")]
-pub struct AskArgs {
+pub(super) struct AskArgs {
     /// Images or DICOM files, all for the one question; `-` is standard input.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub struct AskArgs {
 
 /// Flags of `caption`.
 #[derive(Debug, Args)]
-pub struct CaptionArgs {
+pub(super) struct CaptionArgs {
     /// Images or DICOM files; each gets its own caption.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,

@@ -23,7 +23,7 @@ use super::report;
 #[derive(Debug, Args)]
 #[command(after_help = "Weights of the large models are random: speed does not depend on them. Medians of the runs are printed, with
 operations per second of the matrix products, and the process's largest memory so far.")]
-pub struct BenchArgs {
+pub(super) struct BenchArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Runs of each row; the median counts.

@@ -12,7 +12,7 @@ use swinseek_fusion::{ComposeOptions, compose};
 #[derive(Debug, Args)]
 #[command(after_help = "The new cross-attention layers have gates at zero: until they are trained, the composed model writes
 exactly what the language model alone would write. Tokenizer and preprocessor files are copied.")]
-pub struct ComposeArgs {
+pub(super) struct ComposeArgs {
     /// Swin checkpoint (Hugging Face or timm layout).
     #[arg(long, value_name = "DIR")]
     vision: PathBuf,

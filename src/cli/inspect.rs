@@ -10,7 +10,7 @@ use super::output::print_json;
 
 /// Flags of `inspect`.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// Model directory.
     #[arg(value_name = "DIR")]
     dir: PathBuf,

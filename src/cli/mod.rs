@@ -5,8 +5,10 @@ mod args;
 mod ask;
 mod bench;
 mod compose;
+mod eval;
 mod inspect;
 mod output;
+mod phantom;
 mod report;
 mod train;
 mod verify;
@@ -40,6 +42,10 @@ enum Command {
     Ask(ask::AskArgs),
     /// Describe each image in a sentence.
     Caption(ask::CaptionArgs),
+    /// Score a model on the held-out sets, with the floors beside it.
+    Eval(eval::EvalArgs),
+    /// Render synthetic radiographs with reports and questions.
+    Phantom(phantom::PhantomArgs),
     /// Train a model from a recipe; goes on where it was interrupted.
     Train(train::TrainArgs),
     /// Join a vision and a language checkpoint into one model.
@@ -58,6 +64,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Caption(args) => ask::run_caption(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Phantom(args) => phantom::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Compose(args) => compose::run(&args),
         Command::Verify(args) => verify::run(&args),

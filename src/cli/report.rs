@@ -22,7 +22,7 @@ pub(super) const NOTICE: &str = "Draft by a demonstration model. A physician mus
 The report appears as it is written. With --json one object an image is printed: findings, impression,
 sentences with their confidence (mean token probability) and the region they attended to (pixels: left, top,
 right, bottom), the digests of model and image, seed and timing.")]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// Images or DICOM files; each gets its own report.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,

@@ -15,7 +15,7 @@ use crate::train::recipe::Recipe;
 #[command(after_help = "The run directory (`output` of the recipe) gets metrics.jsonl, loss.svg, checkpoints/ and, at the end, model/.
 Killed at any moment, the same command goes on from the last checkpoint and ends with the same model.
 The recipe of the default model is samples/recipes/default.toml.")]
-pub struct TrainArgs {
+pub(super) struct TrainArgs {
     /// The recipe.
     #[arg(value_name = "RECIPE.toml")]
     recipe: PathBuf,

@@ -13,7 +13,7 @@ use super::output::print_json;
 #[derive(Debug, Args)]
 #[command(after_help = "FILE holds inputs (pixel_values, input_ids, …) and the outputs that another implementation computed from them.
 Exit code 0 only when every stored tensor is within the tolerance, and every integer and greedy token is equal.")]
-pub struct VerifyArgs {
+pub(super) struct VerifyArgs {
     /// Checkpoint: a folder with config.json and model.safetensors (or its shards).
     #[arg(value_name = "DIR")]
     dir: PathBuf,

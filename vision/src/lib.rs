@@ -16,6 +16,7 @@ mod fields;
 mod patch_embed;
 mod stage;
 mod timm;
+mod transformers;
 mod window;
 
 pub use config::VisionConfig;

@@ -450,8 +450,8 @@ fn a_convolution_stem_is_a_convolution() {
 }
 
 #[track_caller]
-fn refuses(config: Value, field: &str, part: &str) {
-    match VisionConfig::from_json(&config) {
+fn refuses(config: &Value, field: &str, part: &str) {
+    match VisionConfig::from_json(config) {
         Err(Error::Config {
             field: found,
             message,
@@ -467,54 +467,54 @@ fn refuses(config: Value, field: &str, part: &str) {
 fn a_bad_field_is_named() {
     let swin = |field: &str, value: Value| json!({"model_type": "swin", field: value});
     let timm = |field: &str, value: Value| json!({"architecture": "swin_tiny_patch4_window7_224", "model_args": {field: value}});
-    refuses(json!([1]), "vision", "object");
-    refuses(json!({}), "model_type", "nothing");
-    refuses(json!({"model_type": "vit"}), "model_type", "`vit`");
+    refuses(&json!([1]), "vision", "object");
+    refuses(&json!({}), "model_type", "nothing");
+    refuses(&json!({"model_type": "vit"}), "model_type", "`vit`");
     refuses(
-        json!({"architecture": "vit_tiny"}),
+        &json!({"architecture": "vit_tiny"}),
         "architecture",
         "`vit_tiny`",
     );
-    refuses(swin("hidden_act", json!("mish9")), "hidden_act", "`mish9`");
-    refuses(swin("depths", json!([2, 0])), "depths", "[2,0]");
-    refuses(swin("depths", json!([])), "depths", "0 stages");
-    refuses(swin("num_heads", json!([3, 6])), "num_heads", "expected 4");
+    refuses(&swin("hidden_act", json!("mish9")), "hidden_act", "`mish9`");
+    refuses(&swin("depths", json!([2, 0])), "depths", "[2,0]");
+    refuses(&swin("depths", json!([])), "depths", "0 stages");
+    refuses(&swin("num_heads", json!([3, 6])), "num_heads", "expected 4");
     refuses(
-        swin("num_heads", json!([5, 6, 12, 24])),
+        &swin("num_heads", json!([5, 6, 12, 24])),
         "num_heads",
         "divisor",
     );
-    refuses(swin("window_size", json!(100)), "window_size", "100 x 100");
-    refuses(swin("embed_dim", json!(1e9)), "embed_dim", "whole number");
+    refuses(&swin("window_size", json!(100)), "window_size", "100 x 100");
+    refuses(&swin("embed_dim", json!(1e9)), "embed_dim", "whole number");
     refuses(
-        swin("image_size", json!([32])),
+        &swin("image_size", json!([32])),
         "image_size",
         "[height, width]",
     );
-    refuses(swin("image_size", json!(3)), "image_size", "patch");
-    refuses(swin("mlp_ratio", json!(-1)), "mlp_ratio", "above 0");
+    refuses(&swin("image_size", json!(3)), "image_size", "patch");
+    refuses(&swin("mlp_ratio", json!(-1)), "mlp_ratio", "above 0");
     refuses(
-        swin("stem", json!({"type": "resnet"})),
+        &swin("stem", json!({"type": "resnet"})),
         "stem.type",
         "`resnet`",
     );
     refuses(
-        json!({"model_type": "swin", "stem": {"type": "conv"}, "patch_size": 2}),
+        &json!({"model_type": "swin", "stem": {"type": "conv"}, "patch_size": 2}),
         "patch_size",
         "expected 4",
     );
     refuses(
-        json!({"model_type": "swinv2", "use_absolute_embeddings": true}),
+        &json!({"model_type": "swinv2", "use_absolute_embeddings": true}),
         "use_absolute_embeddings",
         "swin",
     );
     refuses(
-        timm("window_size", json!([7, 7, 7])),
+        &timm("window_size", json!([7, 7, 7])),
         "model_args.window_size",
         "4 stages",
     );
     refuses(
-        timm("norm_layer", json!("rmsnorm")),
+        &timm("norm_layer", json!("rmsnorm")),
         "model_args.norm_layer",
         "not an argument",
     );

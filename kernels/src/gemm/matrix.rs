@@ -86,15 +86,6 @@ pub(crate) struct Output<'a> {
 }
 
 impl Output<'_> {
-    #[cfg(test)]
-    pub(super) fn raw(ptr: *mut f32, rows: usize, columns: usize) -> Self {
-        Self {
-            ptr,
-            rows,
-            columns,
-            lifetime: std::marker::PhantomData,
-        }
-    }
     /// A fresh result; `fill` must write every element, as all products do.
     pub(crate) fn build(rows: usize, columns: usize, fill: impl FnOnce(Output<'_>)) -> Vec<f32> {
         let mut fresh = Fresh::new(rows, columns);

@@ -84,7 +84,7 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 const LARGE: (usize, usize, usize) = (331, 250, 300);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn product_matches_f64(m in 1usize..80, n in 1usize..140, k in 1usize..150, seed: u64, right_in_columns: bool) {
@@ -187,6 +187,51 @@ fn threads_do_not_change_a_bit() {
         let (left, right) = (Matrix::rows(&x[..m * k], m, k), Matrix::rows(&w, n, k));
         let product = || Output::build(m, n, |y| product_f32(left, right, None, y));
         assert_eq!(one.install(product), two.install(product), "f32, {m} rows");
+    }
+}
+
+#[test]
+fn gradients_together_equal_each_alone() {
+    // More rows than are taken at a time; both orders of the operands of the weight's gradient.
+    for (rows, m, n) in [(2500, 20, 30), (2500, 70, 8)] {
+        let (grad, x, weight) = (
+            values(rows * m, 13),
+            values(rows * n, 14),
+            values(m * n, 15),
+        );
+        for path in Path::all() {
+            let (mut dx, mut dw, mut db) =
+                (Fresh::new(rows, n), Fresh::new(m, n), Fresh::new(1, m));
+            let wanted = Wanted {
+                x: Some(dx.output()),
+                weight: Some(dw.output()),
+                bias: Some(db.output()),
+            };
+            let operands = Operands {
+                grad: &grad,
+                x: &x,
+                weight: &weight,
+                rows,
+                out_features: m,
+                in_features: n,
+            };
+            backward(path, operands, wanted);
+            // SAFETY: all gradients were wanted, so all are written.
+            let (dx, dw, db) = unsafe { (dx.finish(), dw.finish(), db.finish()) };
+            let (left, right) = (Matrix::rows(&grad, rows, m), Matrix::columns(&weight, m, n));
+            let alone = Output::build(rows, n, |dx| {
+                product(path, left, Right::Plain(right), None, dx);
+            });
+            assert!(dx == alone, "{path:?}, x");
+            assert!(
+                dw == weight_gradient(path, &grad, &x, (rows, m, n)),
+                "{path:?}, weight"
+            );
+            // The same values in `f32`, whose sums associate otherwise at the borders of chunks.
+            for (found, expected) in db.iter().zip(column_sums(&grad, m)) {
+                assert!((found - expected).abs() < 1e-3, "{path:?}, bias");
+            }
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Words for facts: reports, questions and captions, with variety of wording and order.
 
+mod caption;
 mod phrases;
 mod questions;
 mod report;
 
-pub use questions::{Question, QuestionType, caption, questions};
+pub use caption::caption;
+pub use questions::{Question, QuestionType, questions};
 pub use report::{Report, report};
 
 use crate::rng::Rng;

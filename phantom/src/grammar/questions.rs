@@ -1,7 +1,7 @@
-//! Questions with short answers, and one-sentence captions.
+//! Questions with short answers.
 
+use super::fill;
 use super::report::count_word;
-use super::{capital, fill};
 use crate::facts::{Facts, HeartFact};
 use crate::finding::{Device, Kind, Severity, Side, Tip, Zone};
 use crate::rng::Rng;
@@ -407,7 +407,7 @@ impl Asked<'_> {
     }
 }
 
-fn place(side: Side, zone: Zone) -> String {
+pub(super) fn place(side: Side, zone: Zone) -> String {
     format!("{} {} lung", side.word(), zone.word())
 }
 
@@ -421,75 +421,5 @@ fn tip_words(tip: Tip) -> &'static str {
         Tip::DistalEsophagus => "distal esophagus",
         Tip::RightVentricle => "right ventricle",
         Tip::AtriumAndVentricle => "right atrium and right ventricle",
-    }
-}
-
-/// One sentence that names the view and every abnormality.
-pub fn caption(facts: &Facts, seed: u64) -> String {
-    let rng = &mut Rng::new(seed, 0, 0x4341_5054);
-    let mut parts: Vec<String> = Vec::new();
-    if let Some((side, severity)) = facts.pneumothorax {
-        parts.push(format!(
-            "a {} {} pneumothorax",
-            severity.size_word(),
-            side.word()
-        ));
-    }
-    match facts.effusions {
-        [None, None] => {}
-        [Some(_), Some(_)] => parts.push("bilateral pleural effusions".to_owned()),
-        [right, left] => {
-            let side = if right.is_some() {
-                Side::Right
-            } else {
-                Side::Left
-            };
-            let grade = right.or(left).map_or("", Severity::size_word);
-            parts.push(format!("a {grade} {} pleural effusion", side.word()));
-        }
-    }
-    if let Some(area) = facts.consolidation {
-        parts.push(format!(
-            "a {} {} lung consolidation",
-            area.side.word(),
-            area.zone.word()
-        ));
-    }
-    match facts.nodules.as_slice() {
-        [] => {}
-        [nodule] => parts.push(format!(
-            "a {} mm nodule in the {}",
-            nodule.size_mm,
-            place(nodule.side, nodule.zone)
-        )),
-        many => parts.push(format!("{} pulmonary nodules", count_word(many.len()))),
-    }
-    if let Some(area) = facts.atelectasis {
-        parts.push(format!("{} basal atelectasis", area.side.word()));
-    }
-    if let HeartFact::Enlarged(severity) = facts.heart {
-        parts.push(format!("{} cardiomegaly", severity.degree_word()));
-    }
-    for device in &facts.devices {
-        parts.push(match device.device {
-            Device::EcgLeads => "ECG leads".to_owned(),
-            Device::EndotrachealTube => format!("an {}", device.device.word()),
-            _ => format!("a {}", device.device.word()),
-        });
-    }
-    let view = facts.view.code();
-    let start = [
-        "{view} chest radiograph",
-        "{view} radiograph of the chest",
-        "a {view} chest radiograph",
-    ];
-    let start = capital(&fill(
-        start[rng.weighted(&[0.6, 0.25, 0.15])],
-        &[("view", view)],
-    ));
-    match parts.split_last() {
-        None => format!("{start} without abnormality."),
-        Some((last, [])) => format!("{start} with {last}."),
-        Some((last, rest)) => format!("{start} with {} and {last}.", rest.join(", ")),
     }
 }

@@ -57,7 +57,7 @@ pub fn report(facts: &Facts, seed: u64) -> Report {
                 facts
                     .devices
                     .iter()
-                    .map(|device| device_statement(rng, device)),
+                    .map(|device| device_statement(rng, *device)),
             ),
             Part::Heart => said.extend(heart(rng, facts)),
             Part::Lungs => said.extend(lungs(rng, facts)),
@@ -133,7 +133,7 @@ fn lungs(rng: &mut Rng, facts: &Facts) -> Vec<String> {
         } else {
             phrases::NODULE_MORE
         };
-        said.push(nodule_statement(rng, phrases, nodule));
+        said.push(nodule_statement(rng, phrases, *nodule));
     }
     if let Some(area) = facts.atelectasis {
         said.push(say(
@@ -154,7 +154,7 @@ fn lungs(rng: &mut Rng, facts: &Facts) -> Vec<String> {
     said
 }
 
-fn nodule_statement(rng: &mut Rng, phrases: Phrases, nodule: &NoduleFact) -> String {
+fn nodule_statement(rng: &mut Rng, phrases: Phrases, nodule: NoduleFact) -> String {
     let size = millimetres(rng, nodule.size_mm);
     say(
         rng,
@@ -250,7 +250,7 @@ fn effusions(rng: &mut Rng, facts: &Facts, concluding: bool) -> Option<String> {
     }
 }
 
-fn device_statement(rng: &mut Rng, fact: &DeviceFact) -> String {
+fn device_statement(rng: &mut Rng, fact: DeviceFact) -> String {
     let phrases = match (fact.device, fact.tip) {
         (Device::EndotrachealTube, Some(Tip::AtCarina)) => phrases::TUBE_AT,
         (Device::EndotrachealTube, _) => phrases::TUBE_ABOVE,
@@ -292,7 +292,7 @@ fn conclude(rng: &mut Rng, facts: &Facts) -> String {
     }
     match facts.nodules.as_slice() {
         [] => {}
-        [nodule] => said.push(nodule_statement(rng, impression::NODULE, nodule)),
+        [nodule] => said.push(nodule_statement(rng, impression::NODULE, *nodule)),
         [largest, ..] => {
             let count = capital(count_word(facts.nodules.len()));
             let size = millimetres(rng, largest.size_mm);

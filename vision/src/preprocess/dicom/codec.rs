@@ -1,22 +1,21 @@
 //! Compressed frames to samples, by transfer syntax (PS3.5 annex A.4).
 //!
-//! JPEG and JPEG 2000 run through the adapters of dicom-rs after their headers were held against
-//! Rows and Columns; RLE and JPEG-LS are decoded here.
+//! JPEG and JPEG 2000 run through dicom-rs after their headers were held against Rows and Columns;
+//! RLE and JPEG-LS are decoded here.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use dicom_core::value::C;
 use dicom_dictionary_std::uids;
-use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 
 use super::super::error::DecodeError;
 use super::super::{jpeg_ls, jpeg_marker};
 use super::attributes::{Attributes, Photometric};
+use super::file::Data;
 use super::frames::{Frame, Words};
-use super::structure::{Data, PixelKind};
-use super::{j2k, malformed, rle, unsupported};
+use super::structure::PixelKind;
+use super::{adapter, j2k, malformed, rle, unsupported};
 
 /// Order of samples in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +51,12 @@ pub(super) fn decode<'a>(
     data: &'a Data,
 ) -> Result<Decoded<'a>, DecodeError> {
     let fragments = match frame {
-        Frame::Native { bytes, first_bit, kind, words } => {
+        Frame::Native {
+            bytes,
+            first_bit,
+            kind,
+            words,
+        } => {
             let bytes = unswapped(bytes, *words, attributes, data);
             return Ok(native(bytes, *first_bit, *kind, attributes, data));
         }
@@ -68,9 +72,13 @@ pub(super) fn decode<'a>(
         uids::JPEG2000_LOSSLESS | uids::JPEG2000 => {
             jpeg_2000(&codestream, attributes, &data.transfer_syntax)
         }
-        uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => jpeg_lossless_ls(&codestream, attributes),
+        uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
+            jpeg_lossless_ls(&codestream, attributes)
+        }
         other => {
-            let name = TransferSyntaxRegistry.get(other).map_or("unknown", |syntax| syntax.name());
+            let name = TransferSyntaxRegistry
+                .get(other)
+                .map_or("unknown", |syntax| syntax.name());
             let other: String = other.chars().take(64).collect();
             Err(unsupported(format!("transfer syntax {other} ({name})")))
         }
@@ -89,7 +97,10 @@ fn unswapped<'a>(
         Some(start) if data.encoding.big_endian && attributes.bits_allocated <= 8 => {
             let partner = |at: usize| start + ((at - start) ^ 1);
             // The last byte of an odd value has no partner.
-            range.clone().map(|at| *bytes.get(partner(at)).unwrap_or(&bytes[at])).collect()
+            range
+                .clone()
+                .map(|at| *bytes.get(partner(at)).unwrap_or(&bytes[at]))
+                .collect()
         }
         _ => Cow::Borrowed(&bytes[range.clone()]),
     }
@@ -103,7 +114,9 @@ fn native<'a>(
     data: &Data,
 ) -> Decoded<'a> {
     let order = match attributes.photometric {
-        Photometric::Ybr { subsampled: true, .. } => Order::Chroma422,
+        Photometric::Ybr {
+            subsampled: true, ..
+        } => Order::Chroma422,
         _ if attributes.planar && attributes.samples > 1 => Order::Planes,
         _ => Order::Pixels,
     };
@@ -121,7 +134,13 @@ fn native<'a>(
 }
 
 /// A frame that a codec turned into little-endian samples of `precision` bits.
-fn unpacked(bytes: Vec<u8>, allocated: u32, precision: u32, order: Order, ybr: bool) -> Decoded<'static> {
+fn unpacked(
+    bytes: Vec<u8>,
+    allocated: u32,
+    precision: u32,
+    order: Order,
+    ybr: bool,
+) -> Decoded<'static> {
     Decoded {
         bytes: Cow::Owned(bytes),
         first_bit: 0,
@@ -138,7 +157,12 @@ fn unpacked(bytes: Vec<u8>, allocated: u32, precision: u32, order: Order, ybr: b
 fn join<'a>(bytes: &'a [u8], fragments: &[Range<usize>]) -> Cow<'a, [u8]> {
     match fragments {
         [only] => Cow::Borrowed(&bytes[only.clone()]),
-        many => Cow::Owned(many.iter().flat_map(|range| &bytes[range.clone()]).copied().collect()),
+        many => Cow::Owned(
+            many.iter()
+                .flat_map(|range| &bytes[range.clone()])
+                .copied()
+                .collect(),
+        ),
     }
 }
 
@@ -174,9 +198,17 @@ fn jpeg(
     if !(2..=16).contains(&precision) {
         return Err(malformed(format!("JPEG of {precision} bits per sample")));
     }
-    check_size("JPEG", attributes, header.width, header.height, header.components.len())?;
+    check_size(
+        "JPEG",
+        attributes,
+        header.width,
+        header.height,
+        header.components.len(),
+    )?;
     if !header.complete {
-        return Err(super::truncated("the JPEG codestream has no end-of-image marker"));
+        return Err(super::truncated(
+            "the JPEG codestream has no end-of-image marker",
+        ));
     }
     let stored_ybr = jpeg_is_ybr(&header, attributes);
     // dicom-rs converts to RGB by the component identifiers, and never for lossless frames.
@@ -185,8 +217,14 @@ fn jpeg(
         _ => codestream.into_owned(),
     };
     let allocated = if precision == 8 { 8 } else { 16 };
-    let samples = adapter(codestream, attributes, allocated, syntax)?;
-    Ok(unpacked(samples, allocated, precision, Order::Pixels, lossless && stored_ybr))
+    let samples = adapter::decode(codestream, attributes, allocated, syntax)?;
+    Ok(unpacked(
+        samples,
+        allocated,
+        precision,
+        Order::Pixels,
+        lossless && stored_ybr,
+    ))
 }
 
 /// Whether three components are YCbCr: the codestream's own word counts before the attribute's.
@@ -203,7 +241,9 @@ fn jpeg_is_ybr(header: &jpeg_marker::JpegHeader, attributes: &Attributes) -> boo
 fn relabel(mut bytes: Vec<u8>, header: &jpeg_marker::JpegHeader, ybr: bool) -> Vec<u8> {
     let labels = if ybr { [1, 2, 3] } else { *b"RGB" };
     for &offset in &header.identifier_offsets {
-        let Some(byte) = bytes.get_mut(offset) else { continue };
+        let Some(byte) = bytes.get_mut(offset) else {
+            continue;
+        };
         if let Some(index) = header.components.iter().position(|id| id == byte) {
             *byte = labels[index];
         }
@@ -217,19 +257,36 @@ fn jpeg_2000(
     syntax: &str,
 ) -> Result<Decoded<'static>, DecodeError> {
     let codestream = j2k::check(fragment).map_err(|m| malformed(format!("JPEG 2000: {m}")))?;
-    let j2k::Codestream { bytes, width, height, components, precision } = codestream;
+    let j2k::Codestream {
+        bytes,
+        width,
+        height,
+        components,
+        precision,
+    } = codestream;
     check_size("JPEG 2000", attributes, width, height, components)?;
     if precision > 16 {
-        return Err(unsupported(format!("JPEG 2000 of {precision} bits, expected at most 16")));
+        return Err(unsupported(format!(
+            "JPEG 2000 of {precision} bits, expected at most 16"
+        )));
     }
     let allocated = if precision <= 8 { 8 } else { 16 };
-    let samples = adapter(bytes.to_vec(), attributes, allocated, syntax)?;
+    let samples = adapter::decode(bytes.to_vec(), attributes, allocated, syntax)?;
     // OpenJPEG undoes the ICT and RCT; YBR_FULL is not part of the codestream.
-    let ybr = matches!(attributes.photometric, Photometric::Ybr { inside_jpeg_2000: false, .. });
+    let ybr = matches!(
+        attributes.photometric,
+        Photometric::Ybr {
+            inside_jpeg_2000: false,
+            ..
+        }
+    );
     Ok(unpacked(samples, allocated, precision, Order::Pixels, ybr))
 }
 
-fn jpeg_lossless_ls(bytes: &[u8], attributes: &Attributes) -> Result<Decoded<'static>, DecodeError> {
+fn jpeg_lossless_ls(
+    bytes: &[u8],
+    attributes: &Attributes,
+) -> Result<Decoded<'static>, DecodeError> {
     let expected = jpeg_ls::Expected {
         width: attributes.columns,
         height: attributes.rows,
@@ -237,9 +294,19 @@ fn jpeg_lossless_ls(bytes: &[u8], attributes: &Attributes) -> Result<Decoded<'st
     };
     let picture =
         jpeg_ls::decode(bytes, expected).map_err(|m| malformed(format!("JPEG-LS: {m}")))?;
-    let samples = picture.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let samples = picture
+        .samples
+        .iter()
+        .flat_map(|sample| sample.to_le_bytes())
+        .collect();
     let ybr = matches!(attributes.photometric, Photometric::Ybr { .. });
-    Ok(unpacked(samples, 16, u32::from(picture.precision), Order::Pixels, ybr))
+    Ok(unpacked(
+        samples,
+        16,
+        u32::from(picture.precision),
+        Order::Pixels,
+        ybr,
+    ))
 }
 
 fn check_size(
@@ -249,7 +316,12 @@ fn check_size(
     height: usize,
     components: usize,
 ) -> Result<(), DecodeError> {
-    let Attributes { columns, rows, samples, .. } = *attributes;
+    let Attributes {
+        columns,
+        rows,
+        samples,
+        ..
+    } = *attributes;
     if (width, height, components) == (columns, rows, samples) {
         return Ok(());
     }
@@ -257,72 +329,4 @@ fn check_size(
         "{codec} codestream of {width} x {height} x {components}, expected {columns} x {rows} x \
          {samples}"
     )))
-}
-
-/// Runs the dicom-rs codec of `syntax` on one checked codestream.
-fn adapter(
-    codestream: Vec<u8>,
-    attributes: &Attributes,
-    bits_allocated: u32,
-    syntax: &str,
-) -> Result<Vec<u8>, DecodeError> {
-    let registered = TransferSyntaxRegistry.get(syntax);
-    let Some(reader) = registered.and_then(|syntax| syntax.pixel_data_reader()) else {
-        return Err(unsupported(format!("no decoder for transfer syntax {syntax}")));
-    };
-    let object = OneFrame { codestream, attributes, bits_allocated, syntax };
-    let mut samples = Vec::new();
-    reader
-        .decode_frame(&object, 0, &mut samples)
-        .map_err(|e| malformed(format!("the codestream does not decode: {e}")))?;
-    Ok(samples)
-}
-
-/// One codestream in the form that dicom-rs decoders take.
-struct OneFrame<'a> {
-    codestream: Vec<u8>,
-    attributes: &'a Attributes,
-    bits_allocated: u32,
-    syntax: &'a str,
-}
-
-impl PixelDataObject for OneFrame<'_> {
-    fn transfer_syntax_uid(&self) -> &str {
-        self.syntax
-    }
-    // Rows and Columns were 16-bit numbers in the codestream that they were compared with.
-    fn rows(&self) -> Option<u16> {
-        u16::try_from(self.attributes.rows).ok()
-    }
-    fn cols(&self) -> Option<u16> {
-        u16::try_from(self.attributes.columns).ok()
-    }
-    fn samples_per_pixel(&self) -> Option<u16> {
-        u16::try_from(self.attributes.samples).ok()
-    }
-    fn bits_allocated(&self) -> Option<u16> {
-        u16::try_from(self.bits_allocated).ok()
-    }
-    fn bits_stored(&self) -> Option<u16> {
-        self.bits_allocated()
-    }
-    fn photometric_interpretation(&self) -> Option<&str> {
-        Some(&self.attributes.photometric_name)
-    }
-    fn number_of_frames(&self) -> Option<u32> {
-        Some(1)
-    }
-    fn number_of_fragments(&self) -> Option<u32> {
-        Some(1)
-    }
-    fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
-        (fragment == 0).then_some(Cow::Borrowed(&self.codestream))
-    }
-    fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
-        None
-    }
-    fn raw_pixel_data(&self) -> Option<RawPixelData> {
-        let fragments = C::from_iter([self.codestream.clone()]);
-        Some(RawPixelData { fragments, offset_table: C::new() })
-    }
 }

@@ -12,10 +12,13 @@
 //! PALETTE COLOR is looked up, YBR becomes RGB, and colour skips steps 2 to 4. Gray comes out as
 //! `f32` between 0 (black) and 1 (white).
 
+mod adapter;
 mod attributes;
 mod codec;
 mod color;
+mod element;
 mod facts;
+mod file;
 mod frames;
 mod grayscale;
 mod j2k;
@@ -26,19 +29,19 @@ mod structure;
 mod values;
 
 pub use facts::{BurnedInAnnotation, Contrast, DicomFacts, Grayscale, WindowFunction};
-pub(super) use structure::looks_like_data_set;
+pub(super) use file::looks_like_data_set;
 
+use super::DecodeOptions;
 use super::error::DecodeError;
 use super::image::{Channels, Image, Samples, Source};
 use super::sniff::Format;
-use super::DecodeOptions;
 use attributes::{Attributes, Photometric};
 use stored::Stored;
 use values::DataSet;
 
 /// Decodes one frame.
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, DecodeError> {
-    let data = structure::data_set_bytes(bytes, &options.limits)?;
+    let data = file::data_set(bytes, &options.limits)?;
     let layout = structure::read(&data)?;
     let set = DataSet::parse(&data, &layout)?;
     attributes::refuse_non_images(&set)?;
@@ -59,9 +62,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Dec
             (Channels::Luma, Samples::F32(gray))
         }
         Photometric::Palette => (Channels::Rgb, color::palette(&stored, &set)?),
-        Photometric::Rgb | Photometric::Ybr { .. } => {
-            (Channels::Rgb, color::render(&decoded, &stored, &attributes)?)
-        }
+        Photometric::Rgb | Photometric::Ybr { .. } => (
+            Channels::Rgb,
+            color::render(&decoded, &stored, &attributes)?,
+        ),
     };
     let image = Image::new(attributes.columns, attributes.rows, channels, samples)?;
     let source = Source {

@@ -36,10 +36,16 @@ pub(super) struct Coding {
 impl Coding {
     pub(super) fn new(precision: u8, near: i32, preset: &Preset) -> Result<Self, String> {
         let full = (1 << precision) - 1;
-        let maxval = if preset.maxval == 0 { full } else { preset.maxval };
+        let maxval = if preset.maxval == 0 {
+            full
+        } else {
+            preset.maxval
+        };
         let reset = if preset.reset == 0 { 64 } else { preset.reset };
         if maxval > full || near > 255.min(maxval / 2) || reset < 3 {
-            return Err(format!("MAXVAL {maxval}, NEAR {near}, RESET {reset} are out of range"));
+            return Err(format!(
+                "MAXVAL {maxval}, NEAR {near}, RESET {reset} are out of range"
+            ));
         }
         let mut thresholds = default_thresholds(maxval, near);
         for (threshold, given) in thresholds.iter_mut().zip(preset.thresholds) {
@@ -54,7 +60,15 @@ impl Coding {
         let range = (maxval + 2 * near) / (2 * near + 1) + 1;
         let bpp = bits_for(maxval + 1).max(2);
         let limit = 2 * (bpp + bpp.max(8));
-        Ok(Self { maxval, near, thresholds, reset, range, qbpp: bits_for(range), limit })
+        Ok(Self {
+            maxval,
+            near,
+            thresholds,
+            reset,
+            range,
+            qbpp: bits_for(range),
+            limit,
+        })
     }
 
     /// Quantises a local gradient to -4..=4 (A.3.3).
@@ -106,10 +120,20 @@ impl Coding {
 
 /// T.87 C.2.4.1.1.1.
 fn default_thresholds(maxval: i32, near: i32) -> [i32; 3] {
-    let bound = |value: i32, low: i32| if value > maxval || value < low { low } else { value };
+    let bound = |value: i32, low: i32| {
+        if value > maxval || value < low {
+            low
+        } else {
+            value
+        }
+    };
     let raw = if maxval >= 128 {
         let factor = (maxval.min(4095) + 128) / 256;
-        [factor + 2 + 3 * near, 4 * factor + 3 + 5 * near, 17 * factor + 4 + 7 * near]
+        [
+            factor + 2 + 3 * near,
+            4 * factor + 3 + 5 * near,
+            17 * factor + 4 + 7 * near,
+        ]
     } else {
         let factor = 256 / (maxval + 1);
         [
@@ -151,7 +175,11 @@ struct Lines {
 
 impl Lines {
     fn new(width: usize) -> Self {
-        Self { previous: vec![0; width + 2], current: vec![0; width + 2], run_index: 0 }
+        Self {
+            previous: vec![0; width + 2],
+            current: vec![0; width + 2],
+            run_index: 0,
+        }
     }
 
     /// Starts a line: `Ra` of its first sample is the one above, `Rd` of the last is `Rb` (A.2.1).
@@ -164,7 +192,12 @@ impl Lines {
     /// `Ra`, `Rb`, `Rc`, `Rd` around sample `x`, counted from 1.
     fn neighbours(&self, x: usize) -> [i32; 4] {
         let previous = &self.previous;
-        [self.current[x - 1], previous[x], previous[x - 1], previous[x + 1]]
+        [
+            self.current[x - 1],
+            previous[x],
+            previous[x - 1],
+            previous[x + 1],
+        ]
     }
 }
 
@@ -176,12 +209,19 @@ impl Scan {
         indices: &[usize],
         samples: &mut [u16],
     ) -> Result<usize, String> {
-        let Expected { width, height, components } = self.picture;
+        let Expected {
+            width,
+            height,
+            components,
+        } = self.picture;
         let initial_a = ((self.coding.range + 32) / 64).max(2);
         let mut state = State {
             bits: BitReader::new(bytes),
             regular: vec![Regular::new(initial_a); 365],
-            interruptions: [Interruption::new(initial_a, 0), Interruption::new(initial_a, 1)],
+            interruptions: [
+                Interruption::new(initial_a, 0),
+                Interruption::new(initial_a, 1),
+            ],
         };
         let mut lines: Vec<Lines> = indices.iter().map(|_| Lines::new(width)).collect();
         for y in 0..height {
