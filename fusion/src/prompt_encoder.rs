@@ -5,9 +5,6 @@ use swinseek_kernels::{Error, Result};
 use swinseek_language::prompt::{ChatTemplate, Message};
 use swinseek_language::tokenizer::Tokenizer;
 
-/// Stands for the user's text while the template is rendered: a private-use character that no template holds.
-const PLACEHOLDER: &str = "\u{F8FF}";
-
 /// Tokenizer and template of one model.
 #[derive(Clone)]
 pub struct PromptEncoder {
@@ -31,7 +28,7 @@ impl PromptEncoder {
                 "is missing, expected the token that ends an answer",
             ));
         }
-        let template = ChatTemplate::from_tokenizer_config(tokenizer_config)?;
+        let template = ChatTemplate::for_tokenizer(&tokenizer, tokenizer_config)?;
         let pad_id = special.pad.unwrap_or(special.eos[0]);
         Ok(Self {
             tokenizer,
@@ -58,19 +55,7 @@ impl PromptEncoder {
 
     /// Ids of a conversation of one question about `images` pictures, up to where the answer begins.
     pub fn encode(&self, question: &str, images: usize) -> Result<Vec<u32>> {
-        let rendered = self
-            .template
-            .render(&[Message::user(PLACEHOLDER, images)], true)?;
-        let (before, after) = rendered.split_once(PLACEHOLDER).ok_or_else(|| {
-            Error::config(
-                "chat_template",
-                "leaves out the user's text, expected it in the prompt",
-            )
-        })?;
-        let mut ids = self.tokenizer.encode(before, false)?;
-        ids.extend(self.tokenizer.encode_untrusted(question)?);
-        ids.extend(self.tokenizer.encode(after, false)?);
-        Ok(ids)
+        self.template.encode(&self.tokenizer, &[Message::user(question, images)], true)
     }
 
     /// Ids of an answer as the model writes it, the end token included.

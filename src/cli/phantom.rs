@@ -36,6 +36,7 @@ pub(super) struct PhantomArgs {
 }
 
 pub(super) fn run(args: &PhantomArgs) -> Result<ExitCode> {
+    StudyOptions { size: args.size }.validate()?;
     let format = if args.dicom { Format::Dicom } else { Format::Png };
     let options = Options { format, study: StudyOptions { size: args.size }, split: args.split.clone() };
     let bar = ProgressBar::new(args.count as u64);

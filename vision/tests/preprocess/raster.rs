@@ -1,5 +1,7 @@
 //! PNG, JPEG, GIF, WebP, BMP, TIFF against what Pillow wrote and read.
 
+use std::path::Path;
+
 use safetensors::SafeTensors;
 use swinseek_vision::preprocess::{Channels, DecodeError, Format, Samples, sniff};
 
@@ -8,11 +10,10 @@ use super::{bytes, difference, files, fixture, tensor, try_decode};
 /// Largest and mean difference allowed, of 255. Lossless formats must agree exactly; JPEG leaves
 /// the inverse DCT and the chroma upsampling to the decoder, and ours is not libjpeg-turbo.
 fn tolerance(name: &str) -> (f32, f32) {
-    if name.ends_with(".jpg") {
-        (4.0, 0.5)
-    } else {
-        (0.0, 0.0)
-    }
+    let dct = Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "jpg");
+    if dct { (4.0, 0.5) } else { (0.0, 0.0) }
 }
 
 #[test]
