@@ -1,3 +1,5 @@
 //! One test binary over the whole product: each module is a theme.
 
+mod commands;
 mod tidy;
+mod training;

@@ -55,7 +55,8 @@ impl PromptEncoder {
 
     /// Ids of a conversation of one question about `images` pictures, up to where the answer begins.
     pub fn encode(&self, question: &str, images: usize) -> Result<Vec<u32>> {
-        self.template.encode(&self.tokenizer, &[Message::user(question, images)], true)
+        self.template
+            .encode(&self.tokenizer, &[Message::user(question, images)], true)
     }
 
     /// Ids of an answer as the model writes it, the end token included.

@@ -4,25 +4,25 @@
 //! built from parts that exist once and chosen by [`LanguageConfig`]; [`Cache`] holds what decoding reuses;
 //! [`LayerHook`] lets another room work on the hidden states between layers. This room reads no files.
 
-mod bpe;
-pub mod prompt;
-pub mod sampler;
-pub mod text_stream;
-pub mod tokenizer;
 mod attention;
 mod block;
+mod bpe;
 pub mod cache;
 pub mod config;
 pub mod context;
 pub mod decoder;
 pub mod hook;
-pub mod mbart;
 mod indexer;
+pub mod mbart;
 mod mlp;
 mod moe;
+pub mod prompt;
 pub mod rope_scaling;
 mod rope_table;
 mod router;
+pub mod sampler;
+pub mod text_stream;
+pub mod tokenizer;
 mod top_k;
 
 pub use cache::Cache;

@@ -10,8 +10,10 @@ use swinseek_fusion::{ComposeOptions, compose};
 
 /// Flags of `compose`.
 #[derive(Debug, Args)]
-#[command(after_help = "The new cross-attention layers have gates at zero: until they are trained, the composed model writes
-exactly what the language model alone would write. Tokenizer and preprocessor files are copied.")]
+#[command(
+    after_help = "The new cross-attention layers have gates at zero: until they are trained, the composed model writes
+exactly what the language model alone would write. Tokenizer and preprocessor files are copied."
+)]
 pub(super) struct ComposeArgs {
     /// Swin checkpoint (Hugging Face or timm layout).
     #[arg(long, value_name = "DIR")]
@@ -47,7 +49,16 @@ pub(super) fn run(args: &ComposeArgs) -> Result<ExitCode> {
         Stored::F16 => StoredType::F16,
         Stored::Int8 => StoredType::Int8,
     };
-    compose(&args.vision, &args.language, &args.out, &ComposeOptions { fusion, stored, seed: args.seed })?;
+    compose(
+        &args.vision,
+        &args.language,
+        &args.out,
+        &ComposeOptions {
+            fusion,
+            stored,
+            seed: args.seed,
+        },
+    )?;
     println!("{}", args.out.display());
     Ok(ExitCode::SUCCESS)
 }

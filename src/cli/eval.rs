@@ -13,9 +13,11 @@ use crate::suite::{Options, run as run_suite};
 
 /// Flags of `eval`.
 #[derive(Debug, Args)]
-#[command(after_help = "Phantom studies are rendered from the seed. Reports are scored with BLEU-4 (sacreBLEU's 13a) against four references,
+#[command(
+    after_help = "Phantom studies are rendered from the seed. Reports are scored with BLEU-4 (sacreBLEU's 13a) against four references,
 beside a constant report, a random training report, the same model on noise, and a fifth report by the grammar.
-LUNA16 crops and easy-VQA are scored when their folders are given.")]
+LUNA16 crops and easy-VQA are scored when their folders are given."
+)]
 pub(super) struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -52,18 +54,22 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         questions: args.questions,
     };
     let bar = ProgressBar::new(1);
-    bar.set_style(ProgressStyle::with_template("{msg:18} {bar:30} {pos}/{len}  {per_sec}, {eta} left")?);
+    bar.set_style(ProgressStyle::with_template(
+        "{msg:18} {bar:30} {pos}/{len}  {per_sec}, {eta} left",
+    )?);
     let table = run_suite(&pipeline, &options, &|part, done, count| {
         bar.set_length(count as u64);
         bar.set_message(part.to_owned());
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    let result = serde_json::json!({ "model": pipeline.digest(), "rows": table.rows, "notes": table.notes });
+    let result =
+        serde_json::json!({ "model": pipeline.digest(), "rows": table.rows, "notes": table.notes });
     if let Some(out) = &args.out {
         let write = |extension: &str, text: &str| {
             let path = out.with_extension(extension);
-            std::fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))
+            std::fs::write(&path, text)
+                .with_context(|| format!("{}: cannot be written", path.display()))
         };
         write("md", &table.to_markdown())?;
         write("json", &serde_json::to_string_pretty(&result)?)?;

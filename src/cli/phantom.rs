@@ -11,9 +11,11 @@ use swinseek_phantom::{Format, Options, Split, write_dataset};
 
 /// Flags of `phantom`.
 #[derive(Debug, Args)]
-#[command(after_help = "DIR gets images/ and annotations.json in the R2Gen layout (id, report, image_path, split), extended by four
+#[command(
+    after_help = "DIR gets images/ and annotations.json in the R2Gen layout (id, report, image_path, split), extended by four
 references, findings with boxes (pixels: left, top, right, bottom), questions and a caption.
-The same count, seed and size give the same bytes. The pictures are synthetic: no person is shown.")]
+The same count, seed and size give the same bytes. The pictures are synthetic: no person is shown."
+)]
 pub(super) struct PhantomArgs {
     /// Studies to render.
     #[arg(long, short = 'n', value_name = "N")]
@@ -37,11 +39,23 @@ pub(super) struct PhantomArgs {
 
 pub(super) fn run(args: &PhantomArgs) -> Result<ExitCode> {
     StudyOptions { size: args.size }.validate()?;
-    let format = if args.dicom { Format::Dicom } else { Format::Png };
-    let options = Options { format, study: StudyOptions { size: args.size }, split: args.split.clone() };
+    let format = if args.dicom {
+        Format::Dicom
+    } else {
+        Format::Png
+    };
+    let options = Options {
+        format,
+        study: StudyOptions { size: args.size },
+        split: args.split.clone(),
+    };
     let bar = ProgressBar::new(args.count as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} studies  {per_sec}, {eta} left")?);
-    write_dataset(&args.out, args.count, args.seed, &options, &|done| bar.set_position(done as u64))?;
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} studies  {per_sec}, {eta} left",
+    )?);
+    write_dataset(&args.out, args.count, args.seed, &options, &|done| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish_and_clear();
     println!("{}", args.out.display());
     Ok(ExitCode::SUCCESS)

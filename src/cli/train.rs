@@ -12,9 +12,11 @@ use crate::train::recipe::Recipe;
 
 /// Flags of `train`.
 #[derive(Debug, Args)]
-#[command(after_help = "The run directory (`output` of the recipe) gets metrics.jsonl, loss.svg, checkpoints/ and, at the end, model/.
+#[command(
+    after_help = "The run directory (`output` of the recipe) gets metrics.jsonl, loss.svg, checkpoints/ and, at the end, model/.
 Killed at any moment, the same command goes on from the last checkpoint and ends with the same model.
-The recipe of the default model is samples/recipes/default.toml.")]
+The recipe of the default model is samples/recipes/default.toml."
+)]
 pub(super) struct TrainArgs {
     /// The recipe.
     #[arg(value_name = "RECIPE.toml")]
@@ -48,10 +50,19 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
         bar.set_position(line.step);
         bar.set_message(format!("loss {loss:.3}  {:.2} s/step", line.seconds));
         if let Some(bleu) = line.bleu {
-            bar.println(format!("step {}: validation BLEU-4 {bleu:.1}, loss {loss:.3}", line.step));
+            bar.println(format!(
+                "step {}: validation BLEU-4 {bleu:.1}, loss {loss:.3}",
+                line.step
+            ));
         }
-        let late = args.minutes.is_some_and(|minutes| started.elapsed().as_secs_f64() > 60.0 * minutes);
-        if late || args.until == Some(line.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let late = args
+            .minutes
+            .is_some_and(|minutes| started.elapsed().as_secs_f64() > 60.0 * minutes);
+        if late || args.until == Some(line.step) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     bar.finish();
     println!("{}", recipe.output.display());

@@ -11,8 +11,10 @@ use super::output::print_json;
 
 /// Flags of `verify`.
 #[derive(Debug, Args)]
-#[command(after_help = "FILE holds inputs (pixel_values, input_ids, …) and the outputs that another implementation computed from them.
-Exit code 0 only when every stored tensor is within the tolerance, and every integer and greedy token is equal.")]
+#[command(
+    after_help = "FILE holds inputs (pixel_values, input_ids, …) and the outputs that another implementation computed from them.
+Exit code 0 only when every stored tensor is within the tolerance, and every integer and greedy token is equal."
+)]
 pub(super) struct VerifyArgs {
     /// Checkpoint: a folder with config.json and model.safetensors (or its shards).
     #[arg(value_name = "DIR")]
@@ -34,12 +36,27 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         print_json(&report)?;
     } else {
         for row in &report.rows {
-            let difference = row.max_abs_diff.map_or("-".to_owned(), |difference| format!("{difference:.1e}"));
+            let difference = row
+                .max_abs_diff
+                .map_or("-".to_owned(), |difference| format!("{difference:.1e}"));
             let note = row.note.as_deref().unwrap_or_default();
-            println!("{:<4} {:<44} {difference:>8} {note}", if row.ok { "ok" } else { "FAIL" }, row.name);
+            println!(
+                "{:<4} {:<44} {difference:>8} {note}",
+                if row.ok { "ok" } else { "FAIL" },
+                row.name
+            );
         }
         let (rows, failed) = (report.rows.len(), report.failures().count());
-        println!("{}: {rows} tensors, largest difference {:.1e}, {failed} fail at {:e}", report.architecture, report.max_abs_diff(), args.tolerance);
+        println!(
+            "{}: {rows} tensors, largest difference {:.1e}, {failed} fail at {:e}",
+            report.architecture,
+            report.max_abs_diff(),
+            args.tolerance
+        );
     }
-    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -33,7 +33,11 @@ pub struct Options {
 }
 
 /// Runs everything that is asked for; `progress` is told the part, and how much of it is done.
-pub fn run(pipeline: &Pipeline, options: &Options, progress: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Table> {
+pub fn run(
+    pipeline: &Pipeline,
+    options: &Options,
+    progress: &(dyn Fn(&str, usize, usize) + Sync),
+) -> Result<Table> {
     let mut table = Table::default();
     if options.studies > 0 {
         reports::run(pipeline, options, progress, &mut table)?;

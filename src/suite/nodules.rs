@@ -5,10 +5,25 @@
 pub fn reports_nodule(report: &str) -> bool {
     let text = report.to_lowercase();
     text.split(['.', ';', ':']).any(|sentence| {
-        let words: Vec<&str> = sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        let is_nodule = |word: &&str| matches!(*word, "nodule" | "nodules" | "nodular" | "mass" | "masses" | "round");
-        let Some(place) = words.iter().position(|word| is_nodule(word)) else { return false };
-        !words[..place].iter().any(|word| matches!(*word, "no" | "without" | "free" | "negative" | "not" | "nor"))
+        let words: Vec<&str> = sentence
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let is_nodule = |word: &&str| {
+            matches!(
+                *word,
+                "nodule" | "nodules" | "nodular" | "mass" | "masses" | "round"
+            )
+        };
+        let Some(place) = words.iter().position(|word| is_nodule(word)) else {
+            return false;
+        };
+        !words[..place].iter().any(|word| {
+            matches!(
+                *word,
+                "no" | "without" | "free" | "negative" | "not" | "nor"
+            )
+        })
     })
 }
 
@@ -19,10 +34,19 @@ mod tests {
     #[test]
     fn reads_mentions_and_denials() {
         for (report, expected) in [
-            ("FINDINGS: There is a 12 mm nodule in the right upper lung. IMPRESSION: Right upper lung nodule.", true),
+            (
+                "FINDINGS: There is a 12 mm nodule in the right upper lung. IMPRESSION: Right upper lung nodule.",
+                true,
+            ),
             ("FINDINGS: Two pulmonary nodules are seen.", true),
-            ("There is a round 8 mm opacity in the left lower lung.", true),
-            ("FINDINGS: No nodule or consolidation. IMPRESSION: Normal study.", false),
+            (
+                "There is a round 8 mm opacity in the left lower lung.",
+                true,
+            ),
+            (
+                "FINDINGS: No nodule or consolidation. IMPRESSION: Normal study.",
+                false,
+            ),
             ("The lungs are clear without nodules. No effusion.", false),
             ("No effusion. A nodule is present.", true),
             ("There is a massive effusion around the heart.", false),

@@ -29,8 +29,13 @@ impl Checkpoints {
     /// Checkpoints below `run/checkpoints`; `recipe` is the digest of what is being run.
     pub fn new(run: &Path, recipe: String, keep: usize) -> Result<Self> {
         let folder = run.join("checkpoints");
-        std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-        Ok(Self { folder, recipe, keep: keep.max(1) })
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("{}: cannot be made", folder.display()))?;
+        Ok(Self {
+            folder,
+            recipe,
+            keep: keep.max(1),
+        })
     }
 
     /// Writes the state after `step` steps and removes the oldest beyond those kept.
@@ -42,11 +47,20 @@ impl Checkpoints {
         std::fs::create_dir(&temporary)?;
         let (mut tensors, steps) = optimizer.state()?;
         debug_assert_eq!(steps, step);
-        tensors.extend(vars.iter().map(|(name, var)| (format!("parameter.{name}"), var.as_detached_tensor())));
+        tensors.extend(
+            vars.iter()
+                .map(|(name, var)| (format!("parameter.{name}"), var.as_detached_tensor())),
+        );
         let path = temporary.join("state.safetensors");
         candle_core::safetensors::save(&tensors, &path)?;
-        let state = State { step, recipe: self.recipe.clone() };
-        std::fs::write(temporary.join("state.json"), serde_json::to_vec_pretty(&state)?)?;
+        let state = State {
+            step,
+            recipe: self.recipe.clone(),
+        };
+        std::fs::write(
+            temporary.join("state.json"),
+            serde_json::to_vec_pretty(&state)?,
+        )?;
         for file in ["state.safetensors", "state.json"] {
             std::fs::File::open(temporary.join(file))?.sync_all()?;
         }
@@ -64,7 +78,9 @@ impl Checkpoints {
 
     /// Puts the newest checkpoint into `vars` and `optimizer`; the steps done, 0 when there is none.
     pub fn resume(&self, vars: &BTreeMap<String, Var>, optimizer: &mut AdamW) -> Result<u64> {
-        let Some(step) = self.steps()?.pop() else { return Ok(0) };
+        let Some(step) = self.steps()?.pop() else {
+            return Ok(0);
+        };
         let folder = self.folder.join(format!("{step:08}"));
         let state: State = serde_json::from_slice(&std::fs::read(folder.join("state.json"))?)?;
         anyhow::ensure!(
@@ -76,7 +92,11 @@ impl Checkpoints {
             candle_core::safetensors::load(folder.join("state.safetensors"), &Device::Cpu)?;
         for (name, var) in vars {
             let key = format!("parameter.{name}");
-            var.set(tensors.get(&key).with_context(|| format!("{}: has no `{key}`", folder.display()))?)?;
+            var.set(
+                tensors
+                    .get(&key)
+                    .with_context(|| format!("{}: has no `{key}`", folder.display()))?,
+            )?;
         }
         optimizer.restore(&tensors, state.step)?;
         Ok(state.step)
@@ -86,7 +106,12 @@ impl Checkpoints {
     fn steps(&self) -> Result<Vec<u64>> {
         let mut steps: Vec<u64> = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
-            steps.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+            steps.extend(
+                entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<u64>().ok()),
+            );
         }
         steps.sort_unstable();
         Ok(steps)

@@ -24,8 +24,16 @@ impl Region {
         let region = geometry.to_input(finding.region);
         let fraction = |edge: f64, size: usize| (edge / size as f64).clamp(0.0, 1.0) as f32;
         let (left, top) = (fraction(region.left, width), fraction(region.top, height));
-        let bbox = [left, top, fraction(region.right, width), fraction(region.bottom, height)];
-        Self { class: finding.class.clone(), bbox }
+        let bbox = [
+            left,
+            top,
+            fraction(region.right, width),
+            fraction(region.bottom, height),
+        ];
+        Self {
+            class: finding.class.clone(),
+            bbox,
+        }
     }
 }
 
@@ -42,19 +50,28 @@ const POSITIVE_WEIGHT: f32 = 4.0;
 
 impl Targets {
     /// `regions` holds one entry an image; the grid has `rows × columns` tokens. `None` when no image has boxes.
-    pub fn new(regions: &[Option<Vec<Region>>], classes: &[String], rows: usize, columns: usize) -> Result<Option<Self>> {
+    pub fn new(
+        regions: &[Option<Vec<Region>>],
+        classes: &[String],
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<Self>> {
         if regions.iter().all(Option::is_none) {
             return Ok(None);
         }
         let (cells, count) = (rows * columns, classes.len());
         let mut labels = vec![0.0f32; regions.len() * cells * count];
         let mut weights = vec![0.0f32; labels.len()];
-        let per_image = labels.chunks_mut(cells * count).zip(weights.chunks_mut(cells * count));
+        let per_image = labels
+            .chunks_mut(cells * count)
+            .zip(weights.chunks_mut(cells * count));
         for (regions, (labels, weights)) in regions.iter().zip(per_image) {
             let Some(regions) = regions else { continue };
             weights.fill(1.0);
             for region in regions {
-                let Some(class) = classes.iter().position(|class| *class == region.class) else { continue };
+                let Some(class) = classes.iter().position(|class| *class == region.class) else {
+                    continue;
+                };
                 for cell in touched(region, rows, columns) {
                     labels[cell * count + class] = 1.0;
                     weights[cell * count + class] = POSITIVE_WEIGHT;
@@ -64,8 +81,10 @@ impl Targets {
         let total: f32 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= total);
         let shape = (regions.len(), cells, count);
-        let (labels, weights) =
-            (Tensor::from_vec(labels, shape, &Device::Cpu)?, Tensor::from_vec(weights, shape, &Device::Cpu)?);
+        let (labels, weights) = (
+            Tensor::from_vec(labels, shape, &Device::Cpu)?,
+            Tensor::from_vec(weights, shape, &Device::Cpu)?,
+        );
         Ok(Some(Self { labels, weights }))
     }
 
@@ -89,7 +108,9 @@ fn touched(region: &Region, rows: usize, columns: usize) -> Vec<usize> {
         (0..count).filter(inside).collect::<Vec<_>>()
     };
     let (xs, ys) = (range(x0, x1, columns), range(y0, y1, rows));
-    ys.iter().flat_map(|y| xs.iter().map(move |x| y * columns + x)).collect()
+    ys.iter()
+        .flat_map(|y| xs.iter().map(move |x| y * columns + x))
+        .collect()
 }
 
 #[cfg(test)]
@@ -97,13 +118,22 @@ mod tests {
     use super::*;
 
     fn region(class: &str, bbox: [f32; 4]) -> Region {
-        Region { class: class.to_owned(), bbox }
+        Region {
+            class: class.to_owned(),
+            bbox,
+        }
     }
 
     #[test]
     fn a_small_box_marks_the_cell_it_lies_in() {
-        assert_eq!(touched(&region("nodule", [0.51, 0.26, 0.53, 0.28]), 4, 4), [4 + 2]);
-        assert_eq!(touched(&region("nodule", [0.0, 0.0, 1.0, 0.4]), 2, 2), [0, 1]);
+        assert_eq!(
+            touched(&region("nodule", [0.51, 0.26, 0.53, 0.28]), 4, 4),
+            [4 + 2]
+        );
+        assert_eq!(
+            touched(&region("nodule", [0.0, 0.0, 1.0, 0.4]), 2, 2),
+            [0, 1]
+        );
     }
 
     #[test]
@@ -111,8 +141,19 @@ mod tests {
         let classes = ["nodule".to_owned()];
         let regions = [Some(vec![region("nodule", [0.0, 0.0, 0.4, 0.4])]), None];
         let targets = Targets::new(&regions, &classes, 2, 2)?.expect("one image has boxes");
-        let logits = |first: f32| Tensor::new(&[[[first], [-9.0], [-9.0], [-9.0]], [[9.0], [9.0], [9.0], [9.0f32]]], &Device::Cpu);
-        assert!(targets.loss(&logits(9.0)?)?.to_scalar::<f32>()? < 1e-3, "the image without boxes does not count");
+        let logits = |first: f32| {
+            Tensor::new(
+                &[
+                    [[first], [-9.0], [-9.0], [-9.0]],
+                    [[9.0], [9.0], [9.0], [9.0f32]],
+                ],
+                &Device::Cpu,
+            )
+        };
+        assert!(
+            targets.loss(&logits(9.0)?)?.to_scalar::<f32>()? < 1e-3,
+            "the image without boxes does not count"
+        );
         assert!(targets.loss(&logits(-9.0)?)?.to_scalar::<f32>()? > 4.0);
         assert!(Targets::new(&[None, None], &classes, 2, 2)?.is_none());
         Ok(())

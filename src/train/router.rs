@@ -14,11 +14,25 @@ pub type Loads = BTreeMap<usize, Vec<u64>>;
 pub fn count(trace: &Trace, counted: &[bool], experts: usize) -> Result<Loads> {
     let mut loads = Loads::new();
     for (name, chosen) in trace.tensors() {
-        let Some(layer) = name.strip_prefix("router.").and_then(|rest| rest.strip_suffix(".experts")) else { continue };
-        let ids = chosen.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
+        let Some(layer) = name
+            .strip_prefix("router.")
+            .and_then(|rest| rest.strip_suffix(".experts"))
+        else {
+            continue;
+        };
+        let ids = chosen
+            .to_dtype(DType::U32)?
+            .flatten_all()?
+            .to_vec1::<u32>()?;
         let per_token = ids.len() / counted.len();
-        let load = loads.entry(layer.parse()?).or_insert_with(|| vec![0; experts]);
-        for (row, _) in ids.chunks(per_token).zip(counted).filter(|(_, counted)| **counted) {
+        let load = loads
+            .entry(layer.parse()?)
+            .or_insert_with(|| vec![0; experts]);
+        for (row, _) in ids
+            .chunks(per_token)
+            .zip(counted)
+            .filter(|(_, counted)| **counted)
+        {
             row.iter().for_each(|&id| load[id as usize] += 1);
         }
     }
@@ -28,9 +42,16 @@ pub fn count(trace: &Trace, counted: &[bool], experts: usize) -> Result<Loads> {
 /// Moves every `…layers.N.mlp.gate.e_score_correction_bias` by `rate` against its expert's excess load.
 pub fn balance(loads: &Loads, vars: &BTreeMap<String, Var>, rate: f64) -> Result<()> {
     for (name, var) in vars {
-        let Some(stem) = name.strip_suffix(".mlp.gate.e_score_correction_bias") else { continue };
-        let layer = stem.rsplit('.').next().and_then(|segment| segment.parse::<usize>().ok());
-        let Some(load) = layer.and_then(|layer| loads.get(&layer)) else { continue };
+        let Some(stem) = name.strip_suffix(".mlp.gate.e_score_correction_bias") else {
+            continue;
+        };
+        let layer = stem
+            .rsplit('.')
+            .next()
+            .and_then(|segment| segment.parse::<usize>().ok());
+        let Some(load) = layer.and_then(|layer| loads.get(&layer)) else {
+            continue;
+        };
         let mean = load.iter().sum::<u64>() as f64 / load.len() as f64;
         let mut bias = var.to_vec1::<f32>()?;
         for (bias, &load) in bias.iter_mut().zip(load) {
@@ -48,7 +69,8 @@ pub fn balance(loads: &Loads, vars: &BTreeMap<String, Var>, rate: f64) -> Result
 pub fn load_cv(loads: &Loads) -> Option<f64> {
     let cv = |load: &Vec<u64>| {
         let mean = load.iter().sum::<u64>() as f64 / load.len() as f64;
-        let variance = load.iter().map(|&l| (l as f64 - mean).powi(2)).sum::<f64>() / load.len() as f64;
+        let variance =
+            load.iter().map(|&l| (l as f64 - mean).powi(2)).sum::<f64>() / load.len() as f64;
         variance.sqrt() / mean.max(f64::MIN_POSITIVE)
     };
     (!loads.is_empty()).then(|| loads.values().map(cv).sum::<f64>() / loads.len() as f64)

@@ -22,11 +22,18 @@ use super::recipe::ValidationTable;
 
 /// A pipeline of the weights as they are now, packed for inference.
 pub fn snapshot(parts: &Parts, vars: &BTreeMap<String, Var>) -> Result<Pipeline> {
-    let tensors: HashMap<String, Tensor> =
-        vars.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach()))).collect::<Result<_>>()?;
+    let tensors: HashMap<String, Tensor> = vars
+        .iter()
+        .map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach())))
+        .collect::<Result<_>>()?;
     let weights = Weights::new(Arc::new(MapSource(tensors)), Precision::Bf16);
     let model = SwinSeek::new(&parts.config, &weights)?;
-    Ok(Pipeline::from_parts(model, parts.prompts.clone(), parts.preprocessor.clone(), String::new()))
+    Ok(Pipeline::from_parts(
+        model,
+        parts.prompts.clone(),
+        parts.preprocessor.clone(),
+        String::new(),
+    ))
 }
 
 /// Corpus BLEU-4 (sacreBLEU's 13a) of greedy reports against the studies' references, 0 to 100.
@@ -42,13 +49,31 @@ pub fn bleu(parts: &Parts, vars: &BTreeMap<String, Var>, table: &ValidationTable
             let request = Request {
                 images: &[image],
                 prompt: REPORT_PROMPT,
-                params: GenerateParams { max_new_tokens: 200, ..GenerateParams::default() },
+                params: GenerateParams {
+                    max_new_tokens: 200,
+                    ..GenerateParams::default()
+                },
                 stop: Vec::new(),
             };
-            Ok((pipeline.answer(&request, |_| ControlFlow::Continue(()))?.text, references))
+            Ok((
+                pipeline
+                    .answer(&request, |_| ControlFlow::Continue(()))?
+                    .text,
+                references,
+            ))
         })
         .collect::<Result<_>>()?;
-    let references: Vec<Vec<&str>> = pairs.iter().map(|(_, texts)| texts.iter().map(String::as_str).collect()).collect();
-    let segments: Vec<Segment> = pairs.iter().zip(&references).map(|((hypothesis, _), references)| Segment { hypothesis, references }).collect();
+    let references: Vec<Vec<&str>> = pairs
+        .iter()
+        .map(|(_, texts)| texts.iter().map(String::as_str).collect())
+        .collect();
+    let segments: Vec<Segment> = pairs
+        .iter()
+        .zip(&references)
+        .map(|((hypothesis, _), references)| Segment {
+            hypothesis,
+            references,
+        })
+        .collect();
     Ok(Bleu::default().corpus(&segments)?.score)
 }

@@ -18,7 +18,11 @@ pub struct Variables {
 impl Variables {
     /// `start` holds tensors to begin from (may be empty).
     pub fn new(seed: u64, start: HashMap<String, Tensor>) -> Self {
-        Self { fresh: FreshSource::new(seed), start, vars: Mutex::new(BTreeMap::new()) }
+        Self {
+            fresh: FreshSource::new(seed),
+            start,
+            vars: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// All variables by name, in name order.
@@ -27,7 +31,9 @@ impl Variables {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
-        self.vars.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.vars
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -39,7 +45,11 @@ impl TensorSource for Variables {
         }
         let value = match self.start.get(name) {
             Some(tensor) if tensor.dims() != shape => {
-                return Err(Error::Shape { name: name.to_owned(), expected: shape.to_vec(), found: tensor.dims().to_vec() });
+                return Err(Error::Shape {
+                    name: name.to_owned(),
+                    expected: shape.to_vec(),
+                    found: tensor.dims().to_vec(),
+                });
             }
             Some(tensor) => tensor.clone(),
             None => self.fresh.tensor(name, shape, init)?,

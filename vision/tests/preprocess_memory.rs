@@ -47,6 +47,14 @@ fn hostile() -> Vec<(String, Vec<u8>)> {
     let size = frame.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
     frame[size + 5..size + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);
     files.push(("JPEG frame".into(), frame));
+    // A TIFF tag (StripOffsets) of 4 Mi values, for which 32 bytes each would be taken.
+    let mut tag = read("raster/gray16.tiff");
+    let entry = tag
+        .windows(3)
+        .position(|w| w == [0x11, 0x01, 0x04])
+        .unwrap();
+    tag[entry + 4..entry + 8].copy_from_slice(&[0, 0, 0x40, 0]);
+    files.push(("TIFF tag".into(), tag));
     files
 }
 

@@ -59,7 +59,7 @@ impl Limits {
             return Err(DecodeError::malformed(format, message));
         }
         let pixels = width.saturating_mul(height);
-        if false {
+        if pixels > self.max_pixels {
             return Err(DecodeError::limit(
                 format,
                 "number of pixels",

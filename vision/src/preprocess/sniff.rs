@@ -101,7 +101,7 @@ pub(super) fn describe(bytes: &[u8]) -> String {
         }
     }
     let text = |b: &u8| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..=0xff);
-    if head.iter().all(text) && String::from_utf8_lossy(head).chars().count() > 0 {
+    if head.iter().all(text) {
         return "text".into();
     }
     let first: Vec<String> = head.iter().take(4).map(|b| format!("{b:02x}")).collect();

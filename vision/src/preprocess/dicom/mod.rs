@@ -1,7 +1,7 @@
 //! DICOM files to pictures (PS3.3 C.7.6.3, C.11; PS3.5; PS3.10).
 //!
-//! The data set is read by dicom-rs after [`structure`] has checked every length in it, so that no
-//! header can ask for memory that the file does not fill. Frames are decoded by [`codec`], and one
+//! The data set is read by dicom-rs after `structure` has checked every length in it, so that no
+//! header can ask for memory that the file does not fill. Frames are decoded by `codec`, and one
 //! pipeline turns stored values into a picture, in this order:
 //!
 //! 1. mask and sign-extend by BitsStored, HighBit and PixelRepresentation,

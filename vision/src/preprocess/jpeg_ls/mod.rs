@@ -239,3 +239,6 @@ fn scan_header(
         indices,
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The trainer: one step against PyTorch, resume against no interruption.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use swinseek::train::optimizer::{AdamW, AdamWConfig, Gradients};
+use swinseek::train::recipe::Recipe;
+use swinseek::train::variables::Variables;
+use swinseek_kernels::ops::loss::cross_entropy;
+use swinseek_kernels::{Precision, Trace, Weights};
+use swinseek_language::{Context, Decoder, LanguageConfig, NoHook};
+use swinseek_vision::{Encoder, VisionConfig};
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn load(path: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(repository(path), &Device::Cpu).expect("a golden")
+}
+
+fn config(case: &str) -> serde_json::Value {
+    let text =
+        std::fs::read(repository(&format!("tests/goldens/{case}/config.json"))).expect("a golden");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+/// Runs `loss` on the golden's weights, takes one AdamW step and compares every parameter with PyTorch's.
+fn check_step(case: &str, loss: impl Fn(&Weights, &HashMap<String, Tensor>) -> Tensor) {
+    let start = load(&format!("tests/goldens/{case}/model.safetensors"));
+    let expected = load(&format!("tests/goldens_training/{case}.safetensors"));
+    let variables = Arc::new(Variables::new(0, start));
+    let weights = Weights::new(variables.clone(), Precision::F32);
+    let loss = loss(
+        &weights,
+        &load(&format!("tests/goldens/{case}/golden.safetensors")),
+    );
+    let torch_loss = expected["loss"].to_vec1::<f32>().expect("a loss")[0];
+    let ours = loss.to_scalar::<f32>().expect("a scalar");
+    assert!(
+        (ours - torch_loss).abs() < 1e-5,
+        "{case}: loss {ours}, PyTorch {torch_loss}"
+    );
+    let (vars, store) = (variables.all(), loss.backward().expect("gradients"));
+    let gradients: Gradients = vars
+        .iter()
+        .filter_map(|(name, var)| {
+            let gradient = store.get(var.as_tensor())?.flatten_all().ok()?;
+            Some((name.clone(), gradient.to_vec1().ok()?))
+        })
+        .collect();
+    // The large eps keeps gradients that are rounding noise from moving a parameter (see make.py).
+    let settings = AdamWConfig {
+        eps: 1e-5,
+        ..AdamWConfig::default()
+    };
+    AdamW::new(settings, vars.clone())
+        .step(&gradients, 1e-3)
+        .expect("a step");
+    let mut compared = 0;
+    for (name, var) in &vars {
+        let difference = (var.as_tensor() - &expected[name])
+            .and_then(|d| d.abs()?.flatten_all()?.max(0))
+            .expect("one shape");
+        let difference = difference.to_scalar::<f32>().expect("a scalar");
+        assert!(
+            difference <= 1e-5,
+            "{case}: `{name}` differs by {difference:e}"
+        );
+        compared += 1;
+    }
+    assert!(compared > 20, "{case}: only {compared} parameters");
+}
+
+#[test]
+fn one_step_of_a_decoder_equals_pytorch() {
+    check_step("deepseek_v3", |weights, golden| {
+        let config = LanguageConfig::from_json(&config("deepseek_v3")).expect("a configuration");
+        let decoder = Decoder::new(&config, weights).expect("a decoder");
+        let ids = golden["input_ids"]
+            .to_dtype(candle_core::DType::U32)
+            .expect("ids");
+        let embedded = decoder.embed(&ids).expect("embeddings");
+        let hidden = decoder
+            .forward(
+                &embedded,
+                &Context::causal(),
+                None,
+                &NoHook,
+                &mut Trace::off(),
+            )
+            .expect("states");
+        let (rows, length) = ids.dims2().expect("two dimensions");
+        let logits = decoder
+            .lm_head(&hidden.narrow(1, 0, length - 1).expect("inputs"))
+            .expect("logits");
+        let targets = ids
+            .narrow(1, 1, length - 1)
+            .and_then(|t| t.flatten_all()?.to_vec1::<u32>())
+            .expect("targets");
+        let logits = logits.reshape((rows * (length - 1), ())).expect("rows");
+        cross_entropy(&logits, &targets).expect("a loss")
+    });
+}
+
+#[test]
+fn one_step_of_an_encoder_equals_pytorch() {
+    check_step("swinv2", |weights, golden| {
+        let config = VisionConfig::from_json(&config("swinv2")).expect("a configuration");
+        let encoder = Encoder::new(&config, weights).expect("an encoder");
+        let hidden = encoder
+            .forward(&golden["pixel_values"], &mut Trace::off())
+            .expect("features")
+            .last_hidden_state;
+        (hidden.sqr().and_then(|s| s.mean_all()).expect("a mean") * 0.5).expect("a loss")
+    });
+}
+
+/// A recipe of a model that trains in a second.
+fn tiny_recipe(folder: &Path) -> Recipe {
+    let model = folder.join("model");
+    std::fs::create_dir_all(&model).expect("a folder");
+    let default = repository("samples/recipes/default");
+    let text = std::fs::read(default.join("config.json")).expect("the default configuration");
+    let mut config: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let changes = serde_json::json!({
+        "vision": { "image_size": 64, "embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4,
+                    "stem": { "type": "conv", "channels": 8 } },
+        "language": { "hidden_size": 32, "num_hidden_layers": 2, "kv_lora_rank": 16, "qk_nope_head_dim": 8,
+                      "qk_rope_head_dim": 4, "v_head_dim": 8, "moe_intermediate_size": 8, "n_routed_experts": 4, "num_experts_per_tok": 2 },
+        "fusion": { "cross_attention_layers": [1], "intermediate_size": 32 }
+    });
+    for (part, fields) in changes.as_object().expect("an object") {
+        for (field, value) in fields.as_object().expect("an object") {
+            config[part][field] = value.clone();
+        }
+    }
+    std::fs::write(model.join("config.json"), config.to_string()).expect("written");
+    let preprocessor =
+        std::fs::read_to_string(default.join("preprocessor_config.json")).expect("the default");
+    std::fs::write(
+        model.join("preprocessor_config.json"),
+        preprocessor.replace("192", "64"),
+    )
+    .expect("written");
+    let recipe = r#"
+        output = "run"
+        seed = 3
+        model = { directory = "model", vocabulary = 300 }
+        schedule = { steps = 4, warmup_steps = 1, learning_rate = 1e-3 }
+        batch = { micro_batches = 2 }
+        losses = { findings = 1.0 }
+        data = [{ rows = 2, source = { kind = "phantom", seed = 1, task = "question", size = 64 } }]
+        validation = { every = 0 }
+        checkpoint = { every = 2 }
+    "#;
+    let path = folder.join("recipe.toml");
+    std::fs::write(&path, recipe).expect("written");
+    Recipe::load(&path).expect("a recipe")
+}
+
+#[test]
+fn a_run_that_was_stopped_ends_as_one_that_was_not() {
+    let (whole, parts) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let whole_recipe = tiny_recipe(whole.path());
+    swinseek::train::run(&whole_recipe, &mut |_, _| ControlFlow::Continue(())).expect("a run");
+    let recipe = tiny_recipe(parts.path());
+    let stop_at = |stop: u64| {
+        swinseek::train::run(&recipe, &mut |_, line| {
+            if line.step == stop {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    };
+    stop_at(1).expect("the first part");
+    stop_at(3).expect("the second part");
+    stop_at(u64::MAX).expect("the rest");
+    let weights = |recipe: &Recipe| {
+        std::fs::read(recipe.output.join("model/model.safetensors")).expect("weights")
+    };
+    assert_eq!(
+        weights(&whole_recipe),
+        weights(&recipe),
+        "the resumed run ends with other weights"
+    );
+    let lines = std::fs::read_to_string(recipe.output.join("metrics.jsonl")).expect("metrics");
+    assert_eq!(lines.lines().count(), 4, "a step is missing or repeated");
+}
