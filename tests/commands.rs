@@ -5,11 +5,7 @@ use std::process::{Command, Output};
 
 fn swinseek(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_swinseek"));
-    command
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("the binary runs")
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the binary runs")
 }
 
 fn stdout(output: &Output) -> String {
@@ -22,65 +18,33 @@ fn fails_naming(arguments: &[&str], parts: &[&str]) {
     let output = swinseek(arguments);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
-    assert_eq!(
-        error.trim_end().lines().count(),
-        1,
-        "{arguments:?}: {error}"
-    );
+    assert_eq!(error.trim_end().lines().count(), 1, "{arguments:?}: {error}");
     for part in parts {
-        assert!(
-            error.contains(part),
-            "{arguments:?}: no `{part}` in {error}"
-        );
+        assert!(error.contains(part), "{arguments:?}: no `{part}` in {error}");
     }
 }
 
 #[test]
 fn a_dicom_radiograph_becomes_a_report() {
     let output = swinseek(&["report", "samples/images/phantom.dcm", "--timing"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = stdout(&output);
-    assert!(
-        text.contains("FINDINGS:") && text.contains("IMPRESSION:"),
-        "{text}"
-    );
+    assert!(text.contains("FINDINGS:") && text.contains("IMPRESSION:"), "{text}");
     assert!(text.contains("A physician must verify it."), "{text}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("first token"));
 }
 
 #[test]
 fn a_report_as_json_has_its_evidence() {
-    let output = swinseek(&[
-        "report",
-        "samples/images/phantom.dcm",
-        "samples/images/cat.jpg",
-        "--json",
-    ]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let lines: Vec<serde_json::Value> = stdout(&output)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let output = swinseek(&["report", "samples/images/phantom.dcm", "samples/images/cat.jpg", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.len(), 2, "one object an image");
     for report in &lines {
-        for field in [
-            "findings",
-            "impression",
-            "model",
-            "images",
-            "seed",
-            "timing",
-            "notice",
-            "finish_reason",
-        ] {
+        for field in
+            ["findings", "impression", "model", "images", "seed", "timing", "notice", "finish_reason"]
+        {
             assert!(!report[field].is_null(), "no `{field}` in {report}");
         }
         for sentence in report["sentences"].as_array().expect("sentences") {
@@ -88,25 +52,14 @@ fn a_report_as_json_has_its_evidence() {
             assert!((0.0..=1.0).contains(&confidence), "{sentence}");
         }
     }
-    assert!(
-        lines[0]["sentences"][0]["region"]["bbox"].is_array(),
-        "{}",
-        lines[0]
-    );
+    assert!(lines[0]["sentences"][0]["region"]["bbox"].is_array(), "{}", lines[0]);
 }
 
 #[test]
 fn the_same_report_at_one_thread_and_at_many() {
     let run = |threads: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_swinseek"));
-        command.args([
-            "report",
-            "samples/images/phantom.dcm",
-            "--temperature",
-            "1",
-            "--seed",
-            "5",
-        ]);
+        command.args(["report", "samples/images/phantom.dcm", "--temperature", "1", "--seed", "5"]);
         stdout(
             &command
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -125,33 +78,14 @@ fn bad_input_is_one_line_and_code_one() {
     std::fs::write(&text, "not a picture").expect("written");
     fails_naming(&["report", text.to_str().expect("UTF-8")], &["text.png"]);
     fails_naming(&["report", "no/such.dcm"], &["no/such.dcm"]);
-    fails_naming(
-        &["inspect", "no/such/model"],
-        &["no/such/model", "config.json"],
-    );
-    fails_naming(
-        &[
-            "ask",
-            "samples/images/cat.jpg",
-            "-p",
-            "What?",
-            "--top-p",
-            "3",
-        ],
-        &["top_p", "3"],
-    );
+    fails_naming(&["inspect", "no/such/model"], &["no/such/model", "config.json"]);
+    fails_naming(&["ask", "samples/images/cat.jpg", "-p", "What?", "--top-p", "3"], &["top_p", "3"]);
     fails_naming(&["train", "no.toml"], &["no.toml"]);
     let long = "word ".repeat(5000);
-    fails_naming(
-        &["ask", "samples/images/cat.jpg", "-p", &long],
-        &["tokens", "context"],
-    );
+    fails_naming(&["ask", "samples/images/cat.jpg", "-p", &long], &["tokens", "context"]);
     let bad = folder.path().join("recipe.toml");
     std::fs::write(&bad, "output = \"x\"\nsurprise = 1\n").expect("written");
-    fails_naming(
-        &["train", bad.to_str().expect("UTF-8")],
-        &["recipe.toml", "surprise"],
-    );
+    fails_naming(&["train", bad.to_str().expect("UTF-8")], &["recipe.toml", "surprise"]);
     let usage = swinseek(&["report"]);
     assert_eq!(usage.status.code(), Some(2));
 }
@@ -167,17 +101,9 @@ fn one_bad_file_does_not_lose_the_other_reports() {
 fn a_golden_verifies_and_a_changed_one_does_not() {
     let case = "tests/goldens/deepseek_v3";
     let golden = format!("{case}/golden.safetensors");
-    assert!(
-        swinseek(&["verify", case, "--golden", &golden])
-            .status
-            .success()
-    );
+    assert!(swinseek(&["verify", case, "--golden", &golden]).status.success());
     let strict = swinseek(&["verify", case, "--golden", &golden, "--tolerance", "1e-12"]);
-    assert_eq!(
-        strict.status.code(),
-        Some(1),
-        "no two summation orders agree to 1e-12"
-    );
+    assert_eq!(strict.status.code(), Some(1), "no two summation orders agree to 1e-12");
     assert!(stdout(&strict).contains("FAIL"));
 }
 
@@ -186,31 +112,16 @@ fn phantoms_are_the_same_for_the_same_seed_and_read_as_they_were_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, extra: &[&str]| {
         let out = folder.path().join(name);
-        let base = [
-            "phantom",
-            "--count",
-            "3",
-            "--seed",
-            "9",
-            "--size",
-            "64",
-            "--out",
-            out.to_str().expect("UTF-8"),
-        ];
+        let base =
+            ["phantom", "--count", "3", "--seed", "9", "--size", "64", "--out", out.to_str().expect("UTF-8")];
         let output = swinseek(&[&base[..], extra].concat());
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         out
     };
     let (first, second, dicom) = (write("a", &[]), write("b", &[]), write("c", &["--dicom"]));
-    let annotations =
-        |dir: &Path| std::fs::read(dir.join("annotations.json")).expect("annotations");
+    let annotations = |dir: &Path| std::fs::read(dir.join("annotations.json")).expect("annotations");
     assert_eq!(annotations(&first), annotations(&second));
-    let image =
-        |dir: &Path, name: &str| std::fs::read(dir.join("images").join(name)).expect("an image");
+    let image = |dir: &Path, name: &str| std::fs::read(dir.join("images").join(name)).expect("an image");
     assert_eq!(image(&first, "000002.png"), image(&second, "000002.png"));
     assert!(image(&dicom, "000000.dcm").len() > 64 * 64 * 2);
 }
@@ -219,8 +130,8 @@ fn phantoms_are_the_same_for_the_same_seed_and_read_as_they_were_written() {
 fn help_teaches() {
     let help = stdout(&swinseek(&["--help"]));
     for word in [
-        "report", "ask", "caption", "eval", "phantom", "train", "compose", "verify", "inspect",
-        "bench", "Examples",
+        "report", "ask", "caption", "eval", "phantom", "train", "compose", "verify", "inspect", "bench",
+        "Examples",
     ] {
         assert!(help.contains(word), "no `{word}` in --help");
     }

@@ -23,8 +23,7 @@ fn load(path: &str) -> HashMap<String, Tensor> {
 }
 
 fn config(case: &str) -> serde_json::Value {
-    let text =
-        std::fs::read(repository(&format!("tests/goldens/{case}/config.json"))).expect("a golden");
+    let text = std::fs::read(repository(&format!("tests/goldens/{case}/config.json"))).expect("a golden");
     serde_json::from_slice(&text).expect("JSON")
 }
 
@@ -34,16 +33,10 @@ fn check_step(case: &str, loss: impl Fn(&Weights, &HashMap<String, Tensor>) -> T
     let expected = load(&format!("tests/goldens_training/{case}.safetensors"));
     let variables = Arc::new(Variables::new(0, start));
     let weights = Weights::new(variables.clone(), Precision::F32);
-    let loss = loss(
-        &weights,
-        &load(&format!("tests/goldens/{case}/golden.safetensors")),
-    );
+    let loss = loss(&weights, &load(&format!("tests/goldens/{case}/golden.safetensors")));
     let torch_loss = expected["loss"].to_vec1::<f32>().expect("a loss")[0];
     let ours = loss.to_scalar::<f32>().expect("a scalar");
-    assert!(
-        (ours - torch_loss).abs() < 1e-5,
-        "{case}: loss {ours}, PyTorch {torch_loss}"
-    );
+    assert!((ours - torch_loss).abs() < 1e-5, "{case}: loss {ours}, PyTorch {torch_loss}");
     let (vars, store) = (variables.all(), loss.backward().expect("gradients"));
     let gradients: Gradients = vars
         .iter()
@@ -53,23 +46,15 @@ fn check_step(case: &str, loss: impl Fn(&Weights, &HashMap<String, Tensor>) -> T
         })
         .collect();
     // The large eps keeps gradients that are rounding noise from moving a parameter (see make.py).
-    let settings = AdamWConfig {
-        eps: 1e-5,
-        ..AdamWConfig::default()
-    };
-    AdamW::new(settings, vars.clone())
-        .step(&gradients, 1e-3)
-        .expect("a step");
+    let settings = AdamWConfig { eps: 1e-5, ..AdamWConfig::default() };
+    AdamW::new(settings, vars.clone()).step(&gradients, 1e-3).expect("a step");
     let mut compared = 0;
     for (name, var) in &vars {
         let difference = (var.as_tensor() - &expected[name])
             .and_then(|d| d.abs()?.flatten_all()?.max(0))
             .expect("one shape");
         let difference = difference.to_scalar::<f32>().expect("a scalar");
-        assert!(
-            difference <= 1e-5,
-            "{case}: `{name}` differs by {difference:e}"
-        );
+        assert!(difference <= 1e-5, "{case}: `{name}` differs by {difference:e}");
         compared += 1;
     }
     assert!(compared > 20, "{case}: only {compared} parameters");
@@ -80,27 +65,14 @@ fn one_step_of_a_decoder_equals_pytorch() {
     check_step("deepseek_v3", |weights, golden| {
         let config = LanguageConfig::from_json(&config("deepseek_v3")).expect("a configuration");
         let decoder = Decoder::new(&config, weights).expect("a decoder");
-        let ids = golden["input_ids"]
-            .to_dtype(candle_core::DType::U32)
-            .expect("ids");
+        let ids = golden["input_ids"].to_dtype(candle_core::DType::U32).expect("ids");
         let embedded = decoder.embed(&ids).expect("embeddings");
-        let hidden = decoder
-            .forward(
-                &embedded,
-                &Context::causal(),
-                None,
-                &NoHook,
-                &mut Trace::off(),
-            )
-            .expect("states");
+        let hidden =
+            decoder.forward(&embedded, &Context::causal(), None, &NoHook, &mut Trace::off()).expect("states");
         let (rows, length) = ids.dims2().expect("two dimensions");
-        let logits = decoder
-            .lm_head(&hidden.narrow(1, 0, length - 1).expect("inputs"))
-            .expect("logits");
-        let targets = ids
-            .narrow(1, 1, length - 1)
-            .and_then(|t| t.flatten_all()?.to_vec1::<u32>())
-            .expect("targets");
+        let logits = decoder.lm_head(&hidden.narrow(1, 0, length - 1).expect("inputs")).expect("logits");
+        let targets =
+            ids.narrow(1, 1, length - 1).and_then(|t| t.flatten_all()?.to_vec1::<u32>()).expect("targets");
         let logits = logits.reshape((rows * (length - 1), ())).expect("rows");
         cross_entropy(&logits, &targets).expect("a loss")
     });
@@ -111,10 +83,8 @@ fn one_step_of_an_encoder_equals_pytorch() {
     check_step("swinv2", |weights, golden| {
         let config = VisionConfig::from_json(&config("swinv2")).expect("a configuration");
         let encoder = Encoder::new(&config, weights).expect("an encoder");
-        let hidden = encoder
-            .forward(&golden["pixel_values"], &mut Trace::off())
-            .expect("features")
-            .last_hidden_state;
+        let hidden =
+            encoder.forward(&golden["pixel_values"], &mut Trace::off()).expect("features").last_hidden_state;
         (hidden.sqr().and_then(|s| s.mean_all()).expect("a mean") * 0.5).expect("a loss")
     });
 }
@@ -141,11 +111,8 @@ fn tiny_recipe(folder: &Path) -> Recipe {
     std::fs::write(model.join("config.json"), config.to_string()).expect("written");
     let preprocessor =
         std::fs::read_to_string(default.join("preprocessor_config.json")).expect("the default");
-    std::fs::write(
-        model.join("preprocessor_config.json"),
-        preprocessor.replace("192", "64"),
-    )
-    .expect("written");
+    std::fs::write(model.join("preprocessor_config.json"), preprocessor.replace("192", "64"))
+        .expect("written");
     let recipe = r#"
         output = "run"
         seed = 3
@@ -164,33 +131,21 @@ fn tiny_recipe(folder: &Path) -> Recipe {
 
 #[test]
 fn a_run_that_was_stopped_ends_as_one_that_was_not() {
-    let (whole, parts) = (
-        tempfile::tempdir().expect("a folder"),
-        tempfile::tempdir().expect("a folder"),
-    );
+    let (whole, parts) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let whole_recipe = tiny_recipe(whole.path());
     swinseek::train::run(&whole_recipe, &mut |_, _| ControlFlow::Continue(())).expect("a run");
     let recipe = tiny_recipe(parts.path());
     let stop_at = |stop: u64| {
         swinseek::train::run(&recipe, &mut |_, line| {
-            if line.step == stop {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if line.step == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     };
     stop_at(1).expect("the first part");
     stop_at(3).expect("the second part");
     stop_at(u64::MAX).expect("the rest");
-    let weights = |recipe: &Recipe| {
-        std::fs::read(recipe.output.join("model/model.safetensors")).expect("weights")
-    };
-    assert_eq!(
-        weights(&whole_recipe),
-        weights(&recipe),
-        "the resumed run ends with other weights"
-    );
+    let weights =
+        |recipe: &Recipe| std::fs::read(recipe.output.join("model/model.safetensors")).expect("weights");
+    assert_eq!(weights(&whole_recipe), weights(&recipe), "the resumed run ends with other weights");
     let lines = std::fs::read_to_string(recipe.output.join("metrics.jsonl")).expect("metrics");
     assert_eq!(lines.lines().count(), 4, "a step is missing or repeated");
 }

@@ -36,13 +36,7 @@ impl Proportion {
         // At the ends the formula gives exactly 0 and 1, but for rounding.
         let low = if hits == 0 { 0.0 } else { centre - half };
         let high = if hits == count { 1.0 } else { centre + half };
-        Some(Self {
-            hits,
-            count,
-            value,
-            low,
-            high,
-        })
+        Some(Self { hits, count, value, low, high })
     }
 }
 
@@ -105,26 +99,15 @@ impl Ranking {
     /// [`Error::Input`] when the lengths differ, a score is NaN, or one of the classes is missing.
     pub fn new(scores: &[f64], truth: &[bool]) -> Result<Self> {
         if scores.len() != truth.len() {
-            return Err(Error::Input(format!(
-                "{} scores, but {} truth values",
-                scores.len(),
-                truth.len()
-            )));
+            return Err(Error::Input(format!("{} scores, but {} truth values", scores.len(), truth.len())));
         }
         if let Some(index) = scores.iter().position(|score| score.is_nan()) {
             return Err(Error::Input(format!("score {} is NaN", index + 1)));
         }
         let positives = truth.iter().filter(|&&present| present).count();
         if positives == 0 || positives == truth.len() {
-            let missing = if positives == 0 {
-                "positive"
-            } else {
-                "negative"
-            };
-            return Err(Error::Input(format!(
-                "there is no {missing} case among {}",
-                truth.len()
-            )));
+            let missing = if positives == 0 { "positive" } else { "negative" };
+            return Err(Error::Input(format!("there is no {missing} case among {}", truth.len())));
         }
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
@@ -132,13 +115,7 @@ impl Ranking {
         for (place, &case) in order.iter().enumerate() {
             places[case] = place;
         }
-        Ok(Self {
-            cases: order
-                .iter()
-                .map(|&case| (scores[case], truth[case]))
-                .collect(),
-            places,
-        })
+        Ok(Self { cases: order.iter().map(|&case| (scores[case], truth[case])).collect(), places })
     }
 
     /// Area under the ROC curve: the chance that a present case scores higher than an absent one, ties counting half.
@@ -166,15 +143,10 @@ impl Ranking {
     pub fn sensitivity_at(&self, specificity: f64) -> (f64, Confusion) {
         let positives = self.cases.iter().filter(|case| case.1).count() as u64;
         let negatives = self.cases.len() as u64 - positives;
-        let mut confusion = Confusion {
-            true_positive: positives,
-            false_positive: negatives,
-            ..Confusion::default()
-        };
+        let mut confusion =
+            Confusion { true_positive: positives, false_positive: negatives, ..Confusion::default() };
         let mut at = 0;
-        while at < self.cases.len()
-            && (confusion.true_negative as f64) < specificity * negatives as f64
-        {
+        while at < self.cases.len() && (confusion.true_negative as f64) < specificity * negatives as f64 {
             let score = self.cases[at].0;
             while at < self.cases.len() && self.cases[at].0 == score {
                 if self.cases[at].1 {
@@ -187,10 +159,7 @@ impl Ranking {
                 at += 1;
             }
         }
-        (
-            self.cases.get(at).map_or(f64::INFINITY, |case| case.0),
-            confusion,
-        )
+        (self.cases.get(at).map_or(f64::INFINITY, |case| case.0), confusion)
     }
 
     /// AUC when case `i` counts `weights[i]` times; `None` when a class has no weight.
@@ -201,11 +170,7 @@ impl Ranking {
             let score = self.cases[at].0;
             let (mut present, mut absent) = (0.0, 0.0);
             while at < self.cases.len() && self.cases[at].0 == score {
-                *if self.cases[at].1 {
-                    &mut present
-                } else {
-                    &mut absent
-                } += f64::from(weights[at]);
+                *if self.cases[at].1 { &mut present } else { &mut absent } += f64::from(weights[at]);
                 at += 1;
             }
             wins += present * (below + 0.5 * absent);
@@ -236,21 +201,12 @@ pub fn normalize_answer(answer: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Input`] when the lengths differ or there are no answers.
-pub fn closed_accuracy(
-    answers: &[impl AsRef<str>],
-    expected: &[impl AsRef<str>],
-) -> Result<Proportion> {
+pub fn closed_accuracy(answers: &[impl AsRef<str>], expected: &[impl AsRef<str>]) -> Result<Proportion> {
     if answers.len() != expected.len() {
-        return Err(Error::Input(format!(
-            "{} answers, but {} expected ones",
-            answers.len(),
-            expected.len()
-        )));
+        return Err(Error::Input(format!("{} answers, but {} expected ones", answers.len(), expected.len())));
     }
     let right = answers.iter().zip(expected);
-    let right = right
-        .filter(|(a, e)| normalize_answer(a.as_ref()) == normalize_answer(e.as_ref()))
-        .count();
+    let right = right.filter(|(a, e)| normalize_answer(a.as_ref()) == normalize_answer(e.as_ref())).count();
     Proportion::new(right as u64, answers.len() as u64)
         .ok_or_else(|| Error::Input("there are no answers".into()))
 }

@@ -19,9 +19,7 @@ pub fn constant_text<'a>(
     seed: u64,
 ) -> Result<&'a str> {
     if train.is_empty() || validation.is_empty() {
-        return Err(Error::Input(
-            "the constant floor needs training texts and validation references".into(),
-        ));
+        return Err(Error::Input("the constant floor needs training texts and validation references".into()));
     }
     let mut distinct: Vec<&str> = train.to_vec();
     distinct.sort_unstable();
@@ -33,13 +31,8 @@ pub fn constant_text<'a>(
         let other = chosen + below(&mut rng, distinct.len() - chosen);
         distinct.swap(chosen, other);
         let hypothesis = distinct[chosen];
-        let segments: Vec<Segment<'_>> = validation
-            .iter()
-            .map(|references| Segment {
-                hypothesis,
-                references,
-            })
-            .collect();
+        let segments: Vec<Segment<'_>> =
+            validation.iter().map(|references| Segment { hypothesis, references }).collect();
         let score = bleu.corpus(&segments)?.score;
         if score > best.1 {
             best = (hypothesis, score);
@@ -57,9 +50,7 @@ pub fn random_texts<'a>(train: &[&'a str], count: usize, seed: u64) -> Result<Ve
         return Err(Error::Input("the random floor needs training texts".into()));
     }
     let mut rng = generator(seed, 0);
-    Ok((0..count)
-        .map(|_| train[below(&mut rng, train.len())])
-        .collect())
+    Ok((0..count).map(|_| train[below(&mut rng, train.len())]).collect())
 }
 
 /// The majority floor: the most frequent answer; of equally frequent ones the first in order. `None` without answers.
@@ -68,10 +59,7 @@ pub fn majority_answer<'a>(train: &[&'a str]) -> Option<&'a str> {
     for &answer in train {
         *counts.entry(answer).or_default() += 1;
     }
-    counts
-        .into_iter()
-        .min_by_key(|&(answer, count)| (usize::MAX - count, answer))
-        .map(|(answer, _)| answer)
+    counts.into_iter().min_by_key(|&(answer, count)| (usize::MAX - count, answer)).map(|(answer, _)| answer)
 }
 
 /// The question-only floor: for each question the most frequent training answer to the same question, else the
@@ -79,10 +67,7 @@ pub fn majority_answer<'a>(train: &[&'a str]) -> Option<&'a str> {
 ///
 /// # Errors
 /// [`Error::Input`] without training answers.
-pub fn answers_by_question<'a>(
-    train: &[(&str, &'a str)],
-    questions: &[&str],
-) -> Result<Vec<&'a str>> {
+pub fn answers_by_question<'a>(train: &[(&str, &'a str)], questions: &[&str]) -> Result<Vec<&'a str>> {
     let all: Vec<&str> = train.iter().map(|&(_, answer)| answer).collect();
     let majority = majority_answer(&all)
         .ok_or_else(|| Error::Input("the question-only floor needs training answers".into()))?;
@@ -94,19 +79,12 @@ pub fn answers_by_question<'a>(
         .iter()
         .filter_map(|(&question, answers)| Some((question, majority_answer(answers)?)))
         .collect();
-    Ok(questions
-        .iter()
-        .map(|question| best.get(question).copied().unwrap_or(majority))
-        .collect())
+    Ok(questions.iter().map(|question| best.get(question).copied().unwrap_or(majority)).collect())
 }
 
 /// Share of `texts` that stand word for word in `train`, 0 to 1; 0 without texts.
 pub fn verbatim_share(texts: &[&str], train: &[&str]) -> f64 {
     let known: std::collections::HashSet<&str> = train.iter().copied().collect();
     let copies = texts.iter().filter(|text| known.contains(*text)).count();
-    if texts.is_empty() {
-        0.0
-    } else {
-        copies as f64 / texts.len() as f64
-    }
+    if texts.is_empty() { 0.0 } else { copies as f64 / texts.len() as f64 }
 }

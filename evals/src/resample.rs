@@ -18,10 +18,7 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self {
-            resamples: 1000,
-            seed: 12345,
-        }
+        Self { resamples: 1000, seed: 12345 }
     }
 }
 
@@ -47,11 +44,7 @@ impl Interval {
         values.sort_unstable_by(f64::total_cmp);
         let tail = values.len() / 40;
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        Self {
-            mean,
-            low: values[tail],
-            high: values[values.len() - tail - 1],
-        }
+        Self { mean, low: values[tail], high: values[values.len() - tail - 1] }
     }
 }
 
@@ -94,10 +87,7 @@ impl Bootstrap {
             .collect();
         if values.is_empty() {
             let message = format!("{}, but no resample has a value", self.resamples);
-            return Err(Error::Setting {
-                name: "resamples",
-                message,
-            });
+            return Err(Error::Setting { name: "resamples", message });
         }
         Ok(Interval::of(values))
     }

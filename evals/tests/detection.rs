@@ -3,9 +3,7 @@
 use proptest::prelude::*;
 use swinseek_evals::bleu::{Bleu, Segment};
 use swinseek_evals::dataset::{Annotations, Split};
-use swinseek_evals::detection::{
-    Confusion, Proportion, Ranking, closed_accuracy, normalize_answer,
-};
+use swinseek_evals::detection::{Confusion, Proportion, Ranking, closed_accuracy, normalize_answer};
 use swinseek_evals::floors::{
     answers_by_question, constant_text, majority_answer, random_texts, verbatim_share,
 };
@@ -14,17 +12,11 @@ use swinseek_evals::resample::Bootstrap;
 #[test]
 fn wilson_intervals_equal_published_ones() {
     // Newcombe (1998, Statistics in Medicine 17:857), table I, method 3, printed to four digits.
-    for (hits, count, low, high) in [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ] {
+    for (hits, count, low, high) in
+        [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)]
+    {
         let found = Proportion::new(hits, count).unwrap();
-        assert!(
-            (found.low - low).abs() < 5e-5 && (found.high - high).abs() < 5e-5,
-            "{found:?}"
-        );
+        assert!((found.low - low).abs() < 5e-5 && (found.high - high).abs() < 5e-5, "{found:?}");
     }
     assert_eq!(Proportion::new(20, 20).unwrap().high, 1.0);
     assert!(Proportion::new(0, 0).is_none() && Proportion::new(2, 1).is_none());
@@ -50,34 +42,14 @@ fn curves_have_their_textbook_values() {
     let (threshold, at) = ranking.sensitivity_at(0.9);
     assert_eq!((threshold, at.true_positive, at.true_negative), (0.8, 1, 2));
     let (threshold, at) = ranking.sensitivity_at(0.5);
-    assert_eq!(
-        (threshold, at.true_positive, at.true_negative),
-        (0.35, 2, 1)
-    );
+    assert_eq!((threshold, at.true_positive, at.true_negative), (0.35, 2, 1));
     assert_eq!(ranking.sensitivity_at(0.0).1.true_positive, 2);
-    assert_eq!(
-        Ranking::new(&[0.5; 4], &[true, false, true, false])
-            .unwrap()
-            .auc(),
-        0.5
-    );
-    assert_eq!(
-        Ranking::new(&[0.5; 2], &[true, false])
-            .unwrap()
-            .sensitivity_at(0.1)
-            .0,
-        f64::INFINITY
-    );
+    assert_eq!(Ranking::new(&[0.5; 4], &[true, false, true, false]).unwrap().auc(), 0.5);
+    assert_eq!(Ranking::new(&[0.5; 2], &[true, false]).unwrap().sensitivity_at(0.1).0, f64::INFINITY);
 
-    let interval = ranking
-        .auc_interval(Bootstrap {
-            resamples: 500,
-            seed: 1,
-        })
-        .unwrap();
+    let interval = ranking.auc_interval(Bootstrap { resamples: 500, seed: 1 }).unwrap();
     assert!(interval.low <= 0.75 && interval.high == 1.0, "{interval:?}");
-    let message =
-        |scores: &[f64], truth: &[bool]| Ranking::new(scores, truth).unwrap_err().to_string();
+    let message = |scores: &[f64], truth: &[bool]| Ranking::new(scores, truth).unwrap_err().to_string();
     assert!(message(&[0.5], &[true]).contains("no negative case"));
     assert!(message(&[0.5], &[]).contains("1 scores, but 0"));
     assert!(message(&[f64::NAN, 0.0], &[true, false]).contains("score 1 is NaN"));
@@ -136,37 +108,19 @@ fn closed_answers_ignore_case_and_punctuation() {
     assert_eq!(normalize_answer("3.5 cm, x-ray"), "3.5 cm x-ray");
     let accuracy = closed_accuracy(&["Yes.", "no", "red"], &["yes", "No", "blue"]).unwrap();
     assert_eq!((accuracy.hits, accuracy.count), (2, 3));
-    assert!(
-        closed_accuracy(&["a"], &["a", "b"])
-            .unwrap_err()
-            .to_string()
-            .contains("1 answers, but 2")
-    );
+    assert!(closed_accuracy(&["a"], &["a", "b"]).unwrap_err().to_string().contains("1 answers, but 2"));
     assert!(closed_accuracy(&[] as &[&str], &[] as &[&str]).is_err());
 }
 
 #[test]
 fn floors_need_no_image() {
-    let train = [
-        "the heart is normal",
-        "there is a nodule",
-        "the heart is normal",
-        "no effusion",
-    ];
-    let validation: [&[&str]; 2] = [
-        &["the heart is normal"],
-        &["the heart is enlarged", "the heart is large"],
-    ];
-    let bleu = Bleu {
-        effective_order: true,
-        ..Bleu::default()
-    };
+    let train = ["the heart is normal", "there is a nodule", "the heart is normal", "no effusion"];
+    let validation: [&[&str]; 2] =
+        [&["the heart is normal"], &["the heart is enlarged", "the heart is large"]];
+    let bleu = Bleu { effective_order: true, ..Bleu::default() };
     let best = constant_text(&bleu, &train, &validation, 99, 1).unwrap();
     assert_eq!(best, "the heart is normal");
-    let segments = validation.map(|references| Segment {
-        hypothesis: best,
-        references,
-    });
+    let segments = validation.map(|references| Segment { hypothesis: best, references });
     assert!(bleu.corpus(&segments).unwrap().score > 50.0);
     assert_eq!(
         constant_text(&bleu, &train, &validation, 1, 7).unwrap(),
@@ -176,17 +130,8 @@ fn floors_need_no_image() {
     let drawn = random_texts(&train, 400, 3).unwrap();
     assert_eq!(drawn, random_texts(&train, 400, 3).unwrap());
     // Binomial(400, 1/2): 160 to 240 is four standard deviations.
-    assert!(
-        (160..=240).contains(
-            &drawn
-                .iter()
-                .filter(|text| **text == "the heart is normal")
-                .count()
-        )
-    );
-    assert!(
-        random_texts(&[], 1, 3).is_err() && constant_text(&bleu, &[], &validation, 9, 1).is_err()
-    );
+    assert!((160..=240).contains(&drawn.iter().filter(|text| **text == "the heart is normal").count()));
+    assert!(random_texts(&[], 1, 3).is_err() && constant_text(&bleu, &[], &validation, 9, 1).is_err());
 
     assert_eq!(majority_answer(&["no", "yes", "yes", "no"]), Some("no"));
     assert_eq!(majority_answer(&[]), None);
@@ -212,50 +157,31 @@ fn annotation_files_of_both_kinds_are_read() {
     let annotations = Annotations::from_json(published.as_bytes(), "annotation.json").unwrap();
     assert_eq!(annotations.train[0].targets(), ["normal ."]);
     let test = &annotations.split(Split::Test)[0];
-    assert_eq!(
-        (test.id.as_str(), test.image_path.as_slice()),
-        ("7", ["7.png".to_owned()].as_slice())
-    );
+    assert_eq!((test.id.as_str(), test.image_path.as_slice()), ("7", ["7.png".to_owned()].as_slice()));
     assert_eq!(test.other["subject_id"], 12);
 
     let ours = r#"{"test": [{"id": "p1", "report": "a", "image_path": ["p1.png"], "split": "test",
         "references": ["a", "b"], "findings": [{"kind": "nodule", "box": [1, 2, 3, 4]}]}]}"#;
     let annotations = Annotations::from_json(ours.as_bytes(), "annotations.json").unwrap();
     assert_eq!(
-        (
-            annotations.test[0].targets().len(),
-            &annotations.test[0].findings[0]["kind"]
-        ),
+        (annotations.test[0].targets().len(), &annotations.test[0].findings[0]["kind"]),
         (2, &"nodule".into())
     );
     let written = serde_json::to_vec(&annotations).unwrap();
     assert_eq!(Annotations::from_json(&written, "x").unwrap(), annotations);
 
-    let message = |text: &str| {
-        Annotations::from_json(text.as_bytes(), "annotation.json")
-            .unwrap_err()
-            .to_string()
-    };
+    let message =
+        |text: &str| Annotations::from_json(text.as_bytes(), "annotation.json").unwrap_err().to_string();
     let missing = message("{\"train\": [\n{\"id\": \"1\", \"image_path\": []}]}");
     assert!(
-        missing.contains("annotation.json")
-            && missing.contains("`report`")
-            && missing.contains("line 2"),
+        missing.contains("annotation.json") && missing.contains("`report`") && missing.contains("line 2"),
         "{missing}"
     );
-    assert!(
-        message(r#"{"dev": []}"#).contains("`dev`: unknown split, expected train, val and test")
-    );
+    assert!(message(r#"{"dev": []}"#).contains("`dev`: unknown split, expected train, val and test"));
     assert!(
         message("{\"train\": [{\"id\": [], \"report\": \"\", \"image_path\": []}]}")
             .contains("field `id` must be text")
     );
     assert!(message("[1").contains("line 1"));
-    assert!(
-        "dev"
-            .parse::<Split>()
-            .unwrap_err()
-            .to_string()
-            .contains("train, val, test")
-    );
+    assert!("dev".parse::<Split>().unwrap_err().to_string().contains("train, val, test"));
 }

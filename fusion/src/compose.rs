@@ -48,11 +48,7 @@ pub struct ComposeOptions {
 
 impl Default for ComposeOptions {
     fn default() -> Self {
-        Self {
-            fusion: json!({}),
-            stored: StoredType::F32,
-            seed: 0,
-        }
+        Self { fusion: json!({}), stored: StoredType::F32, seed: 0 }
     }
 }
 
@@ -60,13 +56,10 @@ impl Default for ComposeOptions {
 pub fn compose(vision: &Path, language: &Path, out: &Path, options: &ComposeOptions) -> Result<()> {
     let encoder = open(vision, Architecture::Vision, "an encoder")?;
     let decoder = open(language, Architecture::Language, "a decoder")?;
-    let config = configuration(&encoder, &decoder, &options.fusion)
-        .map_err(|error| Error::model(out, error))?;
+    let config =
+        configuration(&encoder, &decoder, &options.fusion).map_err(|error| Error::model(out, error))?;
     let source = Arc::new(Joined {
-        parts: [
-            ("vision.", Arc::clone(&encoder)),
-            ("language.", Arc::clone(&decoder)),
-        ],
+        parts: [("vision.", Arc::clone(&encoder)), ("language.", Arc::clone(&decoder))],
         fresh: FreshSource::new(options.seed),
         parameters: Mutex::default(),
     });
@@ -74,18 +67,12 @@ pub fn compose(vision: &Path, language: &Path, out: &Path, options: &ComposeOpti
     let parsed = ModelConfig::from_json(&config).map_err(|error| Error::model(out, error))?;
     let model = SwinSeek::new(&parsed, &weights).map_err(|error| Error::model(out, error))?;
     if !model.decoder().has_head() {
-        return Err(Error::file(
-            language,
-            "has no `lm_head.weight`, expected a decoder with a head",
-        ));
+        return Err(Error::file(language, "has no `lm_head.weight`, expected a decoder with a head"));
     }
     encoder.check_unused()?;
     decoder.check_unused()?;
     let config = with_defaults(config, &parsed);
-    let parameters = source
-        .parameters
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let parameters = source.parameters.lock().unwrap_or_else(PoisonError::into_inner);
     save(out, &config, &parameters, options.stored)?;
     copy_files(vision, out, &VISION_FILES)?;
     copy_files(language, out, &LANGUAGE_FILES)
@@ -93,39 +80,20 @@ pub fn compose(vision: &Path, language: &Path, out: &Path, options: &ComposeOpti
 
 fn open(dir: &Path, expected: Architecture, what: &str) -> Result<Arc<Checkpoint>> {
     let checkpoint = Checkpoint::open(dir)?;
-    let found =
-        Architecture::detect(checkpoint.config()).map_err(|error| Error::model(dir, error))?;
+    let found = Architecture::detect(checkpoint.config()).map_err(|error| Error::model(dir, error))?;
     if found != expected {
-        return Err(Error::file(
-            dir,
-            format!("holds a model of kind {found:?}, expected {what}"),
-        ));
+        return Err(Error::file(dir, format!("holds a model of kind {found:?}, expected {what}")));
     }
     Ok(checkpoint)
 }
 
-fn configuration(
-    encoder: &Checkpoint,
-    decoder: &Checkpoint,
-    fusion: &Value,
-) -> KernelResult<Value> {
+fn configuration(encoder: &Checkpoint, decoder: &Checkpoint, fusion: &Value) -> KernelResult<Value> {
     let mut fusion = fusion.clone();
-    let object = fusion
-        .as_object_mut()
-        .ok_or_else(|| KernelError::config("fusion", "is not an object"))?;
-    let mode = object
-        .entry("mode")
-        .or_insert_with(|| json!("cross_attention"));
+    let object = fusion.as_object_mut().ok_or_else(|| KernelError::config("fusion", "is not an object"))?;
+    let mode = object.entry("mode").or_insert_with(|| json!("cross_attention"));
     if mode == "cross_attention" && !object.contains_key("cross_attention_layers") {
-        let layers = decoder
-            .config()
-            .get("num_hidden_layers")
-            .and_then(Value::as_u64)
-            .unwrap_or(1);
-        let every_third: Vec<u64> = (0..layers)
-            .skip(usize::from(layers > 1))
-            .step_by(3)
-            .collect();
+        let layers = decoder.config().get("num_hidden_layers").and_then(Value::as_u64).unwrap_or(1);
+        let every_third: Vec<u64> = (0..layers).skip(usize::from(layers > 1)).step_by(3).collect();
         object.insert("cross_attention_layers".to_owned(), json!(every_third));
     }
     Ok(json!({
@@ -144,11 +112,7 @@ fn with_defaults(mut config: Value, parsed: &ModelConfig) -> Value {
 }
 
 fn copy_files(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
-    for path in names
-        .iter()
-        .map(|name| from.join(name))
-        .filter(|path| path.is_file())
-    {
+    for path in names.iter().map(|name| from.join(name)).filter(|path| path.is_file()) {
         let bytes = std::fs::read(&path).map_err(|error| Error::file(&path, error))?;
         write_atomic(&to.join(path.file_name().unwrap_or_default()), &bytes)?;
     }
@@ -164,9 +128,7 @@ struct Joined {
 
 impl Joined {
     fn part<'a>(&self, name: &'a str) -> Option<(&Checkpoint, &'a str)> {
-        self.parts
-            .iter()
-            .find_map(|(prefix, part)| Some((part.as_ref(), name.strip_prefix(prefix)?)))
+        self.parts.iter().find_map(|(prefix, part)| Some((part.as_ref(), name.strip_prefix(prefix)?)))
     }
 }
 
@@ -176,10 +138,7 @@ impl TensorSource for Joined {
             Some((part, inner)) => part.tensor(inner, shape, init)?,
             None => self.fresh.tensor(name, shape, init)?,
         };
-        let mut parameters = self
-            .parameters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut parameters = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
         parameters.insert(name.to_owned(), tensor.clone());
         Ok(tensor)
     }

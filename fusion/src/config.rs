@@ -58,10 +58,7 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// Reads `config.json`; an error names the field with its path (`fusion.mode`).
     pub fn from_json(json: &Value) -> Result<Self> {
-        let architecture = json
-            .pointer("/architectures/0")
-            .and_then(Value::as_str)
-            .unwrap_or("nothing");
+        let architecture = json.pointer("/architectures/0").and_then(Value::as_str).unwrap_or("nothing");
         if architecture != ARCHITECTURE {
             return Err(Error::config(
                 "architectures",
@@ -72,16 +69,11 @@ impl ModelConfig {
             let part = json.get(name).filter(|part| part.is_object());
             part.ok_or_else(|| Error::config(name, "is missing, expected an object"))
         };
-        let vision =
-            VisionConfig::from_json(part("vision")?).map_err(|error| below("vision", error))?;
-        let language = LanguageConfig::from_json(part("language")?)
-            .map_err(|error| below("language", error))?;
+        let vision = VisionConfig::from_json(part("vision")?).map_err(|error| below("vision", error))?;
+        let language =
+            LanguageConfig::from_json(part("language")?).map_err(|error| below("language", error))?;
         let fusion = FusionConfig::from_json(part("fusion")?, &vision, &language)?;
-        Ok(Self {
-            vision,
-            language,
-            fusion,
-        })
+        Ok(Self { vision, language, fusion })
     }
 
     /// Sizes of the cross layers.
@@ -100,10 +92,7 @@ impl ModelConfig {
 /// Puts the name of a sub-configuration before the field that an error names.
 pub(crate) fn below(part: &str, error: Error) -> Error {
     match error {
-        Error::Config { field, message } => Error::Config {
-            field: format!("{part}.{field}"),
-            message,
-        },
+        Error::Config { field, message } => Error::Config { field: format!("{part}.{field}"), message },
         other => other,
     }
 }
@@ -123,20 +112,10 @@ const FIELDS: [&str; 10] = [
 
 impl FusionConfig {
     /// Reads the `fusion` object. What it leaves out follows from the encoder and the decoder.
-    pub fn from_json(
-        json: &Value,
-        vision: &VisionConfig,
-        language: &LanguageConfig,
-    ) -> Result<Self> {
-        let object = json
-            .as_object()
-            .ok_or_else(|| Error::config("fusion", "is not an object"))?;
+    pub fn from_json(json: &Value, vision: &VisionConfig, language: &LanguageConfig) -> Result<Self> {
+        let object = json.as_object().ok_or_else(|| Error::config("fusion", "is not an object"))?;
         if let Some(field) = object.keys().find(|key| !FIELDS.contains(&key.as_str())) {
-            return Err(invalid(
-                field,
-                &object[field],
-                &format!("one of the fields {}", FIELDS.join(", ")),
-            ));
+            return Err(invalid(field, &object[field], &format!("one of the fields {}", FIELDS.join(", "))));
         }
         let mode = match json.get("mode").and_then(Value::as_str) {
             Some("cross_attention") => FusionMode::CrossAttention,
@@ -202,10 +181,7 @@ impl FusionConfig {
 }
 
 fn invalid(field: &str, found: &Value, expected: &str) -> Error {
-    Error::config(
-        format!("fusion.{field}"),
-        format!("is {found}, expected {expected}"),
-    )
+    Error::config(format!("fusion.{field}"), format!("is {found}, expected {expected}"))
 }
 
 /// A list of ascending integers below `limit`, or `None` when the field is absent.
@@ -214,22 +190,16 @@ fn indices(json: &Value, field: &str, limit: usize) -> Result<Option<Vec<usize>>
         return Ok(None);
     };
     let parse = || -> Option<Vec<usize>> {
-        let list: Vec<usize> = value
-            .as_array()?
-            .iter()
-            .map(|v| Some(v.as_u64()? as usize))
-            .collect::<Option<_>>()?;
-        (list.is_sorted_by(|a, b| a < b) && list.last().is_none_or(|&last| last < limit))
-            .then_some(list)
+        let list: Vec<usize> =
+            value.as_array()?.iter().map(|v| Some(v.as_u64()? as usize)).collect::<Option<_>>()?;
+        (list.is_sorted_by(|a, b| a < b) && list.last().is_none_or(|&last| last < limit)).then_some(list)
     };
-    parse()
-        .map(Some)
-        .ok_or_else(|| invalid(field, value, &format!("ascending integers below {limit}")))
+    parse().map(Some).ok_or_else(|| invalid(field, value, &format!("ascending integers below {limit}")))
 }
 
 fn stages(json: &Value, depth: usize) -> Result<Vec<usize>> {
-    let stages = indices(json, "vision_stages", depth)?
-        .unwrap_or_else(|| (depth.saturating_sub(2)..depth).collect());
+    let stages =
+        indices(json, "vision_stages", depth)?.unwrap_or_else(|| (depth.saturating_sub(2)..depth).collect());
     if stages.is_empty() {
         return Err(invalid("vision_stages", &json!([]), "at least one stage"));
     }
@@ -240,11 +210,9 @@ fn cross_layers(json: &Value, mode: FusionMode, layers: usize) -> Result<Vec<usi
     let field = "cross_attention_layers";
     let list = indices(json, field, layers)?.unwrap_or_default();
     match (mode, list.is_empty()) {
-        (FusionMode::CrossAttention, true) => Err(invalid(
-            field,
-            &json[field],
-            "at least one layer in mode cross_attention",
-        )),
+        (FusionMode::CrossAttention, true) => {
+            Err(invalid(field, &json[field], "at least one layer in mode cross_attention"))
+        }
         (FusionMode::Prefix, false) => Err(invalid(field, &json[field], "none in mode prefix")),
         _ => Ok(list),
     }
@@ -263,19 +231,12 @@ fn count(json: &Value, field: &str, default: usize) -> Result<usize> {
 fn number(json: &Value, field: &str, default: f64) -> Result<f64> {
     match json.get(field) {
         None | Some(Value::Null) => Ok(default),
-        Some(value) => value
-            .as_f64()
-            .ok_or_else(|| invalid(field, value, "a number")),
+        Some(value) => value.as_f64().ok_or_else(|| invalid(field, value, "a number")),
     }
 }
 
 /// Rows and columns of a stage's map for an image of `height` × `width` pixels.
-pub(crate) fn stage_map(
-    vision: &VisionConfig,
-    stage: usize,
-    height: usize,
-    width: usize,
-) -> [usize; 2] {
+pub(crate) fn stage_map(vision: &VisionConfig, stage: usize, height: usize, width: usize) -> [usize; 2] {
     let (rows, columns) = vision.grid(height, width);
     [rows.div_ceil(1 << stage), columns.div_ceil(1 << stage)]
 }
@@ -284,35 +245,21 @@ pub(crate) fn stage_map(
 fn grids(json: &Value, stages: &[usize], vision: &VisionConfig) -> Result<Vec<[usize; 2]>> {
     let Some(value) = json.get("position_grids").filter(|v| !v.is_null()) else {
         let (height, width) = vision.image_size;
-        return Ok(stages
-            .iter()
-            .map(|&stage| stage_map(vision, stage, height, width))
-            .collect());
+        return Ok(stages.iter().map(|&stage| stage_map(vision, stage, height, width)).collect());
     };
-    let side = |v: &Value| {
-        v.as_u64()
-            .filter(|n| (1..=4096).contains(n))
-            .map(|n| n as usize)
-    };
+    let side = |v: &Value| v.as_u64().filter(|n| (1..=4096).contains(n)).map(|n| n as usize);
     let grid = |v: &Value| match v.as_array()?.as_slice() {
         [rows, columns] => Some([side(rows)?, side(columns)?]),
         _ => None,
     };
-    let grids: Option<Vec<_>> = value
-        .as_array()
-        .and_then(|list| list.iter().map(grid).collect());
-    grids
-        .filter(|grids| grids.len() == stages.len())
-        .ok_or_else(|| {
-            invalid(
-                "position_grids",
-                value,
-                &format!(
-                    "{} pairs [rows, columns], one per vision stage",
-                    stages.len()
-                ),
-            )
-        })
+    let grids: Option<Vec<_>> = value.as_array().and_then(|list| list.iter().map(grid).collect());
+    grids.filter(|grids| grids.len() == stages.len()).ok_or_else(|| {
+        invalid(
+            "position_grids",
+            value,
+            &format!("{} pairs [rows, columns], one per vision stage", stages.len()),
+        )
+    })
 }
 
 fn classes(json: &Value) -> Result<Option<Vec<String>>> {
@@ -324,10 +271,8 @@ fn classes(json: &Value) -> Result<Option<Vec<String>>> {
         names.and_then(|list| list.iter().map(|v| v.as_str().map(str::to_owned)).collect());
     match names.filter(|names| !names.is_empty()) {
         Some(names) => Ok(Some(names)),
-        None => Err(invalid(
-            "findings_head",
-            head,
-            "an object with a non-empty list of class names `classes`",
-        )),
+        None => {
+            Err(invalid("findings_head", head, "an object with a non-empty list of class names `classes`"))
+        }
     }
 }

@@ -95,10 +95,7 @@ impl CrossMask {
         for row in visible.chunks_exact(memory) {
             let sees = row.contains(&true);
             rows.push(f32::from(u8::from(sees)));
-            additive.extend(
-                row.iter()
-                    .map(|&v| if v || !sees { 0.0 } else { f32::NEG_INFINITY }),
-            );
+            additive.extend(row.iter().map(|&v| if v || !sees { 0.0 } else { f32::NEG_INFINITY }));
         }
         Ok(Self {
             additive: Tensor::from_vec(additive, shape, &Device::Cpu)?,
@@ -110,10 +107,7 @@ impl CrossMask {
 impl CrossMemory {
     /// Memory tokens per sample.
     pub fn len(&self) -> usize {
-        self.layers
-            .first()
-            .and_then(|layer| layer.key.dim(1).ok())
-            .unwrap_or(0)
+        self.layers.first().and_then(|layer| layer.key.dim(1).ok()).unwrap_or(0)
     }
 
     /// Whether there is nothing to attend to.
@@ -151,13 +145,8 @@ impl GatedCrossAttention {
     fn key_value(&self, memory: &Tensor) -> Result<KeyValue> {
         let (batch, tokens, _) = memory.dims3()?;
         let shape = (batch, tokens, self.kv_heads, self.head_dim);
-        let key = self
-            .key_norm
-            .forward(&self.key.forward(memory)?.reshape(shape)?)?;
-        Ok(KeyValue {
-            key,
-            value: self.value.forward(memory)?.reshape(shape)?,
-        })
+        let key = self.key_norm.forward(&self.key.forward(memory)?.reshape(shape)?)?;
+        Ok(KeyValue { key, value: self.value.forward(memory)?.reshape(shape)? })
     }
 
     /// `x (batch, tokens, dim)` after this layer; `name` is the trace's name for the attention weights.
@@ -171,23 +160,12 @@ impl GatedCrossAttention {
     ) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
         let query = self.query.forward(&self.input_norm.forward(x)?)?;
-        let query = self.query_norm.forward(&query.reshape((
-            batch,
-            tokens,
-            self.heads,
-            self.head_dim,
-        ))?)?;
-        let (key, value) = (
-            broadcast_rows(&kv.key, batch)?,
-            broadcast_rows(&kv.value, batch)?,
-        );
+        let query = self.query_norm.forward(&query.reshape((batch, tokens, self.heads, self.head_dim))?)?;
+        let (key, value) = (broadcast_rows(&kv.key, batch)?, broadcast_rows(&kv.value, batch)?);
         let scale = (self.head_dim as f64).powf(-0.5);
         let bias = mask.additive.as_ref().map_or(Mask::None, Mask::Additive);
         if trace.wants(name) {
-            trace.record(
-                name,
-                &attention_probabilities(&query, &key, None, bias, scale)?.detach(),
-            );
+            trace.record(name, &attention_probabilities(&query, &key, None, bias, scale)?.detach());
         }
         let attended = attention(&query, &key, &value, None, bias, scale)?;
         let attended = self
@@ -195,10 +173,7 @@ impl GatedCrossAttention {
             .forward(&attended.flatten_from(D::Minus2)?)?
             .broadcast_mul(&self.attention_gate.tanh()?)?;
         let x = (x + multiply(attended, mask.attention.as_ref())?)?;
-        let hidden = self
-            .mlp
-            .forward(&self.post_norm.forward(&x)?)?
-            .broadcast_mul(&self.mlp_gate.tanh()?)?;
+        let hidden = self.mlp.forward(&self.post_norm.forward(&x)?)?.broadcast_mul(&self.mlp_gate.tanh()?)?;
         Ok((x + multiply(hidden, mask.mlp.as_ref())?)?)
     }
 }
@@ -242,14 +217,9 @@ impl CrossAttention {
         positions: &[usize],
         weights: impl Fn(usize, usize) -> Weights,
     ) -> Result<Self> {
-        let layers = positions
-            .iter()
-            .enumerate()
-            .map(|(i, &p)| GatedCrossAttention::new(config, &weights(i, p)));
-        Ok(Self {
-            layers: layers.collect::<Result<_>>()?,
-            positions: positions.to_vec(),
-        })
+        let layers =
+            positions.iter().enumerate().map(|(i, &p)| GatedCrossAttention::new(config, &weights(i, p)));
+        Ok(Self { layers: layers.collect::<Result<_>>()?, positions: positions.to_vec() })
     }
 
     /// Number of layers.
@@ -267,54 +237,28 @@ impl CrossAttention {
     /// `lengths`, if given, says how many memory tokens each sample has; the rest of its row is padding, and 0
     /// means that the sample has no image.
     pub fn memory(&self, memory: &Tensor, lengths: Option<&[usize]>) -> Result<CrossMemory> {
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| layer.key_value(memory))
-            .collect::<Result<_>>()?;
+        let layers = self.layers.iter().map(|layer| layer.key_value(memory)).collect::<Result<_>>()?;
         let (batch, tokens, _) = memory.dims3()?;
-        let mut result = CrossMemory {
-            layers,
-            padding: None,
-            present: None,
-        };
+        let mut result = CrossMemory { layers, padding: None, present: None };
         let Some(lengths) = lengths else {
             return Ok(result);
         };
         if lengths.iter().any(|&n| n != 0 && n != tokens) {
-            let hidden = |n: usize| {
-                (0..tokens).map(move |j| {
-                    if n == 0 || j < n {
-                        0.0
-                    } else {
-                        f32::NEG_INFINITY
-                    }
-                })
-            };
+            let hidden =
+                |n: usize| (0..tokens).map(move |j| if n == 0 || j < n { 0.0 } else { f32::NEG_INFINITY });
             let padding: Vec<f32> = lengths.iter().flat_map(|&n| hidden(n)).collect();
             result.padding = Some(Tensor::from_vec(padding, (batch, 1, tokens), &Device::Cpu)?);
         }
         if lengths.contains(&0) {
-            let present: Vec<f32> = lengths
-                .iter()
-                .map(|&n| f32::from(u8::from(n > 0)))
-                .collect();
+            let present: Vec<f32> = lengths.iter().map(|&n| f32::from(u8::from(n > 0))).collect();
             result.present = Some(Tensor::from_vec(present, (batch, 1, 1), &Device::Cpu)?);
         }
         Ok(result)
     }
 
     /// The hook that runs these layers inside a decoder; without a memory it leaves the text alone.
-    pub fn hook<'a>(
-        &'a self,
-        memory: Option<&'a CrossMemory>,
-        mask: Option<&'a CrossMask>,
-    ) -> CrossHook<'a> {
-        CrossHook {
-            layers: self,
-            memory,
-            mask,
-        }
+    pub fn hook<'a>(&'a self, memory: Option<&'a CrossMemory>, mask: Option<&'a CrossMask>) -> CrossHook<'a> {
+        CrossHook { layers: self, memory, mask }
     }
 }
 
@@ -329,8 +273,7 @@ pub struct CrossHook<'a> {
 
 impl LayerHook for CrossHook<'_> {
     fn before(&self, index: usize, hidden: Tensor, trace: &mut Trace) -> Result<Tensor> {
-        let (Some(memory), Ok(i)) = (self.memory, self.layers.positions.binary_search(&index))
-        else {
+        let (Some(memory), Ok(i)) = (self.memory, self.layers.positions.binary_search(&index)) else {
             return Ok(hidden);
         };
         let masks = row_masks(memory, self.mask, &hidden)?;
@@ -342,9 +285,8 @@ impl LayerHook for CrossHook<'_> {
 fn row_masks(memory: &CrossMemory, mask: Option<&CrossMask>, hidden: &Tensor) -> Result<RowMasks> {
     let tokens = hidden.dim(1)?;
     let padding = memory.padding.as_ref();
-    let padding = padding
-        .map(|p| p.broadcast_as((p.dim(0)?, tokens, p.dim(2)?))?.contiguous())
-        .transpose()?;
+    let padding =
+        padding.map(|p| p.broadcast_as((p.dim(0)?, tokens, p.dim(2)?))?.contiguous()).transpose()?;
     let additive = match (padding, mask) {
         (Some(padding), Some(mask)) => Some(padding.broadcast_add(&mask.additive)?),
         (padding, mask) => padding.or_else(|| mask.map(|mask| mask.additive.clone())),
@@ -352,13 +294,7 @@ fn row_masks(memory: &CrossMemory, mask: Option<&CrossMask>, hidden: &Tensor) ->
     let present = memory.present.clone();
     let mlp = match (&present, mask) {
         (Some(present), Some(mask)) => Some(present.broadcast_mul(&mask.rows)?),
-        (_, mask) => mask
-            .map(|mask| mask.rows.clone())
-            .or_else(|| present.clone()),
+        (_, mask) => mask.map(|mask| mask.rows.clone()).or_else(|| present.clone()),
     };
-    Ok(RowMasks {
-        additive,
-        attention: present,
-        mlp,
-    })
+    Ok(RowMasks { additive, attention: present, mlp })
 }

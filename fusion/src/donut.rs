@@ -26,34 +26,18 @@ pub struct DonutConfig {
 impl DonutConfig {
     /// Reads a `vision-encoder-decoder` configuration.
     pub fn from_json(json: &Value) -> Result<Self> {
-        let part = |name: &str| {
-            json.get(name)
-                .ok_or_else(|| Error::config(name, "is missing, expected an object"))
-        };
+        let part =
+            |name: &str| json.get(name).ok_or_else(|| Error::config(name, "is missing, expected an object"));
         let decoder_json = part("decoder")?;
-        let kind = decoder_json
-            .get("model_type")
-            .and_then(Value::as_str)
-            .unwrap_or("nothing");
+        let kind = decoder_json.get("model_type").and_then(Value::as_str).unwrap_or("nothing");
         if kind != "mbart" {
-            return Err(Error::config(
-                "decoder.model_type",
-                format!("is {kind}, expected mbart"),
-            ));
+            return Err(Error::config("decoder.model_type", format!("is {kind}, expected mbart")));
         }
-        let encoder =
-            VisionConfig::from_json(part("encoder")?).map_err(|error| below("encoder", error))?;
-        let decoder =
-            MbartConfig::from_json(decoder_json).map_err(|error| below("decoder", error))?;
-        let cross = decoder_json
-            .get("cross_attention_hidden_size")
-            .and_then(Value::as_u64);
+        let encoder = VisionConfig::from_json(part("encoder")?).map_err(|error| below("encoder", error))?;
+        let decoder = MbartConfig::from_json(decoder_json).map_err(|error| below("decoder", error))?;
+        let cross = decoder_json.get("cross_attention_hidden_size").and_then(Value::as_u64);
         let projects = encoder.hidden_size() != decoder.hidden_size && cross.is_none();
-        Ok(Self {
-            encoder,
-            decoder,
-            projects,
-        })
+        Ok(Self { encoder, decoder, projects })
     }
 }
 
@@ -70,9 +54,7 @@ impl Donut {
     /// Reads `encoder.*`, `decoder.*` and, where the widths differ, `enc_to_dec_proj.*`.
     pub fn new(config: &DonutConfig, w: &Weights) -> Result<Self> {
         let (from, to) = (config.encoder.hidden_size(), config.decoder.hidden_size);
-        let projection = config
-            .projects
-            .then(|| Linear::new(from, to, &w.pp("enc_to_dec_proj")));
+        let projection = config.projects.then(|| Linear::new(from, to, &w.pp("enc_to_dec_proj")));
         Ok(Self {
             encoder: Encoder::new(&config.encoder, &w.pp("encoder"))?,
             projection: projection.transpose()?,
@@ -119,10 +101,7 @@ impl TokenModel for DonutSession<'_> {
     }
 
     fn new_cache(&self) -> DonutCache {
-        DonutCache {
-            tokens: MbartCache::default(),
-            memory: self.memory.clone(),
-        }
+        DonutCache { tokens: MbartCache::default(), memory: self.memory.clone() }
     }
 
     /// `context` is not used: padding stands on the right, where a causal decoder does not see it.

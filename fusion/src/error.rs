@@ -33,18 +33,12 @@ pub enum Error {
 impl Error {
     /// A [`Error::File`] from its two parts.
     pub fn file(path: &Path, message: impl std::fmt::Display) -> Self {
-        Self::File {
-            path: path.display().to_string(),
-            message: message.to_string(),
-        }
+        Self::File { path: path.display().to_string(), message: message.to_string() }
     }
 
     /// Says which directory a model room complains about.
     pub fn model(path: &Path, source: swinseek_kernels::Error) -> Self {
-        Self::Model {
-            path: path.display().to_string(),
-            source,
-        }
+        Self::Model { path: path.display().to_string(), source }
     }
 }
 

@@ -42,12 +42,8 @@ pub fn sentences(
     let mean = mean_attention(tokens);
     let evidence = |sentence: &text_stream::Sentence| {
         let part = of_sentence(sentence);
-        let probability: f64 = part
-            .iter()
-            .map(|token| f64::from(token.logprob).exp())
-            .sum();
-        let region =
-            layout.and_then(|layout| region(&mean_attention(part), &mean, layout, geometry));
+        let probability: f64 = part.iter().map(|token| f64::from(token.logprob).exp()).sum();
+        let region = layout.and_then(|layout| region(&mean_attention(part), &mean, layout, geometry));
         Sentence {
             text: sentence.text.clone(),
             tokens: clamp(&sentence.tokens),
@@ -60,19 +56,10 @@ pub fn sentences(
 
 /// Mean attention over the memory of `tokens`; empty when it was not recorded.
 fn mean_attention(tokens: &[Token]) -> Vec<f32> {
-    let length = tokens
-        .iter()
-        .map(|token| token.attention.len())
-        .max()
-        .unwrap_or(0);
+    let length = tokens.iter().map(|token| token.attention.len()).max().unwrap_or(0);
     let mut mean = vec![0.0; length];
-    for token in tokens
-        .iter()
-        .filter(|token| token.attention.len() == length)
-    {
-        mean.iter_mut()
-            .zip(&token.attention)
-            .for_each(|(mean, a)| *mean += a / tokens.len() as f32);
+    for token in tokens.iter().filter(|token| token.attention.len() == length) {
+        mean.iter_mut().zip(&token.attention).for_each(|(mean, a)| *mean += a / tokens.len() as f32);
     }
     mean
 }
@@ -97,32 +84,17 @@ fn region(
             map[cell] += excess / cells.len() as f32;
         }
     }
-    let strongest = |map: &Vec<f32>| {
-        map.iter()
-            .copied()
-            .enumerate()
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-    };
+    let strongest = |map: &Vec<f32>| map.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     let peaks = maps
         .iter()
         .enumerate()
         .filter_map(|(image, map)| strongest(map).map(|(cell, value)| (image, cell, value)));
-    let (image, cell, value) = peaks
-        .max_by(|a, b| a.2.total_cmp(&b.2))
-        .filter(|peak| peak.2 > 0.0)?;
+    let (image, cell, value) = peaks.max_by(|a, b| a.2.total_cmp(&b.2)).filter(|peak| peak.2 > 0.0)?;
     let [x0, y0, x1, y1] = around(&maps[image], cell, 0.5 * value, columns).map(|edge| edge as f64);
     let (width, height) = geometry[image].input_size();
     let (across, down) = (width as f64 / columns as f64, height as f64 / rows as f64);
-    let seen = Region {
-        left: x0 * across,
-        top: y0 * down,
-        right: x1 * across,
-        bottom: y1 * down,
-    };
-    Some(ImageRegion {
-        image,
-        region: geometry[image].to_original(seen)?,
-    })
+    let seen = Region { left: x0 * across, top: y0 * down, right: x1 * across, bottom: y1 * down };
+    Some(ImageRegion { image, region: geometry[image].to_original(seen)? })
 }
 
 /// Cells of a `rows × columns` grid under a rectangle given in fractions.
@@ -132,9 +104,7 @@ fn cells_of([x0, y0, x1, y1]: [f32; 4], rows: usize, columns: usize) -> Vec<usiz
         first..((high * count as f32 + 0.5) as usize).clamp(first + 1, count)
     };
     let columns_hit = range(x0, x1, columns);
-    range(y0, y1, rows)
-        .flat_map(|y| columns_hit.clone().map(move |x| y * columns + x))
-        .collect()
+    range(y0, y1, rows).flat_map(|y| columns_hit.clone().map(move |x| y * columns + x)).collect()
 }
 
 /// Bounding box, in cells, of the connected cells of at least `threshold` around `start`.
@@ -142,31 +112,13 @@ fn around(map: &[f32], start: usize, threshold: f32, columns: usize) -> [usize; 
     let rows = map.len() / columns;
     let mut seen = vec![false; map.len()];
     let mut open = vec![start];
-    let mut bbox = [
-        start % columns,
-        start / columns,
-        start % columns + 1,
-        start / columns + 1,
-    ];
+    let mut bbox = [start % columns, start / columns, start % columns + 1, start / columns + 1];
     seen[start] = true;
     while let Some(cell) = open.pop() {
         let (x, y) = (cell % columns, cell / columns);
-        bbox = [
-            bbox[0].min(x),
-            bbox[1].min(y),
-            bbox[2].max(x + 1),
-            bbox[3].max(y + 1),
-        ];
-        let neighbours = [
-            (x.wrapping_sub(1), y),
-            (x + 1, y),
-            (x, y.wrapping_sub(1)),
-            (x, y + 1),
-        ];
-        for (x, y) in neighbours
-            .into_iter()
-            .filter(|&(x, y)| x < columns && y < rows)
-        {
+        bbox = [bbox[0].min(x), bbox[1].min(y), bbox[2].max(x + 1), bbox[3].max(y + 1)];
+        let neighbours = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
+        for (x, y) in neighbours.into_iter().filter(|&(x, y)| x < columns && y < rows) {
             let next = y * columns + x;
             if !seen[next] && map[next] >= threshold {
                 seen[next] = true;

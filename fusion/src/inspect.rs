@@ -8,8 +8,7 @@ use swinseek_language::LanguageConfig;
 use swinseek_vision::VisionConfig;
 
 use crate::{
-    Error, Result, checkpoint::Checkpoint, config::ModelConfig, donut::DonutConfig,
-    load::Architecture,
+    Error, Result, checkpoint::Checkpoint, config::ModelConfig, donut::DonutConfig, load::Architecture,
 };
 
 /// Summary of a model directory.
@@ -58,17 +57,11 @@ pub fn inspect(dir: &Path) -> Result<Summary> {
         }
         let count = dims.iter().product::<usize>() as u64;
         parameters += count;
-        routed += if name.contains(".mlp.experts.") {
-            count
-        } else {
-            0
-        };
+        routed += if name.contains(".mlp.experts.") { count } else { 0 };
         *parts.entry(part(name)).or_default() += count;
         *dtypes.entry(dtype).or_default() += count;
     }
-    let idle = shape
-        .experts
-        .map_or(0, |[all, used]| routed - routed * used as u64 / all as u64);
+    let idle = shape.experts.map_or(0, |[all, used]| routed - routed * used as u64 / all as u64);
     Ok(Summary {
         architecture: class(checkpoint.config()),
         parameters,
@@ -88,16 +81,12 @@ pub fn inspect(dir: &Path) -> Result<Summary> {
 
 /// The class that a configuration names.
 pub(crate) fn class(config: &Value) -> String {
-    let name = config
-        .pointer("/architectures/0")
-        .or_else(|| config.get("architecture"));
+    let name = config.pointer("/architectures/0").or_else(|| config.get("architecture"));
     name.and_then(Value::as_str).unwrap_or("unnamed").to_owned()
 }
 
 fn is_scale(name: &str, checkpoint: &Checkpoint) -> bool {
-    let base = name
-        .strip_suffix("_scale")
-        .or_else(|| name.strip_suffix("_scale_inv"));
+    let base = name.strip_suffix("_scale").or_else(|| name.strip_suffix("_scale_inv"));
     base.is_some_and(|base| checkpoint.info(base).is_some())
 }
 
@@ -118,10 +107,7 @@ fn part(name: &str) -> String {
         ("self_attn", "attention"),
         ("mlp", "mlp"),
     ];
-    let kind = KINDS
-        .iter()
-        .find(|(pattern, _)| name.contains(pattern))
-        .map_or("other", |(_, kind)| kind);
+    let kind = KINDS.iter().find(|(pattern, _)| name.contains(pattern)).map_or("other", |(_, kind)| kind);
     let half = name
         .split('.')
         .next()
@@ -145,10 +131,7 @@ impl Shape {
         Ok(match Architecture::detect(config)? {
             Architecture::SwinSeek => {
                 let config = ModelConfig::from_json(config)?;
-                Self {
-                    image_size: Some(config.vision.image_size),
-                    ..Self::of_decoder(&config.language)
-                }
+                Self { image_size: Some(config.vision.image_size), ..Self::of_decoder(&config.language) }
             }
             Architecture::Language | Architecture::MllamaText => {
                 Self::of_decoder(&LanguageConfig::from_json(config)?)
@@ -166,10 +149,7 @@ impl Shape {
             }
             Architecture::Vision => {
                 let config = VisionConfig::from_json(config)?;
-                Self {
-                    image_size: Some(config.image_size),
-                    ..Self::default()
-                }
+                Self { image_size: Some(config.image_size), ..Self::default() }
             }
         })
     }

@@ -56,18 +56,14 @@ impl Architecture {
             Some("vision-encoder-decoder") => Ok(Self::Donut),
             Some("mllama_text_model") => Ok(Self::MllamaText),
             Some(
-                "llama" | "deepseek" | "deepseek_v2" | "deepseek_v3" | "deepseek_v32"
-                | "deepseek_ocr2_text",
+                "llama" | "deepseek" | "deepseek_v2" | "deepseek_v3" | "deepseek_v32" | "deepseek_ocr2_text",
             ) => Ok(Self::Language),
             found => {
                 let expected = "swin, swinv2, donut-swin, vision-encoder-decoder, mllama_text_model, llama, deepseek, \
                      deepseek_v2, deepseek_v3, deepseek_v32, deepseek_ocr2_text, a timm `architecture`, or the \
                      architecture SwinSeekForConditionalGeneration";
                 let found = found.unwrap_or("missing");
-                Err(KernelError::config(
-                    "model_type",
-                    format!("is {found}, expected one of {expected}"),
-                ))
+                Err(KernelError::config("model_type", format!("is {found}, expected one of {expected}")))
             }
         }
     }
@@ -92,25 +88,19 @@ impl Model {
     /// Builds the model that `config` describes.
     pub fn new(config: &Value, w: &Weights) -> KernelResult<Self> {
         Ok(match Architecture::detect(config)? {
-            Architecture::SwinSeek => Self::SwinSeek(Box::new(SwinSeek::new(
-                &ModelConfig::from_json(config)?,
-                w,
-            )?)),
-            Architecture::Donut => {
-                Self::Donut(Box::new(Donut::new(&DonutConfig::from_json(config)?, w)?))
+            Architecture::SwinSeek => {
+                Self::SwinSeek(Box::new(SwinSeek::new(&ModelConfig::from_json(config)?, w)?))
             }
-            Architecture::MllamaText => Self::MllamaText(Box::new(MllamaText::new(
-                &LanguageConfig::from_json(config)?,
-                w,
-            )?)),
-            Architecture::Language => Self::Language(Box::new(LanguageModel::new(
-                LanguageConfig::from_json(config)?,
-                w,
-            )?)),
-            Architecture::Vision => Self::Vision(Box::new(Encoder::new(
-                &VisionConfig::from_json(config)?,
-                w,
-            )?)),
+            Architecture::Donut => Self::Donut(Box::new(Donut::new(&DonutConfig::from_json(config)?, w)?)),
+            Architecture::MllamaText => {
+                Self::MllamaText(Box::new(MllamaText::new(&LanguageConfig::from_json(config)?, w)?))
+            }
+            Architecture::Language => {
+                Self::Language(Box::new(LanguageModel::new(LanguageConfig::from_json(config)?, w)?))
+            }
+            Architecture::Vision => {
+                Self::Vision(Box::new(Encoder::new(&VisionConfig::from_json(config)?, w)?))
+            }
         })
     }
 }
@@ -125,10 +115,7 @@ pub struct LanguageModel {
 impl LanguageModel {
     /// Reads the decoder.
     pub fn new(config: LanguageConfig, w: &Weights) -> KernelResult<Self> {
-        Ok(Self {
-            decoder: Decoder::new(&config, w)?,
-            config,
-        })
+        Ok(Self { decoder: Decoder::new(&config, w)?, config })
     }
 
     /// The configuration this was built from.
@@ -155,8 +142,7 @@ impl TokenModel for LanguageModel {
         cache: Option<&mut Cache>,
         trace: &mut Trace,
     ) -> KernelResult<Tensor> {
-        self.decoder
-            .forward(&self.decoder.embed(ids)?, context, cache, &NoHook, trace)
+        self.decoder.forward(&self.decoder.embed(ids)?, context, cache, &NoHook, trace)
     }
 
     fn head(&self, hidden: &Tensor) -> KernelResult<Tensor> {
@@ -218,16 +204,9 @@ fn optional_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let size = std::fs::metadata(path)
-        .map_err(|error| Error::file(path, error))?
-        .len();
+    let size = std::fs::metadata(path).map_err(|error| Error::file(path, error))?.len();
     if size > TOKENIZER_LIMIT {
-        return Err(Error::file(
-            path,
-            format!("{size} bytes, expected at most {TOKENIZER_LIMIT}"),
-        ));
+        return Err(Error::file(path, format!("{size} bytes, expected at most {TOKENIZER_LIMIT}")));
     }
-    std::fs::read(path)
-        .map(Some)
-        .map_err(|error| Error::file(path, error))
+    std::fs::read(path).map(Some).map_err(|error| Error::file(path, error))
 }

@@ -34,11 +34,7 @@ impl MllamaText {
             gate_init: 0.0,
         };
         let bare = w.contains("embed_tokens.weight");
-        let layers = if bare {
-            w.pp("layers")
-        } else {
-            w.pp("model.layers")
-        };
+        let layers = if bare { w.pp("layers") } else { w.pp("model.layers") };
         Ok(Self {
             decoder: Decoder::new(config, w)?,
             cross: CrossAttention::new(&cross, &config.cross_attention_layers(), |_, layer| {

@@ -54,22 +54,14 @@ impl SwinSeek {
     /// Reads `vision.*`, `language.*` and `fusion.{projector,cross_layers,findings_head}.*`.
     pub fn new(config: &ModelConfig, w: &Weights) -> Result<Self> {
         let hidden_size = config.language.hidden_size;
-        let widths: Vec<usize> = (0..config.vision.stages())
-            .map(|stage| config.vision.dim(stage))
-            .collect();
+        let widths: Vec<usize> = (0..config.vision.stages()).map(|stage| config.vision.dim(stage)).collect();
         let fusion = w.pp("fusion");
         let cross_layers = fusion.pp("cross_layers");
         let head = config.fusion.findings_classes.as_ref();
-        let head = head
-            .map(|classes| Linear::new(hidden_size, classes.len(), &fusion.pp("findings_head")));
+        let head = head.map(|classes| Linear::new(hidden_size, classes.len(), &fusion.pp("findings_head")));
         Ok(Self {
             encoder: Encoder::new(&config.vision, &w.pp("vision"))?,
-            projector: Projector::new(
-                &config.fusion,
-                &widths,
-                hidden_size,
-                &fusion.pp("projector"),
-            )?,
+            projector: Projector::new(&config.fusion, &widths, hidden_size, &fusion.pp("projector"))?,
             cross: CrossAttention::new(
                 &config.cross_attention(),
                 &config.fusion.cross_attention_layers,
@@ -117,23 +109,13 @@ impl SwinSeek {
             return Ok(None);
         };
         // Stages ascend, so the first map is the finest.
-        let finest = images
-            .layout
-            .maps
-            .first()
-            .map_or(0, |map| map.height * map.width);
-        Ok(Some(head.forward(
-            &images.tokens.narrow(1, 0, finest)?.contiguous()?,
-        )?))
+        let finest = images.layout.maps.first().map_or(0, |map| map.height * map.width);
+        Ok(Some(head.forward(&images.tokens.narrow(1, 0, finest)?.contiguous()?)?))
     }
 
     /// The memory of a batch of samples: sample `i` has the next `images_per_sample[i]` of `images`, in order, one
     /// behind the other. A sample without an image is untouched by the others' images.
-    pub fn image_memory(
-        &self,
-        images: &EncodedImages,
-        images_per_sample: &[usize],
-    ) -> Result<ImageMemory> {
+    pub fn image_memory(&self, images: &EncodedImages, images_per_sample: &[usize]) -> Result<ImageMemory> {
         let (count, per_image, hidden) = images.tokens.dims3()?;
         let total: usize = images_per_sample.iter().sum();
         if total != count || count == 0 {
@@ -145,10 +127,7 @@ impl SwinSeek {
         let uneven = images_per_sample.iter().any(|&n| n != most);
         let tokens = if uneven {
             let index = sample_rows(images_per_sample, most, per_image);
-            gather::gather_rows(
-                &images.tokens.reshape((1, count * per_image, hidden))?,
-                &index,
-            )?
+            gather::gather_rows(&images.tokens.reshape((1, count * per_image, hidden))?, &index)?
         } else {
             images.tokens.clone()
         };
@@ -156,9 +135,7 @@ impl SwinSeek {
         let lengths: Option<Vec<usize>> =
             uneven.then(|| images_per_sample.iter().map(|n| n * per_image).collect());
         Ok(match self.config.fusion.mode {
-            FusionMode::CrossAttention => {
-                ImageMemory::Cross(self.cross.memory(&tokens, lengths.as_deref())?)
-            }
+            FusionMode::CrossAttention => ImageMemory::Cross(self.cross.memory(&tokens, lengths.as_deref())?),
             FusionMode::Prefix => ImageMemory::Prefix(PrefixMemory { tokens, lengths }),
         })
     }
@@ -176,21 +153,16 @@ impl SwinSeek {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         match memory {
-            Some(ImageMemory::Prefix(prefix))
-                if cache.as_ref().is_none_or(|cache| cache.is_empty()) =>
-            {
+            Some(ImageMemory::Prefix(prefix)) if cache.as_ref().is_none_or(|cache| cache.is_empty()) => {
                 let context = prefix.context(ids.dims2()?, attention_mask)?;
                 let hidden = Tensor::cat(&[&prefix.tokens, &self.decoder.embed(ids)?], 1)?;
                 let hook = self.cross.hook(None, None);
-                let hidden = self
-                    .decoder
-                    .forward(&hidden, &context, cache, &hook, trace)?;
+                let hidden = self.decoder.forward(&hidden, &context, cache, &hook, trace)?;
                 let text = hidden.narrow(1, prefix.tokens.dim(1)?, ids.dim(1)?)?;
                 Ok(text.contiguous()?)
             }
             _ => {
-                let context =
-                    attention_mask.map_or_else(|| Ok(Context::causal()), Context::masked)?;
+                let context = attention_mask.map_or_else(|| Ok(Context::causal()), Context::masked)?;
                 self.text_states(ids, &context, memory, cache, trace)
             }
         }
@@ -210,8 +182,7 @@ impl SwinSeek {
             _ => None,
         };
         let hook = self.cross.hook(cross, None);
-        self.decoder
-            .forward(&self.decoder.embed(ids)?, context, cache, &hook, trace)
+        self.decoder.forward(&self.decoder.embed(ids)?, context, cache, &hook, trace)
     }
 
     /// Logits `(.., vocab)` of hidden states `(.., hidden)`.
@@ -221,10 +192,7 @@ impl SwinSeek {
 
     /// The model with its image in place, for [`crate::generate()`].
     pub fn session<'a>(&'a self, memory: Option<&'a ImageMemory>) -> SwinSeekSession<'a> {
-        SwinSeekSession {
-            model: self,
-            memory,
-        }
+        SwinSeekSession { model: self, memory }
     }
 }
 
@@ -243,20 +211,13 @@ fn sample_rows(images_per_sample: &[usize], most: usize, per_image: usize) -> Ve
 
 impl PrefixMemory {
     /// Padding of prefix and text together; positions count the real tokens of both.
-    fn context(
-        &self,
-        (batch, tokens): (usize, usize),
-        attention_mask: Option<&Tensor>,
-    ) -> Result<Context> {
+    fn context(&self, (batch, tokens): (usize, usize), attention_mask: Option<&Tensor>) -> Result<Context> {
         if self.lengths.is_none() && attention_mask.is_none() {
             return Ok(Context::causal());
         }
         let prefix = self.tokens.dim(1)?;
         let lengths = self.lengths.clone().unwrap_or_else(|| vec![prefix; batch]);
-        let real = lengths
-            .iter()
-            .flat_map(|&n| (0..prefix).map(move |j| u32::from(j < n)))
-            .collect();
+        let real = lengths.iter().flat_map(|&n| (0..prefix).map(move |j| u32::from(j < n))).collect();
         let real = Tensor::from_vec(real, (batch, prefix), &Device::Cpu)?;
         let text = match attention_mask {
             Some(mask) => mask.to_dtype(real.dtype())?,
@@ -281,11 +242,7 @@ impl TokenModel for SwinSeekSession<'_> {
             Some(ImageMemory::Prefix(prefix)) => prefix.tokens.dim(1).unwrap_or(0),
             _ => 0,
         };
-        self.model
-            .config
-            .language
-            .max_position_embeddings
-            .saturating_sub(prefix)
+        self.model.config.language.max_position_embeddings.saturating_sub(prefix)
     }
 
     fn new_cache(&self) -> Cache {
@@ -301,13 +258,8 @@ impl TokenModel for SwinSeekSession<'_> {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         match self.memory {
-            Some(ImageMemory::Prefix(_)) => {
-                self.model
-                    .hidden_states(ids, None, self.memory, cache, trace)
-            }
-            _ => self
-                .model
-                .text_states(ids, context, self.memory, cache, trace),
+            Some(ImageMemory::Prefix(_)) => self.model.hidden_states(ids, None, self.memory, cache, trace),
+            _ => self.model.text_states(ids, context, self.memory, cache, trace),
         }
     }
 

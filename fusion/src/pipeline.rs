@@ -11,9 +11,7 @@ use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::{Geometry, Image, Preprocessor};
 
 use crate::evidence::{self, Sentence};
-use crate::generate::{
-    FinishReason, GenerateParams, Generation, Token, generate, id_tensor, last_position,
-};
+use crate::generate::{FinishReason, GenerateParams, Generation, Token, generate, id_tensor, last_position};
 use crate::load::{Model, load_model};
 use crate::model::{ImageMemory, SwinSeek};
 use crate::projector::MemoryLayout;
@@ -65,19 +63,11 @@ impl Pipeline {
     /// Loads a model directory of our own architecture.
     pub fn open(dir: &Path, precision: Precision) -> Result<Self> {
         let loaded = load_model(dir, precision)?;
-        let missing =
-            |file: &str| Error::file(&dir.join(file), "is missing, expected beside config.json");
-        let tokenizer = Tokenizer::from_bytes(
-            loaded
-                .tokenizer
-                .as_deref()
-                .ok_or_else(|| missing("tokenizer.json"))?,
-        )
-        .map_err(|error| Error::file(&dir.join("tokenizer.json"), error))?;
-        let preprocessor = loaded
-            .preprocessor
-            .as_ref()
-            .ok_or_else(|| missing("preprocessor_config.json"))?;
+        let missing = |file: &str| Error::file(&dir.join(file), "is missing, expected beside config.json");
+        let tokenizer =
+            Tokenizer::from_bytes(loaded.tokenizer.as_deref().ok_or_else(|| missing("tokenizer.json"))?)
+                .map_err(|error| Error::file(&dir.join("tokenizer.json"), error))?;
+        let preprocessor = loaded.preprocessor.as_ref().ok_or_else(|| missing("preprocessor_config.json"))?;
         let preprocessor = Preprocessor::from_json(preprocessor)
             .map_err(|error| Error::file(&dir.join("preprocessor_config.json"), error))?;
         let Model::SwinSeek(model) = loaded.model else {
@@ -91,18 +81,10 @@ impl Pipeline {
             .map_err(|error| Error::file(&dir.join("tokenizer.json"), error))?;
         let null = serde_json::Value::Null;
         let tokenizer_config = loaded.tokenizer_config.as_ref().unwrap_or(&null);
-        let prompts = PromptEncoder::new(
-            tokenizer,
-            tokenizer_config,
-            loaded.generation.as_ref().unwrap_or(&null),
-        )
-        .map_err(|error| Error::file(&dir.join("tokenizer_config.json"), error))?;
-        Ok(Self {
-            model: *model,
-            prompts,
-            preprocessor,
-            digest: loaded.digest,
-        })
+        let prompts =
+            PromptEncoder::new(tokenizer, tokenizer_config, loaded.generation.as_ref().unwrap_or(&null))
+                .map_err(|error| Error::file(&dir.join("tokenizer_config.json"), error))?;
+        Ok(Self { model: *model, prompts, preprocessor, digest: loaded.digest })
     }
 
     /// From parts in memory, as the trainer has them.
@@ -112,12 +94,7 @@ impl Pipeline {
         preprocessor: Preprocessor,
         digest: String,
     ) -> Self {
-        Self {
-            model,
-            prompts,
-            preprocessor,
-            digest,
-        }
+        Self { model, prompts, preprocessor, digest }
     }
 
     /// BLAKE3 of configuration and weights, hexadecimal.
@@ -143,10 +120,7 @@ impl Pipeline {
     ) -> Result<Answer> {
         let seen = self.see(request.images)?;
         let prompt = self.prompts.encode(request.prompt, request.images.len())?;
-        let params = GenerateParams {
-            stop_ids: self.prompts.stop_ids().to_vec(),
-            ..request.params.clone()
-        };
+        let params = GenerateParams { stop_ids: self.prompts.stop_ids().to_vec(), ..request.params.clone() };
         let mut stream = TextStream::new(self.tokenizer(), &request.stop)?;
         let mut failure = None;
         let session = self.model.session(seen.memory.as_ref());
@@ -172,49 +146,26 @@ impl Pipeline {
             let _ = on_text(rest); // the answer is over: there is nothing left to stop
         }
         let Generation { tokens, finish, .. } = generation;
-        let sentences = evidence::sentences(
-            &stream.sentences(),
-            &tokens,
-            seen.layout.as_ref(),
-            &seen.geometry,
-        );
+        let sentences =
+            evidence::sentences(&stream.sentences(), &tokens, seen.layout.as_ref(), &seen.geometry);
         Ok(Answer {
             text: stream.text().to_owned(),
             prompt_tokens: prompt.len(),
             sentences,
-            finish: if stream.stopped().is_some() {
-                FinishReason::Stop
-            } else {
-                finish
-            },
+            finish: if stream.stopped().is_some() { FinishReason::Stop } else { finish },
             tokens,
         })
     }
 
     /// The probability that the answer begins as `answer` does, against that it begins as `other` does: for questions
     /// with two answers, where a threshold trades sensitivity for specificity.
-    pub fn preference(
-        &self,
-        images: &[Image],
-        prompt: &str,
-        answer: &str,
-        other: &str,
-    ) -> Result<f64> {
+    pub fn preference(&self, images: &[Image], prompt: &str, answer: &str, other: &str) -> Result<f64> {
         let seen = self.see(images)?;
         let prompt = self.prompts.encode(prompt, images.len())?;
-        let (yes, no) = (
-            self.prompts.encode_answer(answer)?[0],
-            self.prompts.encode_answer(other)?[0],
-        );
+        let (yes, no) = (self.prompts.encode_answer(answer)?[0], self.prompts.encode_answer(other)?[0]);
         let ids = id_tensor(&[&prompt])?;
-        let hidden =
-            self.model
-                .hidden_states(&ids, None, seen.memory.as_ref(), None, &mut Trace::off())?;
-        let logits: Vec<f32> = self
-            .model
-            .logits(&last_position(&hidden)?)?
-            .i(0)?
-            .to_vec1()?;
+        let hidden = self.model.hidden_states(&ids, None, seen.memory.as_ref(), None, &mut Trace::off())?;
+        let logits: Vec<f32> = self.model.logits(&last_position(&hidden)?)?.i(0)?.to_vec1()?;
         let log_probability = log_softmax(&logits);
         let difference = f64::from(log_probability[no as usize] - log_probability[yes as usize]);
         Ok(1.0 / (1.0 + difference.exp()))
@@ -223,31 +174,18 @@ impl Pipeline {
     /// Encodes pictures once; their memory serves every token of the answer.
     fn see(&self, images: &[Image]) -> Result<Seen> {
         if images.is_empty() {
-            return Ok(Seen {
-                memory: None,
-                layout: None,
-                geometry: Vec::new(),
-            });
+            return Ok(Seen { memory: None, layout: None, geometry: Vec::new() });
         }
         let mut pixels = Vec::with_capacity(images.len());
         let mut geometry = Vec::with_capacity(images.len());
         for image in images {
-            let values = self
-                .preprocessor
-                .apply(image)
-                .map_err(|error| Error::Input(error.to_string()))?;
+            let values = self.preprocessor.apply(image).map_err(|error| Error::Input(error.to_string()))?;
             pixels.push(values.to_tensor(&Device::Cpu)?);
             geometry.push(values.geometry);
         }
-        let encoded = self
-            .model
-            .encode_images(&Tensor::cat(&pixels, 0)?, &mut Trace::off())?;
+        let encoded = self.model.encode_images(&Tensor::cat(&pixels, 0)?, &mut Trace::off())?;
         let memory = self.model.image_memory(&encoded, &[images.len()])?;
-        Ok(Seen {
-            memory: Some(memory),
-            layout: Some(encoded.layout),
-            geometry,
-        })
+        Ok(Seen { memory: Some(memory), layout: Some(encoded.layout), geometry })
     }
 }
 

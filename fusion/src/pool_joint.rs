@@ -32,17 +32,11 @@ impl PoolJoint {
     /// Reads `qkv.weight` `(3·dim, dim)` and `qkv.bias`.
     pub fn new(dim: usize, num_heads: usize, w: &Weights) -> Result<Self> {
         if num_heads == 0 || num_heads > dim {
-            return Err(Error::config(
-                "num_heads",
-                format!("is {num_heads}, expected 1 to dim = {dim}"),
-            ));
+            return Err(Error::config("num_heads", format!("is {num_heads}, expected 1 to dim = {dim}")));
         }
         // Integer division, as in `dim // num_heads`.
         let scale = ((dim / num_heads) as f64).powf(-0.5);
-        Ok(Self {
-            qkv: Linear::new(dim, 3 * dim, &w.pp("qkv"))?,
-            scale,
-        })
+        Ok(Self { qkv: Linear::new(dim, 3 * dim, &w.pp("qkv"))?, scale })
     }
 
     /// `text (batch, text_tokens, dim)` and `image (batch, image_tokens, dim)` to `(batch, dim)`.
@@ -50,18 +44,8 @@ impl PoolJoint {
         let joint = Tensor::cat(&[text, image], 1)?;
         let (batch, tokens, dim) = joint.dims3()?;
         let qkv = self.qkv.forward(&joint)?;
-        let part = |i: usize| {
-            qkv.narrow(D::Minus1, i * dim, dim)?
-                .reshape((batch, tokens, 1, dim))
-        };
-        let out = attention(
-            &part(0)?,
-            &part(1)?,
-            &part(2)?,
-            None,
-            Mask::None,
-            self.scale,
-        )?;
+        let part = |i: usize| qkv.narrow(D::Minus1, i * dim, dim)?.reshape((batch, tokens, 1, dim));
+        let out = attention(&part(0)?, &part(1)?, &part(2)?, None, Mask::None, self.scale)?;
         Ok(out.reshape((batch, tokens, dim))?.mean(1)?)
     }
 }

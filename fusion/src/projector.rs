@@ -57,15 +57,9 @@ impl MemoryLayout {
     pub fn new(config: &ModelConfig, height: usize, width: usize) -> Self {
         let map = |&stage: &usize| {
             let [height, width] = stage_map(&config.vision, stage, height, width);
-            MapLayout {
-                stage,
-                height,
-                width,
-            }
+            MapLayout { stage, height, width }
         };
-        Self {
-            maps: config.fusion.vision_stages.iter().map(map).collect(),
-        }
+        Self { maps: config.fusion.vision_stages.iter().map(map).collect() }
     }
 
     /// Memory tokens of one image.
@@ -85,12 +79,7 @@ impl MemoryLayout {
         for &map in &self.maps {
             let size = map.height * map.width;
             if rest < size {
-                return Some(MemoryToken {
-                    image,
-                    map,
-                    row: rest / map.width,
-                    column: rest % map.width,
-                });
+                return Some(MemoryToken { image, map, row: rest / map.width, column: rest % map.width });
             }
             rest -= size;
         }
@@ -118,21 +107,11 @@ pub struct Projector {
 impl Projector {
     /// Reads `stages.I.{norm,linear}.*`, `stages.I.{row,column}_position` `(rows or columns, hidden)` and
     /// `stages.I.stage_embedding` `(hidden)`, `I` counting chosen stages. `widths` are the channels of all encoder stages.
-    pub fn new(
-        config: &FusionConfig,
-        widths: &[usize],
-        hidden_size: usize,
-        w: &Weights,
-    ) -> Result<Self> {
-        let stages = config
-            .vision_stages
-            .iter()
-            .zip(&config.position_grids)
-            .enumerate();
+    pub fn new(config: &FusionConfig, widths: &[usize], hidden_size: usize, w: &Weights) -> Result<Self> {
+        let stages = config.vision_stages.iter().zip(&config.position_grids).enumerate();
         let stages = stages.map(|(i, (&stage, &[rows, columns]))| {
             let w = w.pp("stages").pp(i);
-            let embedding =
-                |shape: &[usize], name: &str| w.get_init(shape, name, Init::Normal { std: 0.02 });
+            let embedding = |shape: &[usize], name: &str| w.get_init(shape, name, Init::Normal { std: 0.02 });
             Ok(StageProjector {
                 stage,
                 norm: LayerNorm::new(widths[stage], LAYER_NORM_EPS, &w.pp("norm"))?,
@@ -142,10 +121,7 @@ impl Projector {
                 stage_embedding: embedding(&[hidden_size], "stage_embedding")?,
             })
         });
-        Ok(Self {
-            stages: stages.collect::<Result<_>>()?,
-            hidden_size,
-        })
+        Ok(Self { stages: stages.collect::<Result<_>>()?, hidden_size })
     }
 
     /// All stages' features of a batch of images to memory `(images, tokens, hidden)`.
@@ -161,11 +137,7 @@ impl Projector {
                 ))
             })?;
             tokens.push(stage.forward(map, self.hidden_size)?);
-            maps.push(MapLayout {
-                stage: stage.stage,
-                height: map.height,
-                width: map.width,
-            });
+            maps.push(MapLayout { stage: stage.stage, height: map.height, width: map.width });
         }
         Ok((Tensor::cat(&tokens, 1)?, MemoryLayout { maps }))
     }
@@ -176,9 +148,7 @@ impl StageProjector {
         let (height, width) = (map.height, map.width);
         let rows = resample(&self.rows, height)?.reshape((height, 1, hidden_size))?;
         let columns = resample(&self.columns, width)?.reshape((1, width, hidden_size))?;
-        let positions = rows
-            .broadcast_add(&columns)?
-            .reshape((height * width, hidden_size))?;
+        let positions = rows.broadcast_add(&columns)?.reshape((height * width, hidden_size))?;
         let positions = positions.broadcast_add(&self.stage_embedding)?;
         let projected = self.linear.forward(&self.norm.forward(&map.tokens)?)?;
         Ok(projected.broadcast_add(&positions)?)
@@ -209,19 +179,9 @@ mod tests {
     #[test]
     fn a_table_of_the_same_line_stays_on_it() {
         let table = Tensor::from_vec(vec![0f32, 1.0, 2.0, 3.0], (4, 1), &Device::Cpu).unwrap();
-        let double: Vec<f32> = resample(&table, 8)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap();
+        let double: Vec<f32> = resample(&table, 8).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(double, [0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]);
-        let half: Vec<f32> = resample(&table, 2)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap();
+        let half: Vec<f32> = resample(&table, 2).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(half, [0.5, 2.5]);
     }
 
@@ -229,29 +189,15 @@ mod tests {
     fn every_memory_token_has_its_place() {
         let layout = MemoryLayout {
             maps: vec![
-                MapLayout {
-                    stage: 2,
-                    height: 2,
-                    width: 3,
-                },
-                MapLayout {
-                    stage: 3,
-                    height: 1,
-                    width: 2,
-                },
+                MapLayout { stage: 2, height: 2, width: 3 },
+                MapLayout { stage: 3, height: 1, width: 2 },
             ],
         };
         assert_eq!(layout.len(), 8);
         let token = layout.token(8 + 4).unwrap();
-        assert_eq!(
-            (token.image, token.map.stage, token.row, token.column),
-            (1, 2, 1, 1)
-        );
+        assert_eq!((token.image, token.map.stage, token.row, token.column), (1, 2, 1, 1));
         let token = layout.token(7).unwrap();
-        assert_eq!(
-            (token.image, token.map.stage, token.row, token.column),
-            (0, 3, 0, 1)
-        );
+        assert_eq!((token.image, token.map.stage, token.row, token.column), (0, 3, 0, 1));
         assert_eq!(token.region(), [0.5, 0.0, 1.0, 1.0]);
     }
 }

@@ -16,26 +16,14 @@ pub struct PromptEncoder {
 
 impl PromptEncoder {
     /// From the model's files; [`Value::Null`] stands for one that does not exist. Without a `chat_template` our own is used.
-    pub fn new(
-        tokenizer: Tokenizer,
-        tokenizer_config: &Value,
-        generation_config: &Value,
-    ) -> Result<Self> {
+    pub fn new(tokenizer: Tokenizer, tokenizer_config: &Value, generation_config: &Value) -> Result<Self> {
         let special = tokenizer.special_ids(generation_config, tokenizer_config)?;
         if special.eos.is_empty() {
-            return Err(Error::config(
-                "eos_token",
-                "is missing, expected the token that ends an answer",
-            ));
+            return Err(Error::config("eos_token", "is missing, expected the token that ends an answer"));
         }
         let template = ChatTemplate::for_tokenizer(&tokenizer, tokenizer_config)?;
         let pad_id = special.pad.unwrap_or(special.eos[0]);
-        Ok(Self {
-            tokenizer,
-            template,
-            stop_ids: special.eos,
-            pad_id,
-        })
+        Ok(Self { tokenizer, template, stop_ids: special.eos, pad_id })
     }
 
     /// The tokenizer.
@@ -55,8 +43,7 @@ impl PromptEncoder {
 
     /// Ids of a conversation of one question about `images` pictures, up to where the answer begins.
     pub fn encode(&self, question: &str, images: usize) -> Result<Vec<u32>> {
-        self.template
-            .encode(&self.tokenizer, &[Message::user(question, images)], true)
+        self.template.encode(&self.tokenizer, &[Message::user(question, images)], true)
     }
 
     /// Ids of an answer as the model writes it, the end token included.

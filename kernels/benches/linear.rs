@@ -40,35 +40,20 @@ fn shape_table(precision: Precision) -> Result<()> {
         "rows x in x out", "constant", "forward", "d input", "d weight, bias"
     );
     for (rows, inner, out) in SHAPES {
-        let (x, w, b) = (
-            random(&[rows, inner])?,
-            random(&[out, inner])?,
-            random(&[out])?,
-        );
+        let (x, w, b) = (random(&[rows, inner])?, random(&[out, inner])?, random(&[out])?);
         let layer = Linear::from_parts(w.clone(), Some(b.clone()), precision);
-        let constant = median(|| {
-            layer
-                .forward(&x)
-                .map(|y| drop(black_box(y)))
-                .map_err(candle_core::Error::wrap)
-        })?;
+        let constant =
+            median(|| layer.forward(&x).map(|y| drop(black_box(y))).map_err(candle_core::Error::wrap))?;
         let forward = median(|| linear(&x, &w, Some(&b), precision).map(|y| drop(black_box(y))))?;
         // Candle's own share, a gradient of ones and the sums into its store, is part of these.
         let gradient = |y: &Tensor| median(|| y.backward().map(|grads| drop(black_box(grads))));
-        let (vx, vw, vb) = (
-            Var::from_tensor(&x)?,
-            Var::from_tensor(&w)?,
-            Var::from_tensor(&b)?,
-        );
+        let (vx, vw, vb) = (Var::from_tensor(&x)?, Var::from_tensor(&w)?, Var::from_tensor(&b)?);
         let dx = gradient(&linear(&vx, &w, Some(&b), precision)?)?;
         let dw = gradient(&linear(&x, &vw, Some(&vb), precision)?)?;
         let flops = 2.0 * (rows * inner * out) as f64;
         print!("{:>22}", format!("{rows} x {inner} x {out}"));
         for time in [constant, forward, dx, dw] {
-            print!(
-                " {:>12}",
-                format!("{:.0} ({:.3})", flops / time / 1e9, time * 1e3)
-            );
+            print!(" {:>12}", format!("{:.0} ({:.3})", flops / time / 1e9, time * 1e3));
         }
         println!();
     }
@@ -82,20 +67,15 @@ fn experts(precision: Precision) -> Result<()> {
     let offsets: Vec<usize> = (0..=groups).map(|group| rows * group / groups).collect();
     let time = median(|| grouped_linear(&x, &w, &offsets, precision).map(|y| drop(black_box(y))))?;
     let rate = 2.0 * (rows * inner * out) as f64 / time / 1e9;
-    println!(
-        "{groups} experts, {rows} x {inner} x {out}: {rate:.0} GFLOP/s ({:.3} ms)",
-        time * 1e3
-    );
+    println!("{groups} experts, {rows} x {inner} x {out}: {rate:.0} GFLOP/s ({:.3} ms)", time * 1e3);
     Ok(())
 }
 
 fn main() -> Result<()> {
     println!("bf16 path: {}", swinseek_kernels::gemm::path_name());
     for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(candle_core::Error::wrap)?;
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(candle_core::Error::wrap)?;
         for precision in [Precision::Bf16, Precision::F32] {
             println!("\n{precision:?}, {threads} threads");
             pool.install(|| shape_table(precision).and_then(|()| experts(precision)))?;

@@ -41,16 +41,11 @@ fn training(inputs: &[Tensor], operation: Operation) -> Result<f64> {
 
 /// Prints one line, unless the command line names other operations.
 fn compare(name: &str, shapes: &[&[usize]], fused: Operation, reference: Operation) -> Result<()> {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
         return Ok(());
     }
-    let inputs = shapes
-        .iter()
-        .map(|&shape| Tensor::randn(0f32, 1.0, shape, &Device::Cpu));
+    let inputs = shapes.iter().map(|&shape| Tensor::randn(0f32, 1.0, shape, &Device::Cpu));
     let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
     if std::env::args().any(|arg| arg == "--forward") {
         println!("{name:<34} {:>10.0}", forward(&inputs, fused)?);
@@ -58,23 +53,16 @@ fn compare(name: &str, shapes: &[&[usize]], fused: Operation, reference: Operati
     }
     let (a, b) = (forward(&inputs, fused)?, forward(&inputs, reference)?);
     let (c, d) = (training(&inputs, fused)?, training(&inputs, reference)?);
-    println!(
-        "{name:<34} {a:>10.0} {b:>10.0} {:>6.1}x {c:>10.0} {d:>10.0} {:>6.1}x",
-        b / a,
-        d / c
-    );
+    println!("{name:<34} {a:>10.0} {b:>10.0} {:>6.1}x {c:>10.0} {d:>10.0} {:>6.1}x", b / a, d / c);
     Ok(())
 }
 
 /// An attention without a bias.
 fn attend(name: &str, shapes: [[usize; 4]; 3], mask: Mask) -> Result<()> {
     let shapes: Vec<&[usize]> = shapes.iter().map(<[usize; 4]>::as_slice).collect();
-    compare(
-        name,
-        &shapes,
-        &|x| attention(&x[0], &x[1], &x[2], None, mask, 0.125),
-        &|x| attention_reference(&x[0], &x[1], &x[2], None, mask, 0.125),
-    )
+    compare(name, &shapes, &|x| attention(&x[0], &x[1], &x[2], None, mask, 0.125), &|x| {
+        attention_reference(&x[0], &x[1], &x[2], None, mask, 0.125)
+    })
 }
 
 /// Window attention with a bias and a mask.
@@ -105,40 +93,20 @@ fn main() -> Result<()> {
         &|x| layer_norm_reference(&x[0], &x[1], &x[2], 1e-5),
     )?;
     let text: &[usize] = &[8, 256, 256];
-    compare(
-        "rms_norm 2048x256",
-        &[text, &[256]],
-        &|x| rms_norm(&x[0], &x[1], 1e-6),
-        &|x| rms_norm_reference(&x[0], &x[1], 1e-6),
-    )?;
-    compare(
-        "gelu 12544x768",
-        &[&[16, 784, 768]],
-        &|x| gelu(&x[0]),
-        &|x| gelu_reference(&x[0]),
-    )?;
-    compare(
-        "swiglu 2048x2x704",
-        &[&[8, 256, 1408]],
-        &|x| swiglu(&x[0]),
-        &|x| swiglu_reference(&x[0]),
-    )?;
-    let index: Vec<u32> = (0..3136u32)
-        .map(|i| (i % 56 / 7 * 7 + i / 448 * 56 + i % 7 + i / 56 % 8 * 7) % 3136)
-        .collect();
-    compare(
-        "gather_rows 16x3136x96",
-        &[&[16, 3136, 96]],
-        &|x| gather_rows(&x[0], &index),
-        &|x| gather_rows_reference(&x[0], &index),
-    )?;
+    compare("rms_norm 2048x256", &[text, &[256]], &|x| rms_norm(&x[0], &x[1], 1e-6), &|x| {
+        rms_norm_reference(&x[0], &x[1], 1e-6)
+    })?;
+    compare("gelu 12544x768", &[&[16, 784, 768]], &|x| gelu(&x[0]), &|x| gelu_reference(&x[0]))?;
+    compare("swiglu 2048x2x704", &[&[8, 256, 1408]], &|x| swiglu(&x[0]), &|x| swiglu_reference(&x[0]))?;
+    let index: Vec<u32> =
+        (0..3136u32).map(|i| (i % 56 / 7 * 7 + i / 448 * 56 + i % 7 + i / 56 % 8 * 7) % 3136).collect();
+    compare("gather_rows 16x3136x96", &[&[16, 3136, 96]], &|x| gather_rows(&x[0], &index), &|x| {
+        gather_rows_reference(&x[0], &index)
+    })?;
     let targets: Vec<u32> = (0..2048).map(|i| i * 31 % 4096).collect();
-    compare(
-        "cross_entropy 2048x4096",
-        &[&[2048, 4096]],
-        &|x| cross_entropy(&x[0], &targets),
-        &|x| cross_entropy_reference(&x[0], &targets),
-    )?;
+    compare("cross_entropy 2048x4096", &[&[2048, 4096]], &|x| cross_entropy(&x[0], &targets), &|x| {
+        cross_entropy_reference(&x[0], &targets)
+    })?;
     for layout in [RopeLayout::HalfSplit, RopeLayout::Interleaved] {
         let angles: &[usize] = &[1, 256, 32];
         compare(
@@ -152,29 +120,13 @@ fn main() -> Result<()> {
     windows("attention windows 256x49x3x32", 256, 49, 3, 32)?;
     windows("attention windows 64x144x8x32", 64, 144, 8, 32)?;
     let causal = Mask::Causal { offset: 0 };
-    attend(
-        "attention causal 8x128x4x64",
-        [[8, 128, 4, 64], [8, 128, 4, 64], [8, 128, 4, 48]],
-        causal,
-    )?;
-    attend(
-        "attention causal 2x512x4x64",
-        [[2, 512, 4, 64], [2, 512, 4, 64], [2, 512, 4, 48]],
-        causal,
-    )?;
-    attend(
-        "attention decode 1x2000x4x64",
-        [[1, 1, 4, 64], [1, 2000, 4, 64], [1, 2000, 4, 48]],
-        Mask::None,
-    )?;
+    attend("attention causal 8x128x4x64", [[8, 128, 4, 64], [8, 128, 4, 64], [8, 128, 4, 48]], causal)?;
+    attend("attention causal 2x512x4x64", [[2, 512, 4, 64], [2, 512, 4, 64], [2, 512, 4, 48]], causal)?;
+    attend("attention decode 1x2000x4x64", [[1, 1, 4, 64], [1, 2000, 4, 64], [1, 2000, 4, 48]], Mask::None)?;
     attend(
         "attention decode mla 1x2000x8x112",
         [[1, 1, 8, 112], [1, 2000, 1, 112], [1, 2000, 1, 96]],
         Mask::None,
     )?;
-    attend(
-        "attention cross 8x128 on 196",
-        [[8, 128, 4, 64], [8, 196, 4, 64], [8, 196, 4, 64]],
-        Mask::None,
-    )
+    attend("attention cross 8x128 on 196", [[8, 128, 4, 64], [8, 196, 4, 64], [8, 196, 4, 64]], Mask::None)
 }

@@ -39,10 +39,7 @@ pub enum Error {
 impl Error {
     /// A [`Error::Config`] from its two parts.
     pub fn config(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Config {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self::Config { field: field.into(), message: message.into() }
     }
 }
 

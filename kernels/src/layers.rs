@@ -21,10 +21,7 @@ impl Linear {
     /// Reads `weight` `(out, in)` and `bias` `(out)`.
     pub fn new(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
         let bias = w.get_init(&[out_features], "bias", Init::Const(0.0))?;
-        Ok(Self {
-            bias: Some(bias),
-            ..Self::no_bias(in_features, out_features, w)?
-        })
+        Ok(Self { bias: Some(bias), ..Self::no_bias(in_features, out_features, w)? })
     }
 
     /// Reads `weight` `(out, in)` only.
@@ -35,24 +32,13 @@ impl Linear {
 
     /// From tensors that the caller has, for fused or tied parameters.
     pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
-        Self {
-            weight,
-            bias,
-            precision,
-            packed: Arc::default(),
-        }
+        Self { weight, bias, precision, packed: Arc::default() }
     }
 
     /// `(.., in)` to `(.., out)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (&self.weight, self.bias.as_ref());
-        Ok(ops::linear::linear_packed(
-            x,
-            weight,
-            bias,
-            self.precision,
-            self.packed()?,
-        )?)
+        Ok(ops::linear::linear_packed(x, weight, bias, self.precision, self.packed()?)?)
     }
 
     /// The layout of a weight that does not change, made at the first use.
@@ -91,33 +77,20 @@ impl GroupedLinear {
         w: &Weights,
         leaf: &str,
     ) -> Result<Self> {
-        Self::from_parts(
-            w.get(&[groups, out_features, in_features], leaf)?,
-            w.precision(),
-        )
+        Self::from_parts(w.get(&[groups, out_features, in_features], leaf)?, w.precision())
     }
 
     /// From a weight `(groups, out, in)` that the caller has.
     pub fn from_parts(weight: Tensor, precision: Precision) -> Result<Self> {
         let (groups, _, _) = weight.dims3()?;
         let packed = (0..groups).map(|_| OnceLock::new()).collect();
-        Ok(Self {
-            weight,
-            precision,
-            packed,
-        })
+        Ok(Self { weight, precision, packed })
     }
 
     /// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` go through weight `g`: `(rows, out)`.
     pub fn forward(&self, x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
         let packed = (!self.weight.track_op()).then_some(&self.packed);
-        Ok(ops::linear::grouped_linear_packed(
-            x,
-            &self.weight,
-            offsets,
-            self.precision,
-            packed,
-        )?)
+        Ok(ops::linear::grouped_linear_packed(x, &self.weight, offsets, self.precision, packed)?)
     }
 
     /// The weight, `(groups, out, in)`.
@@ -144,12 +117,7 @@ impl LayerNorm {
 
     /// `(.., dim)` to `(.., dim)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::norm::layer_norm(
-            x,
-            &self.weight,
-            &self.bias,
-            self.eps,
-        )?)
+        Ok(ops::norm::layer_norm(x, &self.weight, &self.bias, self.eps)?)
     }
 }
 
@@ -163,10 +131,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Reads `weight` `(dim)`.
     pub fn new(dim: usize, eps: f64, w: &Weights) -> Result<Self> {
-        Ok(Self {
-            weight: w.get_init(&[dim], "weight", Init::Const(1.0))?,
-            eps,
-        })
+        Ok(Self { weight: w.get_init(&[dim], "weight", Init::Const(1.0))?, eps })
     }
 
     /// `(.., dim)` to `(.., dim)`.

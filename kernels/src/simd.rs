@@ -77,11 +77,7 @@ pub(crate) trait Simd: Copy {
         let mut a = self.to_array(a);
         for half in [8, 4, 2, 1] {
             for i in 0..half {
-                a[i] = if a[i] > a[i + half] {
-                    a[i]
-                } else {
-                    a[i + half]
-                };
+                a[i] = if a[i] > a[i + half] { a[i] } else { a[i + half] };
             }
         }
         a[0]
@@ -89,23 +85,12 @@ pub(crate) trait Simd: Copy {
     /// The transpose of a tile: `to[column · to_stride + row] = from[row · from_stride + column]` for
     /// 16 rows of which `rows` exist (the others are zeros) and `columns <= 16`.
     #[inline(always)]
-    unsafe fn transpose(
-        self,
-        from: Tile,
-        rows: usize,
-        columns: usize,
-        to: *mut f32,
-        to_stride: usize,
-    ) {
+    unsafe fn transpose(self, from: Tile, rows: usize, columns: usize, to: *mut f32, to_stride: usize) {
         for column in 0..columns {
             for row in 0..LANES {
                 // SAFETY: the caller vouches for `rows × columns` readable and `columns × 16` writable elements.
                 unsafe {
-                    let x = if row < rows {
-                        *from.at.add(row * from.stride + column)
-                    } else {
-                        0.0
-                    };
+                    let x = if row < rows { *from.at.add(row * from.stride + column) } else { 0.0 };
                     *to.add(column * to_stride + row) = x;
                 }
             }
@@ -191,11 +176,7 @@ pub(crate) mod testing {
             FORCED.with(|forced| forced.set(None));
             result
         };
-        units
-            .into_iter()
-            .filter(|&unit| unit <= detected())
-            .map(run)
-            .collect()
+        units.into_iter().filter(|&unit| unit <= detected()).map(run).collect()
     }
 }
 #[cfg(test)]
@@ -227,10 +208,7 @@ mod tests {
                 s.to_array(s.scale_by_power(b, s.splat(12582912.0 - 3.0))),
             ];
             results.push(
-                [s.sum(a), s.greatest(a), s.sum(b), s.greatest(b)]
-                    .repeat(4)
-                    .try_into()
-                    .expect("16 values"),
+                [s.sum(a), s.greatest(a), s.sum(b), s.greatest(b)].repeat(4).try_into().expect("16 values"),
             );
             for n in 0..=LANES {
                 results.push(s.to_array(s.keep(a, n, b)));
@@ -276,10 +254,7 @@ mod tests {
 
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
-            let tile = Tile {
-                at: self.from.as_ptr(),
-                stride: self.stride,
-            };
+            let tile = Tile { at: self.from.as_ptr(), stride: self.stride };
             // SAFETY: the test sizes `from` for rows × stride and `to` for columns × 32.
             unsafe { s.transpose(tile, self.rows, self.columns, self.to.as_mut_ptr(), 32) }
         }
@@ -290,29 +265,17 @@ mod tests {
         let stride = 19;
         for (rows, columns) in (1..=LANES).flat_map(|r| (1..=LANES).map(move |c| (r, c))) {
             // Exactly as long as the tile, so that a read past it is out of the allocation.
-            let from: Vec<f32> = (0..(rows - 1) * stride + columns)
-                .map(|i| i as f32 + 1.0)
-                .collect();
+            let from: Vec<f32> = (0..(rows - 1) * stride + columns).map(|i| i as f32 + 1.0).collect();
             testing::on_each_unit(|unit| {
                 let mut to = vec![-1.0; 32 * LANES];
-                dispatch(Transpose {
-                    from: &from,
-                    stride,
-                    rows,
-                    columns,
-                    to: &mut to,
-                });
+                dispatch(Transpose { from: &from, stride, rows, columns, to: &mut to });
                 for (c, r) in (0..LANES).flat_map(|c| (0..LANES).map(move |r| (c, r))) {
                     let expected = match (c < columns, r < rows) {
                         (true, true) => from[r * stride + c],
                         (true, false) => 0.0,
                         (false, _) => -1.0,
                     };
-                    assert_eq!(
-                        to[c * 32 + r],
-                        expected,
-                        "{unit:?} {rows}×{columns} at {r},{c}"
-                    );
+                    assert_eq!(to[c * 32 + r], expected, "{unit:?} {rows}×{columns} at {r},{c}");
                 }
             });
         }

@@ -20,32 +20,23 @@ impl Trace {
 
     /// Records every tensor.
     pub fn all() -> Self {
-        Self {
-            prefixes: Some(vec![String::new()]),
-            ..Self::default()
-        }
+        Self { prefixes: Some(vec![String::new()]), ..Self::default() }
     }
 
     /// Records tensors whose names start with one of `prefixes`.
     pub fn only(prefixes: &[&str]) -> Self {
-        Self {
-            prefixes: Some(prefixes.iter().map(ToString::to_string).collect()),
-            ..Self::default()
-        }
+        Self { prefixes: Some(prefixes.iter().map(ToString::to_string).collect()), ..Self::default() }
     }
 
     /// Whether a tensor of that name would be kept. Ask before work that only the trace needs.
     pub fn wants(&self, name: &str) -> bool {
-        self.prefixes
-            .as_ref()
-            .is_some_and(|list| list.iter().any(|p| name.starts_with(p.as_str())))
+        self.prefixes.as_ref().is_some_and(|list| list.iter().any(|p| name.starts_with(p.as_str())))
     }
 
     /// Keeps `tensor` under `name` if it is wanted. A later record of the same name replaces it.
     pub fn record(&mut self, name: impl AsRef<str>, tensor: &Tensor) {
         if self.wants(name.as_ref()) {
-            self.tensors
-                .insert(format!("{}{}", self.prefix, name.as_ref()), tensor.clone());
+            self.tensors.insert(format!("{}{}", self.prefix, name.as_ref()), tensor.clone());
         }
     }
 

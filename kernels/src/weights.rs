@@ -48,28 +48,17 @@ pub struct Weights {
 impl Weights {
     /// A view of the whole source.
     pub fn new(source: Arc<dyn TensorSource>, precision: Precision) -> Self {
-        Self {
-            source,
-            prefix: String::new(),
-            precision,
-        }
+        Self { source, prefix: String::new(), precision }
     }
 
     /// The view below `segment`: `weights.pp("attn").get(.., "weight")` reads `attn.weight`.
     pub fn pp(&self, segment: impl std::fmt::Display) -> Self {
-        Self {
-            prefix: self.name(&segment.to_string()),
-            ..self.clone()
-        }
+        Self { prefix: self.name(&segment.to_string()), ..self.clone() }
     }
 
     /// Full name of `leaf` on disk.
     pub fn name(&self, leaf: &str) -> String {
-        if self.prefix.is_empty() {
-            leaf.to_owned()
-        } else {
-            format!("{}.{leaf}", self.prefix)
-        }
+        if self.prefix.is_empty() { leaf.to_owned() } else { format!("{}.{leaf}", self.prefix) }
     }
 
     /// How the layers built from this view multiply matrices.

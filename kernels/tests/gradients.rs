@@ -43,15 +43,7 @@ impl Attention {
     }
 
     fn check(&self, seed: u64) {
-        let Self {
-            batch,
-            q_len,
-            kv_len,
-            kv_heads,
-            dim,
-            v_dim,
-            ..
-        } = *self;
+        let Self { batch, q_len, kv_len, kv_heads, dim, v_dim, .. } = *self;
         let shapes = [
             [batch, q_len, self.heads(), dim],
             [batch, kv_len, kv_heads, dim],
@@ -65,23 +57,14 @@ impl Attention {
         let mut rng = Rng::new(seed);
         // Like the mask of shifted windows: some pairs may not see one another; a token sees itself.
         let hidden = |i: usize| {
-            if !i.is_multiple_of(kv_len + 1) && rng.below(3) == 0 {
-                -100f32
-            } else {
-                0.0
-            }
+            if !i.is_multiple_of(kv_len + 1) && rng.below(3) == 0 { -100f32 } else { 0.0 }
         };
-        let values: Vec<f32> = (0..self.windows.unwrap_or(0) * q_len * kv_len)
-            .map(hidden)
-            .collect();
-        let additive = self
-            .windows
-            .map(|m| Tensor::from_vec(values, (m, q_len, kv_len), &Device::Cpu).expect("a mask"));
+        let values: Vec<f32> = (0..self.windows.unwrap_or(0) * q_len * kv_len).map(hidden).collect();
+        let additive =
+            self.windows.map(|m| Tensor::from_vec(values, (m, q_len, kv_len), &Device::Cpu).expect("a mask"));
         let mask = match &additive {
             Some(mask) => Mask::Additive(mask),
-            None if self.causal => Mask::Causal {
-                offset: kv_len.saturating_sub(q_len),
-            },
+            None if self.causal => Mask::Causal { offset: kv_len.saturating_sub(q_len) },
             None => Mask::None,
         };
         let scale = 1.0 / (dim as f64).sqrt();
@@ -152,19 +135,8 @@ fn attention_matches_over_panels_and_tiles() {
     };
     text.check(1);
     // A prefill from an empty cache, and a decode step of absorbed MLA.
-    Attention {
-        kv_len: 113,
-        ..text.clone()
-    }
-    .check(2);
-    Attention {
-        q_len: 1,
-        kv_len: 200,
-        kv_heads: 1,
-        group: 5,
-        ..text.clone()
-    }
-    .check(3);
+    Attention { kv_len: 113, ..text.clone() }.check(2);
+    Attention { q_len: 1, kv_len: 200, kv_heads: 1, group: 5, ..text.clone() }.check(3);
     // Windows, more images than parts of the bias' sum.
     let windows = Attention {
         batch: 18,
@@ -179,14 +151,7 @@ fn attention_matches_over_panels_and_tiles() {
         windows: Some(9),
     };
     windows.check(4);
-    Attention {
-        batch: 2,
-        q_len: 100,
-        kv_len: 100,
-        windows: Some(2),
-        ..windows
-    }
-    .check(5);
+    Attention { batch: 2, q_len: 100, kv_len: 100, windows: Some(2), ..windows }.check(5);
 }
 
 proptest! {
@@ -254,23 +219,17 @@ proptest! {
 #[test]
 fn gather_refuses_an_index_past_the_rows() -> Result<()> {
     let x = Tensor::zeros((1, 3, 2), DType::F32, &Device::Cpu)?;
-    let error = gather_rows(&x, &[0, 3])
-        .expect_err("row 3 of 3")
-        .to_string();
-    assert!(
-        error.contains("index 3") && error.contains("3 rows"),
-        "{error}"
-    );
+    let error = gather_rows(&x, &[0, 3]).expect_err("row 3 of 3").to_string();
+    assert!(error.contains("index 3") && error.contains("3 rows"), "{error}");
     Ok(())
 }
 
 #[test]
 fn l2_normalize_of_a_short_row() {
     // Below eps torch divides by eps, and the gradient is that of a division by a constant.
-    Case::new(1, &[&[2, 5]]).scale(1e-3).check(
-        |x| l2_normalize(&x[0], 0.5),
-        |x| norm::l2_normalize_reference(&x[0], 0.5),
-    );
+    Case::new(1, &[&[2, 5]])
+        .scale(1e-3)
+        .check(|x| l2_normalize(&x[0], 0.5), |x| norm::l2_normalize_reference(&x[0], 0.5));
 }
 
 #[test]
@@ -285,17 +244,11 @@ fn threads_do_not_show() {
     same_on_any_pool(&shapes[..1], |x| softmax(&x[0]));
     let index: Vec<u32> = (0..1500u32).map(|i| i * 7919 % 700).collect();
     same_on_any_pool(&shapes[..1], |x| gather_rows(&x[0], &index));
-    let targets: Vec<u32> = (0..600)
-        .map(|i| if i % 5 == 0 { IGNORE } else { i % 77 })
-        .collect();
+    let targets: Vec<u32> = (0..600).map(|i| if i % 5 == 0 { IGNORE } else { i % 77 }).collect();
     same_on_any_pool(&[&[600, 77]], |x| cross_entropy(&x[0], &targets));
     let rotated: &[&[usize]] = &[&[3, 50, 8, 36], &[1, 50, 18], &[1, 50, 18]];
-    same_on_any_pool(rotated, |x| {
-        rope(&x[0], &x[1], &x[2], RopeLayout::Interleaved)
-    });
-    same_on_any_pool(rotated, |x| {
-        rope(&x[0], &x[1], &x[2], RopeLayout::HalfSplit)
-    });
+    same_on_any_pool(rotated, |x| rope(&x[0], &x[1], &x[2], RopeLayout::Interleaved));
+    same_on_any_pool(rotated, |x| rope(&x[0], &x[1], &x[2], RopeLayout::HalfSplit));
     same_on_any_pool(&[&[2, 20, 30, 3]], |x| unfold(&x[0], 3, 2, 1));
     let window = [40, 25, 3, 12];
     same_on_any_pool(&[&window, &window, &window, &[3, 25, 25]], |x| {
@@ -310,25 +263,17 @@ fn threads_do_not_show() {
 #[test]
 fn a_row_of_attention_does_not_depend_on_its_batch_nor_on_the_queries_beside_it() -> Result<()> {
     let x = Case::new(6, &[&[3, 150, 4, 24], &[3, 150, 2, 24], &[3, 150, 2, 20]]).tensors()?;
-    let causal = |q: &Tensor, k: &Tensor, v: &Tensor, offset| {
-        attention(q, k, v, None, Mask::Causal { offset }, 0.2)
-    };
+    let causal =
+        |q: &Tensor, k: &Tensor, v: &Tensor, offset| attention(q, k, v, None, Mask::Causal { offset }, 0.2);
     let whole = causal(&x[0], &x[1], &x[2], 0)?;
     let item: Vec<Tensor> = x.iter().map(|x| x.narrow(0, 1, 1)).collect::<Result<_>>()?;
     let bits = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
-    assert_eq!(
-        bits(&causal(&item[0], &item[1], &item[2], 0)?)?,
-        bits(&whole.narrow(0, 1, 1)?)?
-    );
+    assert_eq!(bits(&causal(&item[0], &item[1], &item[2], 0)?)?, bits(&whole.narrow(0, 1, 1)?)?);
     // Token by token from a cache, as decoding does.
     for at in [0, 1, 63, 64, 97, 149] {
         let (k, v) = (item[1].narrow(1, 0, at + 1)?, item[2].narrow(1, 0, at + 1)?);
         let step = causal(&item[0].narrow(1, at, 1)?, &k, &v, at)?;
-        assert_eq!(
-            bits(&step)?,
-            bits(&whole.narrow(0, 1, 1)?.narrow(1, at, 1)?)?,
-            "token {at}"
-        );
+        assert_eq!(bits(&step)?, bits(&whole.narrow(0, 1, 1)?.narrow(1, at, 1)?)?, "token {at}");
     }
     Ok(())
 }
@@ -339,36 +284,22 @@ fn attention_reads_views_of_a_fused_projection() -> Result<()> {
     let run = |copy: bool| -> Result<(Vec<f32>, Vec<f32>)> {
         let var = candle_core::Var::from_tensor(&fused)?;
         let part = |i: usize| -> Result<Tensor> {
-            let view = var
-                .as_tensor()
-                .reshape((5, 30, 3, 4, 10))?
-                .narrow(2, i, 1)?
-                .squeeze(2)?;
+            let view = var.as_tensor().reshape((5, 30, 3, 4, 10))?.narrow(2, i, 1)?.squeeze(2)?;
             if copy { view.contiguous() } else { Ok(view) }
         };
         let y = attention(&part(0)?, &part(1)?, &part(2)?, None, Mask::None, 0.3)?;
         let grads = y.sqr()?.sum_all()?.backward()?;
-        let grad = grads
-            .get(&var)
-            .expect("a gradient")
-            .flatten_all()?
-            .to_vec1()?;
+        let grad = grads.get(&var).expect("a gradient").flatten_all()?.to_vec1()?;
         Ok((y.flatten_all()?.to_vec1()?, grad))
     };
     assert!(run(false)? == run(true)?);
     // Heads before tokens, and a last dimension that is not dense.
     let x = Case::new(8, &[&[2, 4, 9, 6], &[2, 6, 9, 4]]).tensors()?;
-    let (heads_first, scattered) = (
-        x[0].transpose(1, 2)?,
-        x[1].transpose(1, 3)?.transpose(1, 2)?,
-    );
+    let (heads_first, scattered) = (x[0].transpose(1, 2)?, x[1].transpose(1, 3)?.transpose(1, 2)?);
     let y = attention(&heads_first, &scattered, &scattered, None, Mask::None, 0.3)?;
     let (a, b) = (heads_first.contiguous()?, scattered.contiguous()?);
     let expected = attention(&a, &b, &b, None, Mask::None, 0.3)?;
-    assert_eq!(
-        y.flatten_all()?.to_vec1::<f32>()?,
-        expected.flatten_all()?.to_vec1::<f32>()?
-    );
+    assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, expected.flatten_all()?.to_vec1::<f32>()?);
     Ok(())
 }
 
@@ -377,30 +308,10 @@ fn attention_of_frozen_keys_still_gives_the_query_its_gradient() -> Result<()> {
     let x = Case::new(11, &[&[1, 3, 2, 4], &[1, 5, 2, 4]]).tensors()?;
     let q = candle_core::Var::from_tensor(&x[0])?;
     let grad = |y: Tensor| -> Result<Vec<f32>> {
-        y.sqr()?
-            .sum_all()?
-            .backward()?
-            .get(&q)
-            .expect("a gradient")
-            .flatten_all()?
-            .to_vec1()
+        y.sqr()?.sum_all()?.backward()?.get(&q).expect("a gradient").flatten_all()?.to_vec1()
     };
-    let fused = grad(attention(
-        q.as_tensor(),
-        &x[1],
-        &x[1],
-        None,
-        Mask::None,
-        0.5,
-    )?)?;
-    let plain = grad(attention_reference(
-        q.as_tensor(),
-        &x[1],
-        &x[1],
-        None,
-        Mask::None,
-        0.5,
-    )?)?;
+    let fused = grad(attention(q.as_tensor(), &x[1], &x[1], None, Mask::None, 0.5)?)?;
+    let plain = grad(attention_reference(q.as_tensor(), &x[1], &x[1], None, Mask::None, 0.5)?)?;
     // Values of O(1), two matrix products.
     assert!(fused.iter().zip(plain).all(|(a, b)| (a - b).abs() < 1e-5));
     Ok(())
@@ -410,50 +321,30 @@ fn attention_of_frozen_keys_still_gives_the_query_its_gradient() -> Result<()> {
 fn hidden_keys_take_no_part() -> Result<()> {
     // A key behind an infinite mask may hold anything finite; the other rows of the window are as without it.
     let x = Case::new(12, &[&[1, 4, 2, 8], &[1, 6, 2, 8]]).tensors()?;
-    let mask: Vec<f32> = (0..24)
-        .map(|i| if i % 6 == 5 { f32::NEG_INFINITY } else { 0.0 })
-        .collect();
+    let mask: Vec<f32> = (0..24).map(|i| if i % 6 == 5 { f32::NEG_INFINITY } else { 0.0 }).collect();
     let mask = Tensor::from_vec(mask, (1, 4, 6), &Device::Cpu)?;
     let masked = attention(&x[0], &x[1], &x[1], None, Mask::Additive(&mask), 0.5)?;
     let fewer = x[1].narrow(1, 0, 5)?;
     let expected = attention(&x[0], &fewer, &fewer, None, Mask::None, 0.5)?;
-    assert_eq!(
-        masked.flatten_all()?.to_vec1::<f32>()?,
-        expected.flatten_all()?.to_vec1::<f32>()?
-    );
+    assert_eq!(masked.flatten_all()?.to_vec1::<f32>()?, expected.flatten_all()?.to_vec1::<f32>()?);
     Ok(())
 }
 
 #[test]
 fn arguments_that_do_not_fit_are_refused() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
-    let (q, k, odd) = (
-        zeros(&[2, 3, 4, 8])?,
-        zeros(&[2, 5, 2, 8])?,
-        zeros(&[2, 5, 3, 8])?,
-    );
+    let (q, k, odd) = (zeros(&[2, 3, 4, 8])?, zeros(&[2, 5, 2, 8])?, zeros(&[2, 5, 3, 8])?);
     assert!(attention(&q, &k, &k, None, Mask::None, 1.0).is_ok());
     assert!(attention(&q, &odd, &odd, None, Mask::None, 1.0).is_err());
     assert!(attention(&q, &k, &odd, None, Mask::None, 1.0).is_err());
     assert!(attention(&q, &k, &k, Some(&zeros(&[4, 3, 4])?), Mask::None, 1.0).is_err());
     assert!(attention(&q, &k, &k, None, Mask::Additive(&zeros(&[3, 3, 5])?), 1.0).is_err());
     assert!(layer_norm(&q, &zeros(&[7])?, &zeros(&[8])?, EPS).is_err());
-    assert!(
-        rope(
-            &q,
-            &zeros(&[1, 3, 3])?,
-            &zeros(&[1, 3, 3])?,
-            RopeLayout::HalfSplit
-        )
-        .is_err()
-    );
+    assert!(rope(&q, &zeros(&[1, 3, 3])?, &zeros(&[1, 3, 3])?, RopeLayout::HalfSplit).is_err());
     let logits = zeros(&[2, 5])?;
     assert!(cross_entropy(&logits, &[0]).is_err());
     assert!(cross_entropy(&logits, &[0, 5]).is_err());
-    assert_eq!(
-        cross_entropy(&logits, &[IGNORE; 2])?.to_scalar::<f32>()?,
-        0.0
-    );
+    assert_eq!(cross_entropy(&logits, &[IGNORE; 2])?.to_scalar::<f32>()?, 0.0);
     Ok(())
 }
 
@@ -462,16 +353,10 @@ fn a_row_does_not_depend_on_its_batch() -> Result<()> {
     let x = Case::new(5, &[&[300, 130], &[130], &[130]]).tensors()?;
     let part = x[0].narrow(0, 211, 3)?;
     let same = |whole: Tensor, alone: Tensor| -> Result<()> {
-        assert_eq!(
-            whole.narrow(0, 211, 3)?.to_vec2::<f32>()?,
-            alone.to_vec2::<f32>()?
-        );
+        assert_eq!(whole.narrow(0, 211, 3)?.to_vec2::<f32>()?, alone.to_vec2::<f32>()?);
         Ok(())
     };
-    same(
-        layer_norm(&x[0], &x[1], &x[2], EPS)?,
-        layer_norm(&part, &x[1], &x[2], EPS)?,
-    )?;
+    same(layer_norm(&x[0], &x[1], &x[2], EPS)?, layer_norm(&part, &x[1], &x[2], EPS)?)?;
     same(rms_norm(&x[0], &x[1], EPS)?, rms_norm(&part, &x[1], EPS)?)?;
     same(l2_normalize(&x[0], EPS)?, l2_normalize(&part, EPS)?)?;
     same(gelu(&x[0])?, gelu(&part)?)?;
@@ -484,26 +369,13 @@ fn views_equal_copies() -> Result<()> {
     let x = Case::new(9, &[&[6, 5, 34]]).tensors()?.remove(0);
     let view = x.narrow(2, 3, 20)?.transpose(0, 1)?.narrow(1, 2, 3)?;
     let copy = view.contiguous()?;
-    let weight = x
-        .narrow(0, 1, 1)?
-        .narrow(1, 1, 1)?
-        .narrow(2, 5, 20)?
-        .flatten_all()?;
+    let weight = x.narrow(0, 1, 1)?.narrow(1, 1, 1)?.narrow(2, 5, 20)?.flatten_all()?;
     let same = |a: Tensor, b: Tensor| -> Result<()> {
-        assert_eq!(
-            a.flatten_all()?.to_vec1::<f32>()?,
-            b.flatten_all()?.to_vec1::<f32>()?
-        );
+        assert_eq!(a.flatten_all()?.to_vec1::<f32>()?, b.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     };
-    same(
-        layer_norm(&view, &weight, &weight, EPS)?,
-        layer_norm(&copy, &weight, &weight, EPS)?,
-    )?;
-    same(
-        rms_norm(&view, &weight, EPS)?,
-        rms_norm(&copy, &weight, EPS)?,
-    )?;
+    same(layer_norm(&view, &weight, &weight, EPS)?, layer_norm(&copy, &weight, &weight, EPS)?)?;
+    same(rms_norm(&view, &weight, EPS)?, rms_norm(&copy, &weight, EPS)?)?;
     same(gelu(&view)?, gelu(&copy)?)?;
     same(swiglu(&view)?, swiglu(&copy)?)?;
     same(silu_mul(&view, &view)?, silu_mul(&copy, &copy)?)?;
@@ -511,13 +383,7 @@ fn views_equal_copies() -> Result<()> {
     let (view4, copy4) = (view.unsqueeze(0)?, copy.unsqueeze(0)?);
     let angles = copy.narrow(1, 0, 1)?.narrow(2, 0, 10)?.transpose(0, 1)?;
     for layout in [RopeLayout::HalfSplit, RopeLayout::Interleaved] {
-        same(
-            rope(&view4, &angles, &angles, layout)?,
-            rope(&copy4, &angles, &angles, layout)?,
-        )?;
+        same(rope(&view4, &angles, &angles, layout)?, rope(&copy4, &angles, &angles, layout)?)?;
     }
-    same(
-        gather_rows(&view, &[2, 0, ZERO_ROW])?,
-        gather_rows(&copy, &[2, 0, ZERO_ROW])?,
-    )
+    same(gather_rows(&view, &[2, 0, ZERO_ROW])?, gather_rows(&copy, &[2, 0, ZERO_ROW])?)
 }

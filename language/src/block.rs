@@ -41,9 +41,7 @@ impl Block {
             attention: SelfAttention::new(config, index, &w.pp("self_attn"))?,
             post_attention_norm: norm("post_attention_layernorm")?,
             feed_forward: match moe {
-                Some(moe) => {
-                    FeedForward::Sparse(Box::new(MixtureOfExperts::new(config, moe, index, &mlp)?))
-                }
+                Some(moe) => FeedForward::Sparse(Box::new(MixtureOfExperts::new(config, moe, index, &mlp)?)),
                 None => FeedForward::Dense(Mlp::new(config, config.intermediate_size, &mlp)?),
             },
         })
@@ -57,9 +55,7 @@ impl Block {
         cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let attended = self
-            .attention
-            .forward(&self.input_norm.forward(x)?, pass, cache, trace)?;
+        let attended = self.attention.forward(&self.input_norm.forward(x)?, pass, cache, trace)?;
         let x = (x + attended)?;
         let normed = self.post_attention_norm.forward(&x)?;
         let y = match &self.feed_forward {

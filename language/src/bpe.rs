@@ -43,11 +43,7 @@ impl Pairs {
                 pairs.places.entry(pair).or_default().push(index);
             }
         }
-        pairs.queue = pairs
-            .counts
-            .iter()
-            .map(|(&pair, &count)| (count, Reverse(pair)))
-            .collect();
+        pairs.queue = pairs.counts.iter().map(|(&pair, &count)| (count, Reverse(pair))).collect();
         pairs
     }
 
@@ -87,11 +83,7 @@ impl Pairs {
         }
         grown.sort_unstable();
         grown.dedup();
-        self.queue.extend(
-            grown
-                .into_iter()
-                .map(|pair| (self.counts[&pair], Reverse(pair))),
-        );
+        self.queue.extend(grown.into_iter().map(|pair| (self.counts[&pair], Reverse(pair))));
     }
 }
 
@@ -115,19 +107,12 @@ fn merge(ids: &mut Vec<u32>, pair: Pair, merged: u32) {
 ///
 /// `words` are counted pre-tokens in the byte-level alphabet; `first` are the tokens that exist from the start
 /// (special tokens, then the alphabet, which holds every character of `words`).
-pub(crate) fn learn(
-    words: &BTreeMap<String, u64>,
-    first: Vec<String>,
-    vocab_size: usize,
-) -> Learnt {
+pub(crate) fn learn(words: &BTreeMap<String, u64>, first: Vec<String>, vocab_size: usize) -> Learnt {
     /// A pair that occurs once says nothing about the language.
     const MIN_COUNT: i64 = 2;
     let mut tokens = first;
-    let mut by_text: HashMap<String, u32> = tokens
-        .iter()
-        .enumerate()
-        .map(|(id, token)| (token.clone(), id as u32))
-        .collect();
+    let mut by_text: HashMap<String, u32> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
     let mut words: Vec<Word> = words
         .iter()
         .map(|(text, &count)| Word {

@@ -46,15 +46,8 @@ impl LayerCache {
 impl Cache {
     /// An empty cache for a decoder of that shape; the first pass fixes the batch size.
     pub fn new(config: &LanguageConfig) -> Self {
-        let layers = config
-            .layers
-            .iter()
-            .map(|_| LayerCache::default())
-            .collect();
-        Self {
-            layers,
-            tokens: Vec::new(),
-        }
+        let layers = config.layers.iter().map(|_| LayerCache::default()).collect();
+        Self { layers, tokens: Vec::new() }
     }
 
     /// Cached tokens of each sequence, padding included.
@@ -81,9 +74,7 @@ impl Cache {
     pub fn select_rows(&mut self, rows: &[usize]) -> Result<()> {
         let batch = self.tokens.len();
         if rows.is_empty() || rows.iter().any(|&row| row >= batch) {
-            return Err(Error::Input(format!(
-                "cache rows {rows:?} do not exist among {batch} sequences"
-            )));
+            return Err(Error::Input(format!("cache rows {rows:?} do not exist among {batch} sequences")));
         }
         let len = self.len();
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
@@ -97,18 +88,11 @@ impl Cache {
     /// A copy that further passes do not share: several continuations of one prompt.
     pub fn fork(&self) -> Result<Self> {
         let layers = self.layers.iter().map(|layer| {
-            let [keys, values, index_keys] = [&layer.keys, &layer.values, &layer.index_keys]
-                .map(|buffer| buffer.fork(self.len()));
-            Ok(LayerCache {
-                keys: keys?,
-                values: values?,
-                index_keys: index_keys?,
-            })
+            let [keys, values, index_keys] =
+                [&layer.keys, &layer.values, &layer.index_keys].map(|buffer| buffer.fork(self.len()));
+            Ok(LayerCache { keys: keys?, values: values?, index_keys: index_keys? })
         });
-        Ok(Self {
-            layers: layers.collect::<Result<_>>()?,
-            tokens: self.tokens.clone(),
-        })
+        Ok(Self { layers: layers.collect::<Result<_>>()?, tokens: self.tokens.clone() })
     }
 
     pub(crate) fn layer(&mut self, index: usize) -> Option<&mut LayerCache> {
@@ -125,11 +109,7 @@ impl Cache {
 
     /// Position of the next token of sequence `row`.
     pub(crate) fn next_position(&self, row: usize) -> u32 {
-        self.tokens(row)
-            .iter()
-            .rev()
-            .find(|token| token.real)
-            .map_or(0, |token| token.position + 1)
+        self.tokens(row).iter().rev().find(|token| token.real).map_or(0, |token| token.position + 1)
     }
 
     /// Counts the tokens that every layer has appended during a pass.
@@ -137,10 +117,7 @@ impl Cache {
         if self.is_empty() {
             self.tokens = rows;
         } else {
-            self.tokens
-                .iter_mut()
-                .zip(rows)
-                .for_each(|(known, new)| known.extend(new));
+            self.tokens.iter_mut().zip(rows).for_each(|(known, new)| known.extend(new));
         }
     }
 }
@@ -181,10 +158,7 @@ impl Buffer {
     fn select_rows(&mut self, index: &[u32], len: usize) -> Result<()> {
         if let Some(data) = self.data.take() {
             let index = Tensor::new(index, data.device())?;
-            let rows = data
-                .narrow(1, 0, len)?
-                .contiguous()?
-                .index_select(&index, 0)?;
+            let rows = data.narrow(1, 0, len)?.contiguous()?.index_select(&index, 0)?;
             self.append(&rows, 0)?;
         }
         Ok(())

@@ -28,22 +28,13 @@ impl Context {
     /// The cache remembers the mask of earlier ones. A real token's position is the number of real tokens before it.
     pub fn masked(attention_mask: &Tensor) -> Result<Self> {
         let rows = host_rows(attention_mask)?;
-        let rows = rows
-            .iter()
-            .map(|row| row.iter().map(|&bit| bit != 0).collect())
-            .collect();
-        Ok(Self {
-            attention_mask: Some(rows),
-            positions: None,
-        })
+        let rows = rows.iter().map(|row| row.iter().map(|&bit| bit != 0).collect()).collect();
+        Ok(Self { attention_mask: Some(rows), positions: None })
     }
 
     /// States the positions `(batch, tokens)` of the new tokens.
     pub fn with_positions(self, positions: &Tensor) -> Result<Self> {
-        Ok(Self {
-            positions: Some(host_rows(positions)?),
-            ..self
-        })
+        Ok(Self { positions: Some(host_rows(positions)?), ..self })
     }
 }
 
@@ -81,43 +72,19 @@ impl Pass {
         device: &Device,
     ) -> Result<Self> {
         if batch == 0 || q_len == 0 {
-            return Err(Error::Input(format!(
-                "a batch of {batch} sequences of {q_len} tokens is empty"
-            )));
+            return Err(Error::Input(format!("a batch of {batch} sequences of {q_len} tokens is empty")));
         }
-        check_rows(
-            context.attention_mask.as_ref(),
-            "attention mask",
-            batch,
-            q_len,
-        )?;
+        check_rows(context.attention_mask.as_ref(), "attention mask", batch, q_len)?;
         check_rows(context.positions.as_ref(), "positions", batch, q_len)?;
         let past = cache.map_or(0, Cache::len);
-        if let Some(cached) = cache
-            .and_then(Cache::batch)
-            .filter(|&cached| cached != batch)
-        {
-            return Err(Error::Input(format!(
-                "the cache holds {cached} sequences, the batch has {batch}"
-            )));
+        if let Some(cached) = cache.and_then(Cache::batch).filter(|&cached| cached != batch) {
+            return Err(Error::Input(format!("the cache holds {cached} sequences, the batch has {batch}")));
         }
-        let tokens: Vec<_> = (0..batch)
-            .map(|row| new_tokens(context, row, q_len, cache))
-            .collect();
+        let tokens: Vec<_> = (0..batch).map(|row| new_tokens(context, row, q_len, cache)).collect();
         let rotation = rope.rotation(&positions(&tokens), device)?;
-        let mut pass = Self {
-            past,
-            batch,
-            q_len,
-            rotation,
-            tokens,
-            padding: None,
-        };
+        let mut pass = Self { past, batch, q_len, rotation, tokens, padding: None };
         let real: Vec<Vec<bool>> = (0..batch).map(|row| pass.real_keys(row, cache)).collect();
-        if real
-            .iter()
-            .any(|row| padding_before_a_real_query(row, past))
-        {
+        if real.iter().any(|row| padding_before_a_real_query(row, past)) {
             let additive = additive_mask(&real, past, q_len, device)?;
             pass.padding = Some(Padding { real, additive });
         }
@@ -147,27 +114,15 @@ impl Pass {
 
     fn real_keys(&self, row: usize, cache: Option<&Cache>) -> Vec<bool> {
         let cached = cache.map_or(&[][..], |cache| cache.tokens(row));
-        cached
-            .iter()
-            .chain(&self.tokens[row])
-            .map(|token| token.real)
-            .collect()
+        cached.iter().chain(&self.tokens[row]).map(|token| token.real).collect()
     }
 }
 
-fn check_rows<T>(
-    rows: Option<&Vec<Vec<T>>>,
-    what: &str,
-    batch: usize,
-    tokens: usize,
-) -> Result<()> {
+fn check_rows<T>(rows: Option<&Vec<Vec<T>>>, what: &str, batch: usize, tokens: usize) -> Result<()> {
     match rows {
         Some(rows) if rows.len() != batch || rows.iter().any(|row| row.len() != tokens) => {
             let width = rows.first().map_or(0, Vec::len);
-            Err(Error::Input(format!(
-                "{what} of shape {}x{width}, expected {batch}x{tokens}",
-                rows.len()
-            )))
+            Err(Error::Input(format!("{what} of shape {}x{width}, expected {batch}x{tokens}", rows.len())))
         }
         _ => Ok(()),
     }
@@ -177,15 +132,9 @@ fn check_rows<T>(
 fn new_tokens(context: &Context, row: usize, q_len: usize, cache: Option<&Cache>) -> Vec<Token> {
     let mut next = cache.map_or(0, |cache| cache.next_position(row));
     let token = |t: usize| {
-        let real = context
-            .attention_mask
-            .as_ref()
-            .is_none_or(|mask| mask[row][t]);
+        let real = context.attention_mask.as_ref().is_none_or(|mask| mask[row][t]);
         next += u32::from(real);
-        let position = context
-            .positions
-            .as_ref()
-            .map_or(next.saturating_sub(1), |rows| rows[row][t]);
+        let position = context.positions.as_ref().map_or(next.saturating_sub(1), |rows| rows[row][t]);
         Token { position, real }
     };
     (0..q_len).map(token).collect()
@@ -194,24 +143,14 @@ fn new_tokens(context: &Context, row: usize, q_len: usize, cache: Option<&Cache>
 /// Shared positions spare a table per sequence. What stands at a padded token does not matter.
 fn positions(tokens: &[Vec<Token>]) -> Positions {
     let first = |row: &Vec<Token>| {
-        row.iter()
-            .position(|t| t.real)
-            .and_then(|i| row[i].position.checked_sub(i as u32))
+        row.iter().position(|t| t.real).and_then(|i| row[i].position.checked_sub(i as u32))
     };
     let start = tokens.iter().find_map(first).unwrap_or(0);
     let fits = |(i, token): (usize, &Token)| !token.real || token.position == start + i as u32;
     if tokens.iter().all(|row| row.iter().enumerate().all(fits)) {
-        return Positions::Shared {
-            start: start as usize,
-            len: tokens[0].len(),
-        };
+        return Positions::Shared { start: start as usize, len: tokens[0].len() };
     }
-    Positions::PerRow(
-        tokens
-            .iter()
-            .map(|row| row.iter().map(|t| t.position).collect())
-            .collect(),
-    )
+    Positions::PerRow(tokens.iter().map(|row| row.iter().map(|t| t.position).collect()).collect())
 }
 
 fn padding_before_a_real_query(real: &[bool], past: usize) -> bool {
@@ -230,13 +169,7 @@ fn additive_mask(real: &[Vec<bool>], past: usize, q_len: usize, device: &Device)
     let mut mask = Vec::with_capacity(real.len() * q_len * kv_len);
     for row in real {
         for query in past..kv_len {
-            mask.extend((0..kv_len).map(|key| {
-                if visible(row, query, key) {
-                    0.0
-                } else {
-                    MASKED
-                }
-            }));
+            mask.extend((0..kv_len).map(|key| if visible(row, query, key) { 0.0 } else { MASKED }));
         }
     }
     Ok(Tensor::from_vec(mask, (real.len(), q_len, kv_len), device)?)

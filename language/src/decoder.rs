@@ -43,53 +43,27 @@ impl Decoder {
     /// A tensor is missing or has another shape than `config` asks for.
     pub fn new(config: &LanguageConfig, w: &Weights) -> Result<Self> {
         let below = |prefix: &str| {
-            if prefix.is_empty() {
-                w.clone()
-            } else {
-                w.pp(prefix)
-            }
+            if prefix.is_empty() { w.clone() } else { w.pp(prefix) }
         };
-        let found = LAYOUTS
-            .iter()
-            .find(|(body, _)| below(body).contains("embed_tokens.weight"));
+        let found = LAYOUTS.iter().find(|(body, _)| below(body).contains("embed_tokens.weight"));
         let (body, head) = found.unwrap_or(&LAYOUTS[0]);
         let (body, head) = (below(body), below(head));
-        let embed_tokens = body.get(
-            &[config.embedding_rows, config.hidden_size],
-            "embed_tokens.weight",
-        )?;
+        let embed_tokens = body.get(&[config.embedding_rows, config.hidden_size], "embed_tokens.weight")?;
         let lm_head = if config.tie_word_embeddings {
-            Some(Linear::from_parts(
-                embed_tokens.clone(),
-                None,
-                w.precision(),
-            ))
+            Some(Linear::from_parts(embed_tokens.clone(), None, w.precision()))
         } else if found.is_none() || head.contains("weight") {
-            Some(Linear::no_bias(
-                config.hidden_size,
-                config.vocab_size,
-                &head,
-            )?)
+            Some(Linear::no_bias(config.hidden_size, config.vocab_size, &head)?)
         } else {
             None
         };
         let block = |(index, kind): (usize, &LayerKind)| {
             let moe = config.moe.as_ref().filter(|_| *kind == LayerKind::Sparse);
             let build = || Block::new(config, moe, index, &body.pp("layers").pp(index));
-            if *kind == LayerKind::Cross {
-                Ok(None)
-            } else {
-                build().map(Some)
-            }
+            if *kind == LayerKind::Cross { Ok(None) } else { build().map(Some) }
         };
         Ok(Self {
             embed_tokens,
-            blocks: config
-                .layers
-                .iter()
-                .enumerate()
-                .map(block)
-                .collect::<Result<_>>()?,
+            blocks: config.layers.iter().enumerate().map(block).collect::<Result<_>>()?,
             norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, &body.pp("norm"))?,
             lm_head,
             rope: RopeTable::new(config.rope.clone()),
@@ -110,14 +84,8 @@ impl Decoder {
         let (batch, tokens) = ids.dims2()?;
         let flat = ids.flatten_all()?;
         let rows = self.config.embedding_rows;
-        if let Some(id) = flat
-            .to_vec1::<u32>()?
-            .into_iter()
-            .find(|&id| id as usize >= rows)
-        {
-            return Err(Error::Input(format!(
-                "token id {id} is outside of the vocabulary of {rows}"
-            )));
+        if let Some(id) = flat.to_vec1::<u32>()?.into_iter().find(|&id| id as usize >= rows) {
+            return Err(Error::Input(format!("token id {id} is outside of the vocabulary of {rows}")));
         }
         let embedded = self.embed_tokens.index_select(&flat, 0)?;
         Ok(embedded.reshape((batch, tokens, self.config.hidden_size))?)
@@ -178,18 +146,11 @@ impl Decoder {
         let (batch, tokens, dim) = hidden.dims3()?;
         if hidden.dim(D::Minus1)? != self.config.hidden_size {
             let expected = self.config.hidden_size;
-            return Err(Error::Input(format!(
-                "hidden states of width {dim}, expected {expected}"
-            )));
+            return Err(Error::Input(format!("hidden states of width {dim}, expected {expected}")));
         }
-        if let Some(found) = cache
-            .map(Cache::num_layers)
-            .filter(|&found| found != self.blocks.len())
-        {
+        if let Some(found) = cache.map(Cache::num_layers).filter(|&found| found != self.blocks.len()) {
             let expected = self.blocks.len();
-            return Err(Error::Input(format!(
-                "a cache of {found} layers, expected {expected}"
-            )));
+            return Err(Error::Input(format!("a cache of {found} layers, expected {expected}")));
         }
         Pass::new(context, (batch, tokens), cache, &self.rope, hidden.device())
     }

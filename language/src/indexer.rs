@@ -44,12 +44,7 @@ impl Indexer {
     ) -> Result<Self> {
         let query_dim = attention.q_lora_rank.unwrap_or(dim);
         Ok(Self {
-            wq_b: projection(
-                query_dim,
-                sizes.num_heads * sizes.head_dim,
-                false,
-                &w.pp("wq_b"),
-            )?,
+            wq_b: projection(query_dim, sizes.num_heads * sizes.head_dim, false, &w.pp("wq_b"))?,
             wk: projection(dim, sizes.head_dim, false, &w.pp("wk"))?,
             k_norm: LayerNorm::new(sizes.head_dim, K_NORM_EPS, &w.pp("k_norm"))?,
             weights_proj: projection(dim, sizes.num_heads, false, &w.pp("weights_proj"))?,
@@ -73,10 +68,7 @@ impl Indexer {
     ) -> Result<Option<Tensor>> {
         let (x, query_source) = (x.detach(), query_source.detach());
         let (b, t, s) = (pass.batch, pass.q_len, pass.kv_len());
-        let keys =
-            self.k_norm
-                .forward(&self.wk.forward(&x)?)?
-                .reshape((b, t, 1, self.sizes.head_dim))?;
+        let keys = self.k_norm.forward(&self.wk.forward(&x)?)?.reshape((b, t, 1, self.sizes.head_dim))?;
         let mut keys = self.rotate(&keys, pass)?;
         if let Some(cache) = cache {
             keys = cache.append(&keys, pass.past)?;
@@ -93,10 +85,7 @@ impl Indexer {
         if s <= self.sizes.top_k {
             return Ok(None);
         }
-        let mask: Vec<f32> = kept
-            .iter()
-            .map(|&kept| if kept { 0.0 } else { MASKED })
-            .collect();
+        let mask: Vec<f32> = kept.iter().map(|&kept| if kept { 0.0 } else { MASKED }).collect();
         Ok(Some(Tensor::from_vec(mask, (b, t, s), x.device())?))
     }
 
@@ -104,53 +93,26 @@ impl Indexer {
     fn rotate(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let rest = self.sizes.head_dim - self.rotated;
         let first = x.narrow(3, 0, self.rotated)?.contiguous()?;
-        let first = rope(
-            &first,
-            &pass.rotation.cos,
-            &pass.rotation.sin,
-            RopeLayout::HalfSplit,
-        )?;
+        let first = rope(&first, &pass.rotation.cos, &pass.rotation.sin, RopeLayout::HalfSplit)?;
         if rest == 0 {
             return Ok(first);
         }
-        Ok(Tensor::cat(
-            &[first, x.narrow(3, self.rotated, rest)?],
-            D::Minus1,
-        )?)
+        Ok(Tensor::cat(&[first, x.narrow(3, self.rotated, rest)?], D::Minus1)?)
     }
 
     /// `(batch, tokens, kv_len)`, of every key whether visible or not.
-    fn scores(
-        &self,
-        x: &Tensor,
-        query_source: &Tensor,
-        keys: &Tensor,
-        pass: &Pass,
-    ) -> Result<Tensor> {
-        let IndexerConfig {
-            num_heads,
-            head_dim,
-            ..
-        } = self.sizes;
+    fn scores(&self, x: &Tensor, query_source: &Tensor, keys: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let IndexerConfig { num_heads, head_dim, .. } = self.sizes;
         let (b, t, s) = (pass.batch, pass.q_len, pass.kv_len());
-        let queries = self
-            .wq_b
-            .forward(query_source)?
-            .reshape((b, t, num_heads, head_dim))?;
-        let queries = self
-            .rotate(&queries, pass)?
-            .reshape((b, t * num_heads, head_dim))?;
+        let queries = self.wq_b.forward(query_source)?.reshape((b, t, num_heads, head_dim))?;
+        let queries = self.rotate(&queries, pass)?.reshape((b, t * num_heads, head_dim))?;
         let weights = (self.weights_proj.forward(x)? * (num_heads as f64).powf(-0.5))?;
         let scale = (head_dim as f64).powf(-0.5);
         let row = |i: usize| -> Result<Tensor> {
             let keys = keys.get(i)?.reshape((s, head_dim))?;
-            let products =
-                (linear(&queries.get(i)?, &keys, None, Precision::F32)? * scale)?.relu()?;
+            let products = (linear(&queries.get(i)?, &keys, None, Precision::F32)? * scale)?.relu()?;
             let weights = weights.get(i)?.unsqueeze(2)?;
-            Ok(products
-                .reshape((t, num_heads, s))?
-                .broadcast_mul(&weights)?
-                .sum(1)?)
+            Ok(products.reshape((t, num_heads, s))?.broadcast_mul(&weights)?.sum(1)?)
         };
         let rows: Vec<Tensor> = (0..b).map(row).collect::<Result<_>>()?;
         Ok(Tensor::stack(&rows, 0)?)
@@ -179,10 +141,7 @@ impl Indexer {
         let visible = Tensor::from_vec(visible, (b, t, s), scores.device())?;
         let kept: Vec<u8> = kept.iter().map(|&kept| u8::from(kept)).collect();
         trace.record(&self.trace_names[0], &(scores * visible)?);
-        trace.record(
-            &self.trace_names[1],
-            &Tensor::from_vec(kept, (b, t, s), scores.device())?,
-        );
+        trace.record(&self.trace_names[1], &Tensor::from_vec(kept, (b, t, s), scores.device())?);
         Ok(())
     }
 }

@@ -51,14 +51,8 @@ pub struct MbartConfig {
 impl MbartConfig {
     /// Reads the decoder's part of `config.json`; an error names the field.
     pub fn from_json(json: &Value) -> Result<Self> {
-        let flag = |field: &str, default: bool| {
-            json.get(field).and_then(Value::as_bool).unwrap_or(default)
-        };
-        let activation = match json
-            .get("activation_function")
-            .and_then(Value::as_str)
-            .unwrap_or("gelu")
-        {
+        let flag = |field: &str, default: bool| json.get(field).and_then(Value::as_bool).unwrap_or(default);
+        let activation = match json.get("activation_function").and_then(Value::as_str).unwrap_or("gelu") {
             "gelu" => Activation::Gelu,
             "relu" => Activation::Relu,
             other => {
@@ -91,12 +85,9 @@ impl MbartConfig {
 }
 
 fn size(json: &Value, field: &str) -> Result<usize> {
-    let value = json
-        .get(field)
-        .ok_or_else(|| Error::config(field, "is missing, expected a positive integer"))?;
-    let number = value
-        .as_u64()
-        .filter(|&n| n > 0 && n <= u64::from(u32::MAX));
+    let value =
+        json.get(field).ok_or_else(|| Error::config(field, "is missing, expected a positive integer"))?;
+    let number = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 0);
     number
         .map(|n| n as usize)
         .ok_or_else(|| Error::config(field, format!("is {value}, expected a positive integer")))
@@ -111,13 +102,10 @@ struct KeyValue {
 
 impl KeyValue {
     fn select_rows(&self, index: &Tensor) -> Result<Self> {
-        Ok(Self {
-            key: self.key.index_select(index, 0)?,
-            value: self.value.index_select(index, 0)?,
-        })
+        Ok(Self { key: self.key.index_select(index, 0)?, value: self.value.index_select(index, 0)? })
     }
 
-    fn append(&self, next: Self) -> Result<Self> {
+    fn append(&self, next: &Self) -> Result<Self> {
         Ok(Self {
             key: Tensor::cat(&[&self.key, &next.key], 1)?,
             value: Tensor::cat(&[&self.value, &next.value], 1)?,
@@ -138,10 +126,7 @@ pub struct MbartCache {
 impl MbartCache {
     /// Tokens held.
     pub fn len(&self) -> usize {
-        self.layers
-            .first()
-            .and_then(|layer| layer.key.dim(1).ok())
-            .unwrap_or(0)
+        self.layers.first().and_then(|layer| layer.key.dim(1).ok()).unwrap_or(0)
     }
 
     /// Whether no token was run yet.
@@ -163,20 +148,12 @@ impl MbartMemory {
     /// Batch rows `rows`, in that order; a row may repeat.
     pub fn select_rows(&self, rows: &[usize]) -> Result<Self> {
         let index = row_index(rows)?;
-        Ok(Self(
-            self.0
-                .iter()
-                .map(|layer| layer.select_rows(&index))
-                .collect::<Result<_>>()?,
-        ))
+        Ok(Self(self.0.iter().map(|layer| layer.select_rows(&index)).collect::<Result<_>>()?))
     }
 }
 
 fn row_index(rows: &[usize]) -> Result<Tensor> {
-    Ok(Tensor::from_iter(
-        rows.iter().map(|&row| row as u32),
-        &Device::Cpu,
-    )?)
+    Ok(Tensor::from_iter(rows.iter().map(|&row| row as u32), &Device::Cpu)?)
 }
 
 #[derive(Debug)]
@@ -209,10 +186,7 @@ impl Attention {
     }
 
     fn key_value(&self, x: &Tensor) -> Result<KeyValue> {
-        Ok(KeyValue {
-            key: self.split(&self.key.forward(x)?)?,
-            value: self.split(&self.value.forward(x)?)?,
-        })
+        Ok(KeyValue { key: self.split(&self.key.forward(x)?)?, value: self.split(&self.value.forward(x)?)? })
     }
 
     fn forward(&self, x: &Tensor, kv: &KeyValue, mask: Mask) -> Result<Tensor> {
@@ -261,14 +235,11 @@ impl Layer {
         let normed = self.self_norm.forward(x)?;
         let new = self.self_attention.key_value(&normed)?;
         let kv = match past {
-            Some(past) => past.append(new)?,
+            Some(past) => past.append(&new)?,
             None => new,
         };
         let x = (x + self.self_attention.forward(&normed, &kv, mask)?)?;
-        let x = (&x
-            + self
-                .cross_attention
-                .forward(&self.cross_norm.forward(&x)?, memory, Mask::None)?)?;
+        let x = (&x + self.cross_attention.forward(&self.cross_norm.forward(&x)?, memory, Mask::None)?)?;
         let hidden = self.fc1.forward(&self.ffn_norm.forward(&x)?)?;
         let hidden = match self.activation {
             Activation::Gelu => ops::activation::gelu(&hidden)?,
@@ -306,11 +277,7 @@ impl MbartDecoder {
             positions: decoder
                 .pp("embed_positions")
                 .get(&[config.max_positions + POSITION_OFFSET, dim], "weight")?,
-            embedding_norm: LayerNorm::new(
-                dim,
-                LAYER_NORM_EPS,
-                &decoder.pp("layernorm_embedding"),
-            )?,
+            embedding_norm: LayerNorm::new(dim, LAYER_NORM_EPS, &decoder.pp("layernorm_embedding"))?,
             layers: (0..config.num_layers)
                 .map(|i| Layer::new(config, &layers.pp(i)))
                 .collect::<Result<_>>()?,
@@ -328,10 +295,7 @@ impl MbartDecoder {
 
     /// Keys and values of `encoder_hidden (batch, tokens, d_model)` for every layer.
     pub fn memory(&self, encoder_hidden: &Tensor) -> Result<MbartMemory> {
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| layer.cross_attention.key_value(encoder_hidden));
+        let layers = self.layers.iter().map(|layer| layer.cross_attention.key_value(encoder_hidden));
         Ok(MbartMemory(layers.collect::<Result<_>>()?))
     }
 
@@ -351,8 +315,7 @@ impl MbartDecoder {
         let mut kept = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
             let seen = cache.as_ref().and_then(|cache| cache.layers.get(i));
-            let (next, kv) =
-                layer.forward(&x, seen, &memory.0[i], Mask::Causal { offset: past })?;
+            let (next, kv) = layer.forward(&x, seen, &memory.0[i], Mask::Causal { offset: past })?;
             trace.record(format!("hidden.{}", i + 1), &next);
             kept.push(kv);
             x = next;
@@ -379,28 +342,17 @@ impl MbartDecoder {
             )));
         }
         let flat = ids.flatten_all()?;
-        if let Some(id) = flat
-            .to_vec1::<u32>()?
-            .into_iter()
-            .find(|&id| id as usize >= self.config.vocab_size)
+        if let Some(id) = flat.to_vec1::<u32>()?.into_iter().find(|&id| id as usize >= self.config.vocab_size)
         {
             return Err(Error::Input(format!(
                 "token id {id}, expected less than vocab_size = {}",
                 self.config.vocab_size
             )));
         }
-        let embedded = self.embedding.index_select(&flat, 0)?.reshape((
-            batch,
-            tokens,
-            self.config.hidden_size,
-        ))?;
-        let scale = if self.config.scale_embedding {
-            (self.config.hidden_size as f64).sqrt()
-        } else {
-            1.0
-        };
+        let embedded =
+            self.embedding.index_select(&flat, 0)?.reshape((batch, tokens, self.config.hidden_size))?;
+        let scale = if self.config.scale_embedding { (self.config.hidden_size as f64).sqrt() } else { 1.0 };
         let positions = self.positions.narrow(0, past + POSITION_OFFSET, tokens)?;
-        self.embedding_norm
-            .forward(&(embedded * scale)?.broadcast_add(&positions)?)
+        self.embedding_norm.forward(&(embedded * scale)?.broadcast_add(&positions)?)
     }
 }

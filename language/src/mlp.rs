@@ -6,12 +6,7 @@ use swinseek_kernels::{Init, Result, Weights, layers::Linear, ops::activation::s
 use crate::config::LanguageConfig;
 
 /// A projection `(out, in)`, fresh ones normal with standard deviation 0.02.
-pub(crate) fn projection(
-    in_features: usize,
-    out_features: usize,
-    bias: bool,
-    w: &Weights,
-) -> Result<Linear> {
+pub(crate) fn projection(in_features: usize, out_features: usize, bias: bool, w: &Weights) -> Result<Linear> {
     if bias {
         Linear::new(in_features, out_features, w)
     } else {
@@ -26,15 +21,9 @@ pub(crate) fn output_projection(
     bias: bool,
     w: &Weights,
 ) -> Result<Linear> {
-    let init = Init::Normal {
-        std: config.residual_std(),
-    };
+    let init = Init::Normal { std: config.residual_std() };
     let weight = w.get_init(&[out_features, in_features], "weight", init)?;
-    let bias = if bias {
-        Some(w.get_init(&[out_features], "bias", Init::Const(0.0))?)
-    } else {
-        None
-    };
+    let bias = if bias { Some(w.get_init(&[out_features], "bias", Init::Const(0.0))?) } else { None };
     Ok(Linear::from_parts(weight, bias, w.precision()))
 }
 
@@ -47,11 +36,7 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
-    pub(crate) fn new(
-        config: &LanguageConfig,
-        intermediate_size: usize,
-        w: &Weights,
-    ) -> Result<Self> {
+    pub(crate) fn new(config: &LanguageConfig, intermediate_size: usize, w: &Weights) -> Result<Self> {
         let (dim, bias) = (config.hidden_size, config.mlp_bias);
         Ok(Self {
             gate: projection(dim, intermediate_size, bias, &w.pp("gate_proj"))?,

@@ -54,22 +54,13 @@ impl Dispatch {
             place[pair] = *at as u32;
             *at += 1;
         }
-        Self {
-            order,
-            place,
-            offsets,
-        }
+        Self { order, place, offsets }
     }
 }
 
 impl MixtureOfExperts {
     /// Reads `gate.*`, `experts.*` (stacked, or one tensor per expert) and `shared_experts.*` of layer `index`.
-    pub(crate) fn new(
-        config: &LanguageConfig,
-        moe: &MoeConfig,
-        index: usize,
-        w: &Weights,
-    ) -> Result<Self> {
+    pub(crate) fn new(config: &LanguageConfig, moe: &MoeConfig, index: usize, w: &Weights) -> Result<Self> {
         let dim = config.hidden_size;
         let (gate_up_proj, down_proj) = read_experts(config, moe, &w.pp("experts"))?;
         let shared = match moe.shared_intermediate_size {
@@ -83,8 +74,7 @@ impl MixtureOfExperts {
             shared,
             top_k: moe.top_k,
             num_experts: moe.num_experts,
-            trace_names: ["experts", "weights", "scores"]
-                .map(|leaf| format!("router.{index}.{leaf}")),
+            trace_names: ["experts", "weights", "scores"].map(|leaf| format!("router.{index}.{leaf}")),
         })
     }
 
@@ -106,16 +96,11 @@ impl MixtureOfExperts {
         let (n, dim) = x.dims2()?;
         let pairs = n * self.top_k;
         let dispatch = Dispatch::new(&routing.experts, self.num_experts);
-        let tokens: Vec<u32> = dispatch
-            .order
-            .iter()
-            .map(|&pair| pair / self.top_k as u32)
-            .collect();
+        let tokens: Vec<u32> = dispatch.order.iter().map(|&pair| pair / self.top_k as u32).collect();
         let x = gather_rows(&x.unsqueeze(0)?, &tokens)?.squeeze(0)?;
         let inner = swiglu(&self.gate_up_proj.forward(&x, &dispatch.offsets)?)?;
         // W_down is linear: its narrow input is cheaper to weight than its output.
-        let weights =
-            gather_rows(&routing.weights.reshape((1, pairs, 1))?, &dispatch.order)?.squeeze(0)?;
+        let weights = gather_rows(&routing.weights.reshape((1, pairs, 1))?, &dispatch.order)?.squeeze(0)?;
         let inner = inner.broadcast_mul(&weights)?;
         let y = self.down_proj.forward(&inner, &dispatch.offsets)?;
         if n == 1 {
@@ -123,9 +108,7 @@ impl MixtureOfExperts {
         }
         // Choice by choice, the sum over choices is a product with a row of ones: many times faster than candle's
         // sum over a leading dimension, and the same additions.
-        let place: Vec<u32> = (0..pairs)
-            .map(|i| dispatch.place[i % n * self.top_k + i / n])
-            .collect();
+        let place: Vec<u32> = (0..pairs).map(|i| dispatch.place[i % n * self.top_k + i / n]).collect();
         let y = gather_rows(&y.unsqueeze(0)?, &place)?.reshape((self.top_k, n * dim))?;
         let ones = Tensor::ones((1, self.top_k), y.dtype(), y.device())?;
         Ok(ones.matmul(&y)?.reshape((n, dim))?)
@@ -149,23 +132,15 @@ fn read_experts(config: &LanguageConfig, moe: &MoeConfig, w: &Weights) -> Result
     let (dim, width, count) = (config.hidden_size, moe.intermediate_size, moe.num_experts);
     if !w.contains("0.gate_proj.weight") {
         let gate_up = w.get(&[count, 2 * width, dim], "gate_up_proj")?;
-        let init = Init::Normal {
-            std: config.residual_std(),
-        };
-        return Ok((
-            gate_up,
-            w.get_init(&[count, dim, width], "down_proj", init)?,
-        ));
+        let init = Init::Normal { std: config.residual_std() };
+        return Ok((gate_up, w.get_init(&[count, dim, width], "down_proj", init)?));
     }
     let mut gate_up = Vec::with_capacity(count);
     let mut down = Vec::with_capacity(count);
     for expert in 0..count {
         let w = w.pp(expert);
         let gate = w.get(&[width, dim], "gate_proj.weight")?;
-        gate_up.push(Tensor::cat(
-            &[gate, w.get(&[width, dim], "up_proj.weight")?],
-            0,
-        )?);
+        gate_up.push(Tensor::cat(&[gate, w.get(&[width, dim], "up_proj.weight")?], 0)?);
         down.push(w.get(&[dim, width], "down_proj.weight")?);
     }
     Ok((Tensor::stack(&gate_up, 0)?, Tensor::stack(&down, 0)?))

@@ -68,11 +68,7 @@ pub struct Yarn {
 impl Yarn {
     /// `g(m) = 0.1 m ln(factor) + 1`, and 1 when nothing is extended.
     fn mscale(&self, weight: f64) -> f64 {
-        if self.factor <= 1.0 {
-            1.0
-        } else {
-            0.1 * weight * self.factor.ln() + 1.0
-        }
+        if self.factor <= 1.0 { 1.0 } else { 0.1 * weight * self.factor.ln() + 1.0 }
     }
 }
 
@@ -96,11 +92,9 @@ impl RopeConfig {
         let stretch = dim / (dim - 2.0);
         match &self.scaling {
             RopeScaling::Default => self.base_frequencies(self.theta),
-            RopeScaling::Linear { factor } => self
-                .base_frequencies(self.theta)
-                .into_iter()
-                .map(|f| f / *factor as f32)
-                .collect(),
+            RopeScaling::Linear { factor } => {
+                self.base_frequencies(self.theta).into_iter().map(|f| f / *factor as f32).collect()
+            }
             RopeScaling::Ntk { factor } => self.base_frequencies(self.theta * factor.powf(stretch)),
             RopeScaling::Dynamic { factor } => {
                 let max = self.max_position_embeddings;
@@ -127,18 +121,14 @@ impl RopeConfig {
                         (1.0 - smooth) * f / *factor as f32 + smooth * f
                     }
                 };
-                self.base_frequencies(self.theta)
-                    .into_iter()
-                    .map(interpolate)
-                    .collect()
+                self.base_frequencies(self.theta).into_iter().map(interpolate).collect()
             }
         }
     }
 
     /// Whether the frequencies change with the length of the sequence at `seq_len` positions.
     pub fn depends_on_length(&self, seq_len: usize) -> bool {
-        matches!(self.scaling, RopeScaling::Dynamic { .. })
-            && seq_len > self.max_position_embeddings
+        matches!(self.scaling, RopeScaling::Dynamic { .. }) && seq_len > self.max_position_embeddings
     }
 
     /// What cosine and sine are multiplied by.
@@ -158,9 +148,7 @@ impl RopeConfig {
     /// What the softmax scale of multi-head latent attention is multiplied by, `g(mscale_all_dim)²`.
     pub fn softmax_factor(&self) -> f64 {
         match &self.scaling {
-            RopeScaling::Yarn(yarn) if yarn.mscale_all_dim != 0.0 => {
-                yarn.mscale(yarn.mscale_all_dim).powi(2)
-            }
+            RopeScaling::Yarn(yarn) if yarn.mscale_all_dim != 0.0 => yarn.mscale(yarn.mscale_all_dim).powi(2),
             _ => 1.0,
         }
     }
@@ -169,23 +157,17 @@ impl RopeConfig {
     fn wavelengths(&self, theta: f64) -> Vec<f32> {
         // torch takes the power in f32; a power in f64 of the same f32 operands rounds to the same or next value.
         let exponent = |i: usize| f64::from((2 * i) as f32 / self.dim as f32);
-        (0..self.dim / 2)
-            .map(|i| f64::from(theta as f32).powf(exponent(i)) as f32)
-            .collect()
+        (0..self.dim / 2).map(|i| f64::from(theta as f32).powf(exponent(i)) as f32).collect()
     }
 
     fn base_frequencies(&self, theta: f64) -> Vec<f32> {
-        self.wavelengths(theta)
-            .into_iter()
-            .map(|w| 1.0 / w)
-            .collect()
+        self.wavelengths(theta).into_iter().map(|w| 1.0 / w).collect()
     }
 
     fn yarn_frequencies(&self, yarn: &Yarn) -> Vec<f32> {
         let dim = self.dim as f64;
         let turns_at = |rotations: f64| {
-            dim * (yarn.original_max_position_embeddings / (rotations * TAU)).ln()
-                / (2.0 * self.theta.ln())
+            dim * (yarn.original_max_position_embeddings / (rotations * TAU)).ln() / (2.0 * self.theta.ln())
         };
         let (mut low, mut high) = (turns_at(yarn.beta_fast), turns_at(yarn.beta_slow));
         if yarn.truncate {
@@ -200,11 +182,7 @@ impl RopeConfig {
             let keep = 1.0 - ramp;
             1.0 / (yarn.factor as f32 * wavelength) * (1.0 - keep) + 1.0 / wavelength * keep
         };
-        self.wavelengths(self.theta)
-            .into_iter()
-            .enumerate()
-            .map(blend)
-            .collect()
+        self.wavelengths(self.theta).into_iter().enumerate().map(blend).collect()
     }
 }
 
@@ -241,18 +219,11 @@ impl RopeConfig {
         // As transformers: a non-empty rope_scaling wins over rope_parameters.
         let name = ["rope_scaling", "rope_parameters"]
             .into_iter()
-            .find(|name| {
-                config
-                    .get(name)
-                    .is_some_and(|v| v.as_object().is_none_or(|o| !o.is_empty()))
-            });
+            .find(|name| config.get(name).is_some_and(|v| v.as_object().is_none_or(|o| !o.is_empty())));
         let mut scaling = RopeScaling::Default;
         if let Some((name, value)) = name.and_then(|name| Some((name, config.get(name)?))) {
             let rope = Fields::new(value, &config.path(name))?;
-            if value
-                .as_object()
-                .is_some_and(|object| object.values().any(Value::is_object))
-            {
+            if value.as_object().is_some_and(|object| object.values().any(Value::is_object)) {
                 return Err(config.error(name, "one set of parameters for all layers"));
             }
             scaling = Self::read_scaling(config, &rope, &mut theta, max_position_embeddings)?;
@@ -260,12 +231,7 @@ impl RopeConfig {
         if theta <= 1.0 {
             return Err(config.error("rope_theta", "a number above 1"));
         }
-        Ok(Self {
-            theta,
-            dim,
-            max_position_embeddings,
-            scaling,
-        })
+        Ok(Self { theta, dim, max_position_embeddings, scaling })
     }
 
     fn read_scaling(
@@ -275,10 +241,7 @@ impl RopeConfig {
         max_positions: usize,
     ) -> Result<RopeScaling> {
         *theta = rope.positive_or("rope_theta", *theta)?;
-        if rope
-            .number("partial_rotary_factor")?
-            .is_some_and(|part| part != 1.0)
-        {
+        if rope.number("partial_rotary_factor")?.is_some_and(|part| part != 1.0) {
             return Err(rope.error("partial_rotary_factor", "1.0"));
         }
         let kind = match rope.choice("rope_type", &KINDS)? {
@@ -291,21 +254,14 @@ impl RopeConfig {
             _ => Err(rope.error(name, "a number above 0")),
         };
         let original = || -> Result<f64> {
-            let stated =
-                rope.positive_or("original_max_position_embeddings", max_positions as f64)?;
+            let stated = rope.positive_or("original_max_position_embeddings", max_positions as f64)?;
             config.positive_or("original_max_position_embeddings", stated)
         };
         Ok(match kind {
             Kind::Default => RopeScaling::Default,
-            Kind::Linear => RopeScaling::Linear {
-                factor: required("factor")?,
-            },
-            Kind::Ntk => RopeScaling::Ntk {
-                factor: required("factor")?,
-            },
-            Kind::Dynamic => RopeScaling::Dynamic {
-                factor: required("factor")?,
-            },
+            Kind::Linear => RopeScaling::Linear { factor: required("factor")? },
+            Kind::Ntk => RopeScaling::Ntk { factor: required("factor")? },
+            Kind::Dynamic => RopeScaling::Dynamic { factor: required("factor")? },
             Kind::Yarn => RopeScaling::Yarn(Self::read_yarn(rope, original()?, max_positions)?),
             Kind::Llama3 => RopeScaling::Llama3 {
                 factor: required("factor")?,
@@ -319,10 +275,7 @@ impl RopeConfig {
     fn read_yarn(rope: &Fields, original: f64, max_positions: usize) -> Result<Yarn> {
         // transformers takes a 0 here as absent.
         let rotations = |name: &str, default: f64| -> Result<f64> {
-            Ok(rope
-                .number(name)?
-                .filter(|&beta| beta != 0.0)
-                .unwrap_or(default))
+            Ok(rope.number(name)?.filter(|&beta| beta != 0.0).unwrap_or(default))
         };
         Ok(Yarn {
             factor: rope.positive_or("factor", max_positions as f64 / original)?,

@@ -41,10 +41,7 @@ pub(crate) struct RopeTable {
 
 impl RopeTable {
     pub(crate) fn new(config: RopeConfig) -> Self {
-        Self {
-            config,
-            tables: Mutex::new(None),
-        }
+        Self { config, tables: Mutex::new(None) }
     }
 
     /// Cosine and sine at `positions`.
@@ -64,20 +61,14 @@ impl RopeTable {
         match positions {
             Positions::Shared { start, len } => {
                 let slice = |t: &Tensor| t.narrow(0, *start, *len)?.unsqueeze(0);
-                Ok(Rotation {
-                    cos: slice(&table.cos)?,
-                    sin: slice(&table.sin)?,
-                })
+                Ok(Rotation { cos: slice(&table.cos)?, sin: slice(&table.sin)? })
             }
             Positions::PerRow(rows) => {
                 let flat: Vec<u32> = rows.concat();
                 let index = Tensor::from_vec(flat, rows.len() * rows[0].len(), device)?;
                 let shape = (rows.len(), rows[0].len(), self.config.dim / 2);
                 let select = |t: &Tensor| t.index_select(&index, 0)?.reshape(shape);
-                Ok(Rotation {
-                    cos: select(&table.cos)?,
-                    sin: select(&table.sin)?,
-                })
+                Ok(Rotation { cos: select(&table.cos)?, sin: select(&table.sin)? })
             }
         }
     }
@@ -103,19 +94,12 @@ impl RopeTable {
         let frequencies = self.config.inverse_frequencies(seq_len);
         let factor = self.config.attention_factor();
         // Angles in f32, as the reference has them; their sine and cosine in f64, rounded once.
-        let angles: Vec<f64> = (0..length)
-            .flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)))
-            .collect();
+        let angles: Vec<f64> =
+            (0..length).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f))).collect();
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = angles
-                .iter()
-                .map(|&angle| f(angle) as f32 * factor as f32)
-                .collect();
+            let values: Vec<f32> = angles.iter().map(|&angle| f(angle) as f32 * factor as f32).collect();
             Tensor::from_vec(values, (length, frequencies.len()), device)
         };
-        Ok(Rotation {
-            cos: table(f64::cos)?,
-            sin: table(f64::sin)?,
-        })
+        Ok(Rotation { cos: table(f64::cos)?, sin: table(f64::sin)? })
     }
 }

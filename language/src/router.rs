@@ -1,9 +1,7 @@
 //! Which experts a token goes to, and with what weights.
 
 use candle_core::{D, Tensor};
-use swinseek_kernels::{
-    Init, Precision, Result, Weights, layers::Linear, ops::activation::softmax,
-};
+use swinseek_kernels::{Init, Precision, Result, Weights, layers::Linear, ops::activation::softmax};
 
 use crate::{
     config::{MoeConfig, Scoring, Selection},
@@ -36,19 +34,13 @@ impl Router {
     pub(crate) fn new(dim: usize, config: &MoeConfig, w: &Weights) -> Result<Self> {
         let weight = w.get(&[config.num_experts, dim], "weight")?;
         let bias = match config.selection {
-            Selection::NoAux { .. } => Some(w.get_init(
-                &[config.num_experts],
-                "e_score_correction_bias",
-                Init::Const(0.0),
-            )?),
+            Selection::NoAux { .. } => {
+                Some(w.get_init(&[config.num_experts], "e_score_correction_bias", Init::Const(0.0))?)
+            }
             _ => None,
         };
         // Routing is a choice: it stays in f32 whatever the precision of the rest.
-        Ok(Self {
-            weight: Linear::from_parts(weight, None, Precision::F32),
-            bias,
-            config: config.clone(),
-        })
+        Ok(Self { weight: Linear::from_parts(weight, None, Precision::F32), bias, config: config.clone() })
     }
 
     /// Routes `x (N, dim)`.
@@ -69,11 +61,7 @@ impl Router {
         if self.config.routed_scaling_factor != 1.0 {
             weights = (weights * self.config.routed_scaling_factor)?;
         }
-        Ok(Routing {
-            experts,
-            weights,
-            scores,
-        })
+        Ok(Routing { experts, weights, scores })
     }
 
     fn select(&self, scores: &Tensor) -> Result<Vec<u32>> {
@@ -82,15 +70,10 @@ impl Router {
         if let Some(bias) = &self.bias {
             let bias: Vec<f32> = bias.detach().to_vec1()?;
             for row in scores.chunks_mut(e) {
-                row.iter_mut()
-                    .zip(&bias)
-                    .for_each(|(score, bias)| *score += bias);
+                row.iter_mut().zip(&bias).for_each(|(score, bias)| *score += bias);
             }
         }
-        Ok(scores
-            .chunks_mut(e)
-            .flat_map(|row| select_experts(row, &self.config))
-            .collect())
+        Ok(scores.chunks_mut(e).flat_map(|row| select_experts(row, &self.config)).collect())
     }
 }
 
@@ -146,9 +129,6 @@ mod tests {
         assert_eq!(select_experts(&mut scores.clone(), &by_best), [0, 1]);
         let by_two = config(Selection::NoAux { groups: 3, kept: 1 }, 2);
         assert_eq!(select_experts(&mut scores.clone(), &by_two), [2, 3]);
-        assert_eq!(
-            select_experts(&mut scores.clone(), &config(Selection::Greedy, 3)),
-            [0, 2, 3]
-        );
+        assert_eq!(select_experts(&mut scores.clone(), &config(Selection::Greedy, 3)), [0, 2, 3]);
     }
 }

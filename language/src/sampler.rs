@@ -65,33 +65,15 @@ impl SamplingParams {
             if ok {
                 Ok(())
             } else {
-                Err(Error::config(
-                    name,
-                    format!("{value}, expected a number in {range}"),
-                ))
+                Err(Error::config(name, format!("{value}, expected a number in {range}")))
             }
         };
         let within = |value: f64, low: f64, high: f64| (low..=high).contains(&value);
-        check(
-            "temperature",
-            self.temperature,
-            within(self.temperature, 0.0, 100.0),
-            "[0, 100]",
-        )?;
-        check(
-            "top_p",
-            self.top_p,
-            self.top_p > 0.0 && self.top_p <= 1.0,
-            "(0, 1]",
-        )?;
+        check("temperature", self.temperature, within(self.temperature, 0.0, 100.0), "[0, 100]")?;
+        check("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "(0, 1]")?;
         check("min_p", self.min_p, within(self.min_p, 0.0, 1.0), "[0, 1]")?;
         let repetition = self.repetition_penalty;
-        check(
-            "repetition_penalty",
-            repetition,
-            repetition > 0.0 && repetition <= 10.0,
-            "(0, 10]",
-        )?;
+        check("repetition_penalty", repetition, repetition > 0.0 && repetition <= 10.0, "(0, 10]")?;
         check(
             "frequency_penalty",
             self.frequency_penalty,
@@ -105,20 +87,13 @@ impl SamplingParams {
             "[-2, 2]",
         )?;
         for &(id, bias) in &self.logit_bias {
-            check(
-                &format!("logit_bias[{id}]"),
-                bias,
-                within(bias, -100.0, 100.0),
-                "[-100, 100]",
-            )?;
+            check(&format!("logit_bias[{id}]"), bias, within(bias, -100.0, 100.0), "[-100, 100]")?;
         }
         Ok(())
     }
 
     fn has_penalties(&self) -> bool {
-        self.repetition_penalty != 1.0
-            || self.frequency_penalty != 0.0
-            || self.presence_penalty != 0.0
+        self.repetition_penalty != 1.0 || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
     }
 }
 
@@ -163,9 +138,7 @@ impl PartialOrd for Candidate {
 impl Ord for Candidate {
     /// Heavier first; of equals the lower id.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.weight
-            .total_cmp(&other.weight)
-            .then(other.id.cmp(&self.id))
+        self.weight.total_cmp(&other.weight).then(other.id.cmp(&self.id))
     }
 }
 
@@ -177,11 +150,7 @@ impl Sampler {
     pub fn new(params: SamplingParams) -> Result<Self> {
         params.validate()?;
         let rng = ChaCha12Rng::seed_from_u64(params.seed);
-        Ok(Self {
-            params,
-            rng,
-            prompt_len: 0,
-        })
+        Ok(Self { params, rng, prompt_len: 0 })
     }
 
     /// Says how many tokens at the front of the history are the prompt: these count for the repetition penalty
@@ -204,22 +173,13 @@ impl Sampler {
     /// [`Error::Input`] when a logit is NaN or `+inf`, when all are `-inf`, or when an id is not in the vocabulary.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<Sampled> {
         let (scores, best) = self.scores(logits, history)?;
-        let id = if self.params.temperature == 0.0 {
-            best
-        } else {
-            self.draw(&scores, scores[best as usize])
-        };
+        let id =
+            if self.params.temperature == 0.0 { best } else { self.draw(&scores, scores[best as usize]) };
         let log_sum = log_sum_exp(logits);
         let logprob = |logit: f32| (f64::from(logit) - log_sum) as f32;
-        let top_logprobs = top_n(logits, self.params.top_logprobs)
-            .into_iter()
-            .map(|(id, l)| (id, logprob(l)))
-            .collect();
-        Ok(Sampled {
-            id,
-            logprob: logprob(logits[id as usize]),
-            top_logprobs,
-        })
+        let top_logprobs =
+            top_n(logits, self.params.top_logprobs).into_iter().map(|(id, l)| (id, logprob(l))).collect();
+        Ok(Sampled { id, logprob: logprob(logits[id as usize]), top_logprobs })
     }
 
     /// Logits after bias and penalties, in f64.
@@ -227,15 +187,10 @@ impl Sampler {
         let params = &self.params;
         let mut scores: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
         let outside = |what: &str, id: u32| {
-            Error::Input(format!(
-                "{what} has token id {id}, but there are only {} logits",
-                logits.len()
-            ))
+            Error::Input(format!("{what} has token id {id}, but there are only {} logits", logits.len()))
         };
         for &(id, bias) in &params.logit_bias {
-            *scores
-                .get_mut(id as usize)
-                .ok_or_else(|| outside("logit_bias", id))? += bias;
+            *scores.get_mut(id as usize).ok_or_else(|| outside("logit_bias", id))? += bias;
         }
         if !params.has_penalties() {
             return Ok(scores);
@@ -245,15 +200,9 @@ impl Sampler {
             *counts.entry(id).or_default() += u32::from(position >= self.prompt_len);
         }
         for (id, answered) in counts {
-            let score = scores
-                .get_mut(id as usize)
-                .ok_or_else(|| outside("the history", id))?;
+            let score = scores.get_mut(id as usize).ok_or_else(|| outside("the history", id))?;
             let penalty = params.repetition_penalty;
-            *score = if *score > 0.0 {
-                *score / penalty
-            } else {
-                *score * penalty
-            };
+            *score = if *score > 0.0 { *score / penalty } else { *score * penalty };
             if answered > 0 {
                 *score -= params.frequency_penalty * f64::from(answered) + params.presence_penalty;
             }
@@ -273,11 +222,7 @@ impl Sampler {
         }
         let candidates = kept(&self.params, &scores, scores[best as usize]);
         let total: f64 = candidates.iter().map(|c| c.weight).sum();
-        Ok(candidates
-            .into_iter()
-            .filter(|c| c.weight > 0.0)
-            .map(|c| (c.id, c.weight / total))
-            .collect())
+        Ok(candidates.into_iter().filter(|c| c.weight > 0.0).map(|c| (c.id, c.weight / total)).collect())
     }
 
     /// Checked and penalised scores, and the best token.
@@ -286,9 +231,7 @@ impl Sampler {
         let scores = self.penalised(logits, history)?;
         let best = argmax(&scores);
         if scores[best as usize] == f64::NEG_INFINITY {
-            return Err(Error::Input(
-                "no token is allowed: every logit is -inf".into(),
-            ));
+            return Err(Error::Input("no token is allowed: every logit is -inf".into()));
         }
         Ok((scores, best))
     }
@@ -307,11 +250,7 @@ impl Sampler {
             }
         }
         // Rounding may leave a remainder of nothing: the last token that can occur at all.
-        candidates
-            .iter()
-            .rev()
-            .find(|c| c.weight > 0.0)
-            .map_or(0, |c| c.id)
+        candidates.iter().rev().find(|c| c.weight > 0.0).map_or(0, |c| c.id)
     }
 }
 
@@ -322,10 +261,7 @@ fn kept(params: &SamplingParams, scores: &[f64], best: f64) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = scores
         .iter()
         .enumerate()
-        .map(|(id, &score)| Candidate {
-            id: id as u32,
-            weight: weight(score),
-        })
+        .map(|(id, &score)| Candidate { id: id as u32, weight: weight(score) })
         .collect();
     if params.top_k > 0 && params.top_k < candidates.len() {
         candidates.select_nth_unstable_by(params.top_k - 1, |a, b| b.cmp(a));
@@ -354,14 +290,10 @@ fn check_logits(logits: &[f32]) -> Result<()> {
     if logits.is_empty() {
         return Err(Error::Input("there are no logits to sample from".into()));
     }
-    match logits
-        .iter()
-        .position(|l| l.is_nan() || *l == f32::INFINITY)
-    {
-        Some(id) => Err(Error::Input(format!(
-            "logit of token {id} is {}, expected a finite number",
-            logits[id]
-        ))),
+    match logits.iter().position(|l| l.is_nan() || *l == f32::INFINITY) {
+        Some(id) => {
+            Err(Error::Input(format!("logit of token {id} is {}, expected a finite number", logits[id])))
+        }
         None => Ok(()),
     }
 }
@@ -379,20 +311,13 @@ fn argmax(scores: &[f64]) -> u32 {
 
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    max + logits
-        .iter()
-        .map(|&l| (f64::from(l) - max).exp())
-        .sum::<f64>()
-        .ln()
+    max + logits.iter().map(|&l| (f64::from(l) - max).exp()).sum::<f64>().ln()
 }
 
 /// Log-probabilities of `logits`, computed in f64.
 pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let log_sum = log_sum_exp(logits);
-    logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - log_sum) as f32)
-        .collect()
+    logits.iter().map(|&logit| (f64::from(logit) - log_sum) as f32).collect()
 }
 
 /// The `n` largest values with their indices, largest first; of equals the lower index first. NaN counts as smallest.
@@ -402,18 +327,11 @@ pub fn top_n(values: &[f32], n: usize) -> Vec<(u32, f32)> {
         return Vec::new();
     }
     let key = |value: f32| {
-        if value.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            value + 0.0
-        }
+        if value.is_nan() { f32::NEG_INFINITY } else { value + 0.0 }
     };
     let order = |a: &(u32, f32), b: &(u32, f32)| key(b.1).total_cmp(&key(a.1)).then(a.0.cmp(&b.0));
-    let mut indexed: Vec<(u32, f32)> = values
-        .iter()
-        .enumerate()
-        .map(|(id, &value)| (id as u32, value))
-        .collect();
+    let mut indexed: Vec<(u32, f32)> =
+        values.iter().enumerate().map(|(id, &value)| (id as u32, value)).collect();
     indexed.select_nth_unstable_by(n - 1, order);
     indexed.truncate(n);
     indexed.sort_unstable_by(order);

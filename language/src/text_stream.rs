@@ -48,10 +48,7 @@ impl TextStream {
         }
         let pending = match tokenizer.token_bytes(0) {
             Some(_) => Pending::Bytes(Vec::new()),
-            None => Pending::Window {
-                ids: Vec::new(),
-                settled: 0,
-            },
+            None => Pending::Window { ids: Vec::new(), settled: 0 },
         };
         Ok(Self {
             tokenizer: tokenizer.clone(),
@@ -111,8 +108,7 @@ impl TextStream {
                 Pending::Window { ids, settled } => {
                     let context = self.tokenizer.decode(&ids[..*settled])?;
                     let whole = self.tokenizer.decode(ids)?;
-                    self.text
-                        .push_str(whole.strip_prefix(&context).unwrap_or(&whole));
+                    self.text.push_str(whole.strip_prefix(&context).unwrap_or(&whole));
                     ids.clear();
                     *settled = 0;
                 }
@@ -186,10 +182,7 @@ fn take_characters(bytes: &mut Vec<u8>, text: &mut String) {
 
 /// Earliest stop string in `text` and which one (the longest of those that begin there).
 fn find_stop(text: &str, stop: &[String]) -> Option<(usize, usize)> {
-    let hits = stop
-        .iter()
-        .enumerate()
-        .filter_map(|(which, s)| text.find(s.as_str()).map(|at| (at, which)));
+    let hits = stop.iter().enumerate().filter_map(|(which, s)| text.find(s.as_str()).map(|at| (at, which)));
     hits.min_by_key(|&(at, which)| (at, usize::MAX - stop[which].len()))
 }
 
@@ -197,10 +190,7 @@ fn find_stop(text: &str, stop: &[String]) -> Option<(usize, usize)> {
 fn open_prefix(text: &str, stop: &[String]) -> usize {
     let longest = |s: &String| {
         let most = text.len().min(s.len() - 1);
-        (1..=most)
-            .rev()
-            .find(|&n| text.as_bytes()[text.len() - n..] == s.as_bytes()[..n])
-            .unwrap_or(0)
+        (1..=most).rev().find(|&n| text.as_bytes()[text.len() - n..] == s.as_bytes()[..n]).unwrap_or(0)
     };
     stop.iter().map(longest).max().unwrap_or(0)
 }
@@ -279,19 +269,15 @@ pub fn split_sentences(text: &str) -> Vec<Range<usize>> {
 
 /// Whether the full stop that ends `sentence` belongs to its last word.
 fn is_abbreviation(sentence: &str, rest: &str) -> bool {
-    const ALWAYS: [&str; 13] = [
-        "dr", "mr", "mrs", "ms", "prof", "st", "vs", "e.g", "i.e", "cf", "approx", "resp", "incl",
-    ];
+    const ALWAYS: [&str; 13] =
+        ["dr", "mr", "mrs", "ms", "prof", "st", "vs", "e.g", "i.e", "cf", "approx", "resp", "incl"];
     const BEFORE_NUMBER: [&str; 6] = ["no", "nr", "fig", "figs", "vol", "ca"];
     let body = sentence.trim_start();
     let Some(body) = body.strip_suffix('.') else {
         return false;
     };
-    let word = body
-        .rsplit(char::is_whitespace)
-        .next()
-        .unwrap_or(body)
-        .trim_start_matches(['(', '[', '"', '\'']);
+    let word =
+        body.rsplit(char::is_whitespace).next().unwrap_or(body).trim_start_matches(['(', '[', '"', '\'']);
     let lower = word.to_lowercase();
     let list_item = body == word && !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
     let number_next = rest.trim_start().starts_with(|c: char| c.is_ascii_digit());

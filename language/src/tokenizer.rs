@@ -61,29 +61,15 @@ impl Tokenizer {
     pub fn from_bytes(json: &[u8]) -> Result<Self> {
         let mut tokenizer =
             tokenizers::Tokenizer::from_bytes(json).map_err(|e| input("tokenizer.json", e))?;
-        tokenizer
-            .with_truncation(None)
-            .map_err(|e| input("tokenizer.json", e))?;
+        tokenizer.with_truncation(None).map_err(|e| input("tokenizer.json", e))?;
         tokenizer.with_padding(None);
 
         let added = tokenizer.get_added_tokens_decoder();
-        let highest = tokenizer
-            .get_model()
-            .get_vocab()
-            .into_values()
-            .chain(added.keys().copied())
-            .max();
-        let control: HashSet<u32> = added
-            .iter()
-            .filter(|(_, t)| is_control(t))
-            .map(|(&id, _)| id)
-            .collect();
+        let highest = tokenizer.get_model().get_vocab().into_values().chain(added.keys().copied()).max();
+        let control: HashSet<u32> = added.iter().filter(|(_, t)| is_control(t)).map(|(&id, _)| id).collect();
         let mut untrusted = tokenizer.get_added_vocabulary().clone();
-        let marked: Vec<AddedToken> = added
-            .values()
-            .filter(|t| is_control(t) && !t.special)
-            .map(|t| t.clone().special(true))
-            .collect();
+        let marked: Vec<AddedToken> =
+            added.values().filter(|t| is_control(t) && !t.special).map(|t| t.clone().special(true)).collect();
         untrusted
             .add_tokens(marked, tokenizer.get_model(), tokenizer.get_normalizer())
             .map_err(|e| input("tokenizer.json: added_tokens", e))?;
@@ -91,13 +77,7 @@ impl Tokenizer {
 
         let byte_level = matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
-        Ok(Self(Arc::new(Inner {
-            tokenizer,
-            untrusted,
-            control,
-            vocab_size,
-            byte_level,
-        })))
+        Ok(Self(Arc::new(Inner { tokenizer, untrusted, control, vocab_size, byte_level })))
     }
 
     /// The `tokenizer.json` of this tokenizer; the same tokenizer gives the same bytes.
@@ -105,10 +85,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] when a part cannot be written as JSON.
     pub fn to_json(&self) -> Result<String> {
-        self.0
-            .tokenizer
-            .to_string(false)
-            .map_err(|e| input("tokenizer", e))
+        self.0.tokenizer.to_string(false).map_err(|e| input("tokenizer", e))
     }
 
     /// Ids of `text`, in which special tokens may be spelled out (a rendered template). `add_special` applies the
@@ -133,20 +110,12 @@ impl Tokenizer {
     pub fn encode_untrusted(&self, text: &str) -> Result<Vec<u32>> {
         let inner = &*self.0;
         let encode = || -> tokenizers::Result<Vec<u32>> {
-            let mut pieces = inner
-                .untrusted
-                .extract_and_normalize(inner.tokenizer.get_normalizer(), text);
+            let mut pieces = inner.untrusted.extract_and_normalize(inner.tokenizer.get_normalizer(), text);
             if let Some(pre_tokenizer) = inner.tokenizer.get_pre_tokenizer() {
                 pre_tokenizer.pre_tokenize(&mut pieces)?;
             }
-            inner
-                .tokenizer
-                .get_model()
-                .tokenize_in_pretokenized(&mut pieces, None)?;
-            Ok(pieces
-                .into_encoding(None, 0, OffsetType::None)?
-                .get_ids()
-                .to_vec())
+            inner.tokenizer.get_model().tokenize_in_pretokenized(&mut pieces, None)?;
+            Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
         };
         let ids = encode().map_err(|e| input("text cannot be encoded", e))?;
         // A model whose own vocabulary (not only the added tokens) can spell a control token.
@@ -164,10 +133,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] when the decoder of the file fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.0
-            .tokenizer
-            .decode(ids, true)
-            .map_err(|e| input("ids cannot be decoded", e))
+        self.0.tokenizer.decode(ids, true).map_err(|e| input("ids cannot be decoded", e))
     }
 
     /// Text of `ids` with the special tokens spelled out.
@@ -175,10 +141,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] when the decoder of the file fails.
     pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
-        self.0
-            .tokenizer
-            .decode(ids, false)
-            .map_err(|e| input("ids cannot be decoded", e))
+        self.0.tokenizer.decode(ids, false).map_err(|e| input("ids cannot be decoded", e))
     }
 
     /// Highest id plus one, added tokens included: the least number of embedding rows that fit.
@@ -213,21 +176,12 @@ impl Tokenizer {
 
     /// Whether decoding leaves this token out.
     pub fn is_special(&self, id: u32) -> bool {
-        self.token(id).is_some_and(|token| {
-            self.0
-                .tokenizer
-                .get_added_vocabulary()
-                .is_special_token(&token)
-        })
+        self.token(id).is_some_and(|token| self.0.tokenizer.get_added_vocabulary().is_special_token(&token))
     }
 
     /// Texts of the tokens that only a template may produce.
     pub fn control_tokens(&self) -> Vec<String> {
-        self.0
-            .control
-            .iter()
-            .filter_map(|&id| self.token(id))
-            .collect()
+        self.0.control.iter().filter_map(|&id| self.token(id)).collect()
     }
 
     /// The bytes that `id` contributes to the decoded text, for byte-level vocabularies; `None` for others, whose
@@ -248,11 +202,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Config`] when a field has the wrong type or names a token that the vocabulary does not have.
-    pub fn special_ids(
-        &self,
-        generation_config: &Value,
-        tokenizer_config: &Value,
-    ) -> Result<SpecialIds> {
+    pub fn special_ids(&self, generation_config: &Value, tokenizer_config: &Value) -> Result<SpecialIds> {
         let find = |role: &str, usual: &[&str]| -> Result<Vec<u32>> {
             for config in [generation_config, tokenizer_config] {
                 for field in [format!("{role}_token_id"), format!("{role}_token_index")] {
@@ -272,34 +222,15 @@ impl Tokenizer {
                     return Ok(vec![id]);
                 }
             }
-            Ok(usual
-                .iter()
-                .find_map(|token| self.id(token))
-                .into_iter()
-                .collect())
+            Ok(usual.iter().find_map(|token| self.id(token)).into_iter().collect())
         };
         Ok(SpecialIds {
-            bos: find(
-                "bos",
-                &[
-                    "<bos>",
-                    "<｜begin▁of▁sentence｜>",
-                    "<s>",
-                    "<|begin_of_text|>",
-                ],
-            )?
-            .first()
-            .copied(),
-            eos: find(
-                "eos",
-                &["<eos>", "<｜end▁of▁sentence｜>", "</s>", "<|end_of_text|>"],
-            )?,
-            pad: find("pad", &["<pad>", "<｜▁pad▁｜>", "[PAD]"])?
+            bos: find("bos", &["<bos>", "<｜begin▁of▁sentence｜>", "<s>", "<|begin_of_text|>"])?
                 .first()
                 .copied(),
-            image: find("image", &["<image>", "<image_placeholder>", "<|image|>"])?
-                .first()
-                .copied(),
+            eos: find("eos", &["<eos>", "<｜end▁of▁sentence｜>", "</s>", "<|end_of_text|>"])?,
+            pad: find("pad", &["<pad>", "<｜▁pad▁｜>", "[PAD]"])?.first().copied(),
+            image: find("image", &["<image>", "<image_placeholder>", "<|image|>"])?.first().copied(),
         })
     }
 
@@ -316,9 +247,8 @@ impl Tokenizer {
     ) -> Result<Self> {
         let least = special_tokens.len() + 256;
         if vocab_size < least {
-            let message = format!(
-                "{vocab_size}, expected at least {least} (256 bytes and the special tokens)"
-            );
+            let message =
+                format!("{vocab_size}, expected at least {least} (256 bytes and the special tokens)");
             return Err(Error::config("vocab_size", message));
         }
         let mut alphabet: Vec<char> = (0..=255).map(char_of_byte).collect();
@@ -327,13 +257,8 @@ impl Tokenizer {
         first.extend(alphabet.into_iter().map(String::from));
 
         // With a vocabulary of nothing but the first tokens, the parts of the file split text for training too.
-        let untrained = Self::assemble(
-            &bpe::Learnt {
-                tokens: first.clone(),
-                merges: Vec::new(),
-            },
-            special_tokens,
-        )?;
+        let untrained =
+            Self::assemble(&bpe::Learnt { tokens: first.clone(), merges: Vec::new() }, special_tokens)?;
         let words = untrained.count_words(texts)?;
         Self::assemble(&bpe::learn(&words, first, vocab_size), special_tokens)
     }
@@ -344,27 +269,24 @@ impl Tokenizer {
         texts: impl Iterator<Item = S> + Send,
     ) -> Result<BTreeMap<String, u64>> {
         let tokenizer = &self.0.tokenizer;
-        let count = |mut words: BTreeMap<String, u64>,
-                     text: S|
-         -> tokenizers::Result<BTreeMap<String, u64>> {
-            let mut pieces = tokenizer
-                .get_added_vocabulary()
-                .extract_and_normalize(tokenizer.get_normalizer(), text.as_ref());
-            if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
-                pre_tokenizer.pre_tokenize(&mut pieces)?;
-            }
-            for (word, _, tokens) in
-                pieces.get_splits(OffsetReferential::Original, OffsetType::None)
-            {
-                if tokens.is_none() {
-                    match words.get_mut(word) {
-                        Some(count) => *count += 1,
-                        None => drop(words.insert(word.to_owned(), 1)),
+        let count =
+            |mut words: BTreeMap<String, u64>, text: S| -> tokenizers::Result<BTreeMap<String, u64>> {
+                let mut pieces = tokenizer
+                    .get_added_vocabulary()
+                    .extract_and_normalize(tokenizer.get_normalizer(), text.as_ref());
+                if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+                    pre_tokenizer.pre_tokenize(&mut pieces)?;
+                }
+                for (word, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::None) {
+                    if tokens.is_none() {
+                        match words.get_mut(word) {
+                            Some(count) => *count += 1,
+                            None => drop(words.insert(word.to_owned(), 1)),
+                        }
                     }
                 }
-            }
-            Ok(words)
-        };
+                Ok(words)
+            };
         texts
             .par_bridge()
             .try_fold(BTreeMap::new, count)
@@ -381,16 +303,10 @@ impl Tokenizer {
     /// The `tokenizer.json` of a learnt vocabulary, read back.
     fn assemble(learnt: &bpe::Learnt, special_tokens: &[&str]) -> Result<Self> {
         let tokens = &learnt.tokens;
-        let vocab: serde_json::Map<String, Value> = tokens
-            .iter()
-            .enumerate()
-            .map(|(id, token)| (token.clone(), id.into()))
-            .collect();
-        let merges: Vec<[&String; 2]> = learnt
-            .merges
-            .iter()
-            .map(|&(a, b)| [&tokens[a as usize], &tokens[b as usize]])
-            .collect();
+        let vocab: serde_json::Map<String, Value> =
+            tokens.iter().enumerate().map(|(id, token)| (token.clone(), id.into())).collect();
+        let merges: Vec<[&String; 2]> =
+            learnt.merges.iter().map(|&(a, b)| [&tokens[a as usize], &tokens[b as usize]]).collect();
         let added: Vec<Value> = special_tokens
             .iter()
             .enumerate()
@@ -447,17 +363,12 @@ fn byte_of_char(c: char) -> Option<u8> {
 /// An id or a list of ids in a configuration.
 fn ids_of(field: &str, value: &Value) -> Result<Vec<u32>> {
     let one = |value: &Value| {
-        value
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .ok_or_else(|| {
-                Error::config(
-                    field,
-                    format!(
-                        "{value} is no token id; expected a whole number from 0, or a list of them"
-                    ),
-                )
-            })
+        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
+            Error::config(
+                field,
+                format!("{value} is no token id; expected a whole number from 0, or a list of them"),
+            )
+        })
     };
     match value {
         Value::Array(values) => values.iter().map(one).collect(),

@@ -4,11 +4,8 @@
 pub(crate) fn top_k(scores: &[f32], k: usize) -> Vec<u32> {
     let mut indices: Vec<u32> = (0..scores.len() as u32).collect();
     if k < indices.len() {
-        let better_first = |a: &u32, b: &u32| {
-            scores[*b as usize]
-                .total_cmp(&scores[*a as usize])
-                .then_with(|| a.cmp(b))
-        };
+        let better_first =
+            |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then_with(|| a.cmp(b));
         if k > 0 {
             indices.select_nth_unstable_by(k - 1, better_first);
         }

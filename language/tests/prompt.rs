@@ -13,10 +13,7 @@ fn tokens() -> Value {
 }
 
 fn conversation(turns: &[(&str, &str)]) -> Vec<Message> {
-    turns
-        .iter()
-        .map(|(role, text)| Message::text(*role, *text))
-        .collect()
+    turns.iter().map(|(role, text)| Message::text(*role, *text)).collect()
 }
 
 #[test]
@@ -43,36 +40,22 @@ fn templates_render_as_in_jinja2() {
 #[test]
 fn published_formats_are_exact() {
     let render = |builtin: Builtin, turns: &[(&str, &str)], open: bool| {
-        ChatTemplate::new(&builtin.source(), &tokens())
-            .unwrap()
-            .render(&conversation(turns), open)
-            .unwrap()
+        ChatTemplate::new(&builtin.source(), &tokens()).unwrap().render(&conversation(turns), open).unwrap()
     };
-    let turns = [
-        ("system", "Be brief."),
-        ("user", "Hello!"),
-        ("assistant", "<think>x</think>Hi."),
-        ("user", "Who?"),
-    ];
+    let turns =
+        [("system", "Be brief."), ("user", "Hello!"), ("assistant", "<think>x</think>Hi."), ("user", "Who?")];
     let plain = [("user", "Hello!"), ("assistant", "Hi."), ("user", "Who?")];
     assert_eq!(
         render(Builtin::DeepSeekLlm, &plain, true),
         "<s>User: Hello!\n\nAssistant: Hi.</s>User: Who?\n\nAssistant:"
     );
-    assert_eq!(
-        render(Builtin::DeepSeekLlm, &turns[..2], false),
-        "<s>Be brief.\n\nUser: Hello!\n\n"
-    );
+    assert_eq!(render(Builtin::DeepSeekLlm, &turns[..2], false), "<s>Be brief.\n\nUser: Hello!\n\n");
     assert_eq!(
         render(Builtin::DeepSeekV3, &turns, true),
         "<s>Be brief.<｜User｜>Hello!<｜Assistant｜>Hi.</s><｜User｜>Who?<｜Assistant｜>"
     );
     assert_eq!(
-        render(
-            Builtin::DeepSeekV3,
-            &[("system", "A"), ("system", "B"), ("user", "C")],
-            false
-        ),
+        render(Builtin::DeepSeekV3, &[("system", "A"), ("system", "B"), ("user", "C")], false),
         "<s>A\n\nB<｜User｜>C"
     );
     assert_eq!(
@@ -89,8 +72,7 @@ fn published_formats_are_exact() {
     );
     let vl2 = ChatTemplate::new(&Builtin::DeepSeekVl2.source(), &tokens()).unwrap();
     assert_eq!(
-        vl2.render(&[Message::user("What is it?", 2)], true)
-            .unwrap(),
+        vl2.render(&[Message::user("What is it?", 2)], true).unwrap(),
         "<s><|User|>: <image>\n<image>\nWhat is it?\n\n<|Assistant|>:"
     );
 }
@@ -98,15 +80,9 @@ fn published_formats_are_exact() {
 #[test]
 fn our_own_format_is_exact() {
     let template = ChatTemplate::from_tokenizer_config(&tokens()).unwrap();
-    let mut messages = vec![
-        Message::text("system", "S"),
-        Message::user("Q?", 1),
-        Message::text("assistant", "A."),
-    ];
-    assert_eq!(
-        template.render(&messages, false).unwrap(),
-        "<s>S<user><image>Q?<assistant>A.</s>"
-    );
+    let mut messages =
+        vec![Message::text("system", "S"), Message::user("Q?", 1), Message::text("assistant", "A.")];
+    assert_eq!(template.render(&messages, false).unwrap(), "<s>S<user><image>Q?<assistant>A.</s>");
     messages.push(Message {
         role: "user".into(),
         content: Content::Parts(vec![
@@ -117,28 +93,16 @@ fn our_own_format_is_exact() {
         other: serde_json::Map::new(),
     });
     assert_eq!(messages.iter().map(Message::images).sum::<usize>(), 2);
-    assert!(
-        template
-            .render(&messages, true)
-            .unwrap()
-            .ends_with("</s><user>x<image>y<assistant>")
-    );
+    assert!(template.render(&messages, true).unwrap().ends_with("</s><user>x<image>y<assistant>"));
     messages.push(Message::text("system", "late"));
     let message = template.render(&messages, true).unwrap_err().to_string();
-    assert!(
-        message.contains("role `system`") && message.contains("line 6"),
-        "{message}"
-    );
+    assert!(message.contains("role `system`") && message.contains("line 6"), "{message}");
 }
 
 /// A tokenizer with our special tokens and a few merges.
 fn tokenizer() -> Tokenizer {
     static TOKENIZER: std::sync::LazyLock<Tokenizer> = std::sync::LazyLock::new(|| {
-        let texts = [
-            "User: the nodule",
-            "User: the lungs",
-            "Assistant: the nodule the",
-        ];
+        let texts = ["User: the nodule", "User: the lungs", "Assistant: the nodule the"];
         Tokenizer::train_bpe(texts.into_iter(), 300, &SPECIAL_TOKENS).unwrap()
     });
     TOKENIZER.clone()
@@ -148,52 +112,30 @@ fn tokenizer() -> Tokenizer {
 fn images_become_their_token() {
     let tokenizer = tokenizer();
     let template = ChatTemplate::for_tokenizer(&tokenizer, &Value::Null).unwrap();
-    let ids = template
-        .encode(&tokenizer, &[Message::user("the nodule", 2)], true)
-        .unwrap();
+    let ids = template.encode(&tokenizer, &[Message::user("the nodule", 2)], true).unwrap();
     assert_eq!((&ids[..4], ids.last()), (&[1, 4, 3, 3][..], Some(&5)));
     assert_eq!(tokenizer.decode(&ids).unwrap(), "the nodule");
-    let published = ChatTemplate::new(
-        &Builtin::DeepSeekLlm.source(),
-        &json!({"image_token": "<image>"}),
-    )
-    .unwrap();
-    let ids = published
-        .encode(&tokenizer, &[Message::user("the nodule", 1)], false)
-        .unwrap();
+    let published =
+        ChatTemplate::new(&Builtin::DeepSeekLlm.source(), &json!({"image_token": "<image>"})).unwrap();
+    let ids = published.encode(&tokenizer, &[Message::user("the nodule", 1)], false).unwrap();
     assert_eq!(ids.iter().filter(|id| **id == 3).count(), 1);
     // Without an image token the prompt does not mention the image.
     let silent = ChatTemplate::new(&Builtin::DeepSeekLlm.source(), &Value::Null).unwrap();
-    assert_eq!(
-        silent.render(&[Message::user("Q", 1)], false).unwrap(),
-        "User: Q\n\n"
-    );
+    assert_eq!(silent.render(&[Message::user("Q", 1)], false).unwrap(), "User: Q\n\n");
 }
 
 #[test]
 fn tokens_span_from_template_to_message() {
     let tokenizer = tokenizer();
     let template = ChatTemplate::new(&Builtin::DeepSeekLlm.source(), &Value::Null).unwrap();
-    let ids = template
-        .encode(&tokenizer, &conversation(&[("user", "the nodule")]), false)
-        .unwrap();
-    assert_eq!(
-        ids,
-        tokenizer.encode("User: the nodule\n\n", false).unwrap()
-    );
+    let ids = template.encode(&tokenizer, &conversation(&[("user", "the nodule")]), false).unwrap();
+    assert_eq!(ids, tokenizer.encode("User: the nodule\n\n", false).unwrap());
 }
 
 /// Reasoning is left out of an earlier answer, and is text when a user writes it.
 #[test]
 fn reasoning_belongs_to_answers() {
-    let special = [
-        "<bos>",
-        "<eos>",
-        "<｜User｜>",
-        "<｜Assistant｜>",
-        "<think>",
-        "</think>",
-    ];
+    let special = ["<bos>", "<eos>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"];
     let tokenizer = Tokenizer::train_bpe(["x"].into_iter(), 300, &special).unwrap();
     let template = ChatTemplate::for_tokenizer(&tokenizer, &Value::Null).unwrap();
     let messages = conversation(&[("user", "a</think>b"), ("assistant", "<think>c</think>d")]);
@@ -248,22 +190,10 @@ fn templates_come_from_the_tokenizer_config() {
     let mut config = tokens();
     config["chat_template"] = "A{{ messages[0].content }}".into();
     let message = conversation(&[("user", "!")]);
-    assert_eq!(
-        ChatTemplate::from_tokenizer_config(&config)
-            .unwrap()
-            .render(&message, true)
-            .unwrap(),
-        "A!"
-    );
+    assert_eq!(ChatTemplate::from_tokenizer_config(&config).unwrap().render(&message, true).unwrap(), "A!");
     config["chat_template"] =
         json!([{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]);
-    assert_eq!(
-        ChatTemplate::from_tokenizer_config(&config)
-            .unwrap()
-            .render(&message, true)
-            .unwrap(),
-        "D"
-    );
+    assert_eq!(ChatTemplate::from_tokenizer_config(&config).unwrap().render(&message, true).unwrap(), "D");
     let named = ChatTemplate::named(&config, "tool_use").unwrap().unwrap();
     assert_eq!(named.render(&message, true).unwrap(), "T");
     let message_of = |result: Result<Option<ChatTemplate>, _>| -> String {
@@ -271,32 +201,15 @@ fn templates_come_from_the_tokenizer_config() {
         error.to_string()
     };
     let unknown = message_of(ChatTemplate::named(&config, "rag"));
+    assert!(unknown.contains("`rag`") && unknown.contains("default, tool_use"), "{unknown}");
     assert!(
-        unknown.contains("`rag`") && unknown.contains("default, tool_use"),
-        "{unknown}"
+        message_of(ChatTemplate::named(&json!({"chat_template": 3}), "default")).contains("expected text")
     );
-    assert!(
-        message_of(ChatTemplate::named(&json!({"chat_template": 3}), "default"))
-            .contains("expected text")
-    );
-    let syntax = message_of(ChatTemplate::named(
-        &json!({"chat_template": "a\nb\n{% fro %}"}),
-        "default",
-    ));
+    let syntax = message_of(ChatTemplate::named(&json!({"chat_template": "a\nb\n{% fro %}"}), "default"));
     assert!(syntax.contains("`chat_template`: line 3"), "{syntax}");
-    assert!(
-        ChatTemplate::new("", &json!({"bos_token": 1}))
-            .unwrap_err()
-            .to_string()
-            .contains("bos_token")
-    );
+    assert!(ChatTemplate::new("", &json!({"bos_token": 1})).unwrap_err().to_string().contains("bos_token"));
     let date = ChatTemplate::new("{{ strftime_now('%Y') }}", &Value::Null).unwrap();
-    assert!(
-        date.render(&message, true)
-            .unwrap_err()
-            .to_string()
-            .contains("asks for the date")
-    );
+    assert!(date.render(&message, true).unwrap_err().to_string().contains("asks for the date"));
     assert!(date.with_now(0).render(&message, true).unwrap() == "1970");
     assert_eq!(Builtin::SwinSeek.source(), OWN_TEMPLATE);
 }

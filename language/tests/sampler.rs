@@ -4,10 +4,7 @@ use proptest::prelude::*;
 use swinseek_language::sampler::{Sampler, SamplingParams, log_softmax, top_n};
 
 fn params(temperature: f64) -> SamplingParams {
-    SamplingParams {
-        temperature,
-        ..SamplingParams::default()
-    }
+    SamplingParams { temperature, ..SamplingParams::default() }
 }
 
 fn sampler(params: SamplingParams) -> Sampler {
@@ -18,17 +15,11 @@ fn sampler(params: SamplingParams) -> Sampler {
 fn draws_follow_the_distribution() {
     let logits = [1.0_f32, 0.2, -0.7, 2.1, 0.0, -3.0, 1.4, 0.9];
     let temperature = 0.8;
-    let weights: Vec<f64> = logits
-        .iter()
-        .map(|&l| (f64::from(l) / temperature).exp())
-        .collect();
+    let weights: Vec<f64> = logits.iter().map(|&l| (f64::from(l) / temperature).exp()).collect();
     let total: f64 = weights.iter().sum();
     let draws = 40_000;
     let mut counts = [0_u32; 8];
-    let mut sampler = sampler(SamplingParams {
-        seed: 7,
-        ..params(temperature)
-    });
+    let mut sampler = sampler(SamplingParams { seed: 7, ..params(temperature) });
     for _ in 0..draws {
         counts[sampler.sample(&logits, &[]).unwrap().id as usize] += 1;
     }
@@ -48,13 +39,8 @@ fn draws_follow_the_distribution() {
 fn a_seed_gives_one_sequence() {
     let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
     let run = |seed| -> Vec<u32> {
-        let mut sampler = sampler(SamplingParams {
-            seed,
-            ..params(1.0)
-        });
-        (0..20)
-            .map(|_| sampler.sample(&logits, &[]).unwrap().id)
-            .collect()
+        let mut sampler = sampler(SamplingParams { seed, ..params(1.0) });
+        (0..20).map(|_| sampler.sample(&logits, &[]).unwrap().id).collect()
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
@@ -67,74 +53,21 @@ fn filters_have_the_order_of_the_documentation() {
     // Probabilities .5 .3 .15 .05 at temperature 1.
     let logits: Vec<f32> = [0.5_f32, 0.3, 0.15, 0.05].iter().map(|p| p.ln()).collect();
     let kept = |p: SamplingParams| -> Vec<u32> {
-        let mut ids: Vec<u32> = sampler(p)
-            .distribution(&logits, &[])
-            .unwrap()
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect();
+        let mut ids: Vec<u32> =
+            sampler(p).distribution(&logits, &[]).unwrap().into_iter().map(|(id, _)| id).collect();
         ids.sort_unstable();
         ids
     };
-    assert_eq!(
-        kept(SamplingParams {
-            top_p: 0.8001,
-            ..params(1.0)
-        }),
-        [0, 1, 2]
-    );
-    assert_eq!(
-        kept(SamplingParams {
-            top_p: 0.79,
-            ..params(1.0)
-        }),
-        [0, 1]
-    );
-    assert_eq!(
-        kept(SamplingParams {
-            top_p: 1e-9,
-            ..params(1.0)
-        }),
-        [0]
-    );
+    assert_eq!(kept(SamplingParams { top_p: 0.8001, ..params(1.0) }), [0, 1, 2]);
+    assert_eq!(kept(SamplingParams { top_p: 0.79, ..params(1.0) }), [0, 1]);
+    assert_eq!(kept(SamplingParams { top_p: 1e-9, ..params(1.0) }), [0]);
     // top-k before top-p: of .5 .3 (renormalised .625 .375) 0.6 keeps one; the other order would keep two.
-    assert_eq!(
-        kept(SamplingParams {
-            top_k: 2,
-            top_p: 0.6,
-            ..params(1.0)
-        }),
-        [0]
-    );
+    assert_eq!(kept(SamplingParams { top_k: 2, top_p: 0.6, ..params(1.0) }), [0]);
     // Temperature first: at 0.5 the probabilities are .685 .246 .062 .007.
-    assert_eq!(
-        kept(SamplingParams {
-            top_p: 0.65,
-            ..params(0.5)
-        }),
-        [0]
-    );
-    assert_eq!(
-        kept(SamplingParams {
-            min_p: 0.2,
-            ..params(1.0)
-        }),
-        [0, 1, 2]
-    );
-    assert_eq!(
-        kept(SamplingParams {
-            min_p: 0.2,
-            ..params(0.5)
-        }),
-        [0, 1]
-    );
-    assert_eq!(
-        kept(SamplingParams {
-            top_k: 9,
-            ..params(1.0)
-        }),
-        [0, 1, 2, 3]
-    );
+    assert_eq!(kept(SamplingParams { top_p: 0.65, ..params(0.5) }), [0]);
+    assert_eq!(kept(SamplingParams { min_p: 0.2, ..params(1.0) }), [0, 1, 2]);
+    assert_eq!(kept(SamplingParams { min_p: 0.2, ..params(0.5) }), [0, 1]);
+    assert_eq!(kept(SamplingParams { top_k: 9, ..params(1.0) }), [0, 1, 2, 3]);
 }
 
 #[test]
@@ -142,55 +75,15 @@ fn penalties_follow_their_formulas() {
     let logits = [2.0_f32, -1.0, 0.5, 1.9];
     let history = [0, 1, 2, 2];
     let greedy = |p: SamplingParams, prompt_len| {
-        sampler(p)
-            .with_prompt_len(prompt_len)
-            .sample(&logits, &history)
-            .unwrap()
-            .id
+        sampler(p).with_prompt_len(prompt_len).sample(&logits, &history).unwrap().id
     };
     let base = params(0.0);
     assert_eq!(greedy(base.clone(), 0), 0);
     // 2.0 / 1.1 < 1.9: the repetition penalty counts the prompt, the other two do not.
-    assert_eq!(
-        greedy(
-            SamplingParams {
-                repetition_penalty: 1.1,
-                ..base.clone()
-            },
-            4
-        ),
-        3
-    );
-    assert_eq!(
-        greedy(
-            SamplingParams {
-                presence_penalty: 0.2,
-                ..base.clone()
-            },
-            4
-        ),
-        0
-    );
-    assert_eq!(
-        greedy(
-            SamplingParams {
-                presence_penalty: 0.2,
-                ..base.clone()
-            },
-            0
-        ),
-        3
-    );
-    assert_eq!(
-        greedy(
-            SamplingParams {
-                logit_bias: vec![(2, 2.0)],
-                ..base.clone()
-            },
-            0
-        ),
-        2
-    );
+    assert_eq!(greedy(SamplingParams { repetition_penalty: 1.1, ..base.clone() }, 4), 3);
+    assert_eq!(greedy(SamplingParams { presence_penalty: 0.2, ..base.clone() }, 4), 0);
+    assert_eq!(greedy(SamplingParams { presence_penalty: 0.2, ..base.clone() }, 0), 3);
+    assert_eq!(greedy(SamplingParams { logit_bias: vec![(2, 2.0)], ..base.clone() }, 0), 2);
 
     let p = SamplingParams {
         repetition_penalty: 2.0,
@@ -198,12 +91,7 @@ fn penalties_follow_their_formulas() {
         presence_penalty: 0.25,
         ..params(1.0)
     };
-    let scores = [
-        2.0 / 2.0 - 0.5 - 0.25,
-        -2.0 - 0.5 - 0.25,
-        0.25 - 1.0 - 0.25,
-        1.9_f32 as f64,
-    ];
+    let scores = [2.0 / 2.0 - 0.5 - 0.25, -2.0 - 0.5 - 0.25, 0.25 - 1.0 - 0.25, 1.9_f32 as f64];
     let total: f64 = scores.iter().map(|s: &f64| s.exp()).sum();
     for (id, probability) in sampler(p).distribution(&logits, &history).unwrap() {
         // f64 arithmetic on four numbers.
@@ -215,12 +103,7 @@ fn penalties_follow_their_formulas() {
 fn log_probabilities_are_the_models_own() {
     let logits = [0.3_f32, 2.0, -1.0, 1.5];
     let exact = log_softmax(&logits);
-    let p = SamplingParams {
-        top_k: 1,
-        repetition_penalty: 5.0,
-        top_logprobs: 2,
-        ..params(0.3)
-    };
+    let p = SamplingParams { top_k: 1, repetition_penalty: 5.0, top_logprobs: 2, ..params(0.3) };
     let sampled = sampler(p).sample(&logits, &[1]).unwrap();
     assert_eq!((sampled.id, sampled.logprob), (3, exact[3]));
     assert_eq!(sampled.top_logprobs, [(1, exact[1]), (3, exact[3])]);
@@ -233,16 +116,7 @@ fn log_probabilities_are_the_models_own() {
 fn ties_go_to_the_lowest_id() {
     let logits = [0.0_f32, 1.0, 1.0, -0.0, 1.0];
     assert_eq!(sampler(params(0.0)).sample(&logits, &[]).unwrap().id, 1);
-    assert_eq!(
-        sampler(SamplingParams {
-            top_k: 1,
-            ..params(2.0)
-        })
-        .sample(&logits, &[])
-        .unwrap()
-        .id,
-        1
-    );
+    assert_eq!(sampler(SamplingParams { top_k: 1, ..params(2.0) }).sample(&logits, &[]).unwrap().id, 1);
     assert_eq!(top_n(&logits, 4), [(1, 1.0), (2, 1.0), (4, 1.0), (0, 0.0)]);
     assert_eq!(top_n(&[f32::NAN, -1.0], 9)[0], (1, -1.0));
     assert!(top_n(&[], 3).is_empty());
@@ -262,32 +136,13 @@ fn bad_parameters_are_named() {
         ("temperature", with(|p| p.temperature = f64::NAN), "NaN"),
         ("top_p", with(|p| p.top_p = 0.0), "(0, 1]"),
         ("min_p", with(|p| p.min_p = 1.5), "[0, 1]"),
-        (
-            "repetition_penalty",
-            with(|p| p.repetition_penalty = 0.0),
-            "(0, 10]",
-        ),
-        (
-            "frequency_penalty",
-            with(|p| p.frequency_penalty = 3.0),
-            "[-2, 2]",
-        ),
-        (
-            "presence_penalty",
-            with(|p| p.presence_penalty = -3.0),
-            "-3",
-        ),
-        (
-            "logit_bias[5]",
-            with(|p| p.logit_bias = vec![(5, 101.0)]),
-            "101",
-        ),
+        ("repetition_penalty", with(|p| p.repetition_penalty = 0.0), "(0, 10]"),
+        ("frequency_penalty", with(|p| p.frequency_penalty = 3.0), "[-2, 2]"),
+        ("presence_penalty", with(|p| p.presence_penalty = -3.0), "-3"),
+        ("logit_bias[5]", with(|p| p.logit_bias = vec![(5, 101.0)]), "101"),
     ] {
         let message = Sampler::new(params).unwrap_err().to_string();
-        assert!(
-            message.contains(name) && message.contains(part),
-            "{message}"
-        );
+        assert!(message.contains(name) && message.contains(part), "{message}");
     }
 }
 

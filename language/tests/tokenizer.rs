@@ -8,33 +8,13 @@ use serde_json::{Value, json};
 use swinseek_language::text_stream::{TextStream, sentences, split_sentences};
 use swinseek_language::tokenizer::Tokenizer;
 
-const SPECIALS: [&str; 6] = [
-    "<pad>",
-    "<bos>",
-    "<eos>",
-    "<image>",
-    "<user>",
-    "<assistant>",
-];
+const SPECIALS: [&str; 6] = ["<pad>", "<bos>", "<eos>", "<image>", "<user>", "<assistant>"];
 
 /// Reports with enough variety that merges of different frequency and many ties occur.
 fn corpus() -> Vec<String> {
     let side = ["left", "right", "both"];
-    let place = [
-        "upper lobe",
-        "lower lobe",
-        "costophrenic angle",
-        "hilum",
-        "apex",
-    ];
-    let finding = [
-        "nodule",
-        "effusion",
-        "pneumothorax",
-        "consolidation",
-        "opacity",
-        "atelectasis",
-    ];
+    let place = ["upper lobe", "lower lobe", "costophrenic angle", "hilum", "apex"];
+    let finding = ["nodule", "effusion", "pneumothorax", "consolidation", "opacity", "atelectasis"];
     let mut texts = Vec::new();
     for i in 0..400_usize {
         let mm = (i * 37) % 97;
@@ -90,16 +70,11 @@ fn training_learns_the_merges_of_the_tokenizers_crate() {
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build()
         .into();
-    theirs
-        .train::<tokenizers::models::TrainerWrapper, _, _>(&mut trainer, corpus().into_iter())
-        .unwrap();
+    theirs.train::<tokenizers::models::TrainerWrapper, _, _>(&mut trainer, corpus().into_iter()).unwrap();
 
     let ours = Tokenizer::train_bpe(corpus().into_iter(), vocab_size, &[]).unwrap();
     let model = |json: String| serde_json::from_str::<Value>(&json).unwrap()["model"].clone();
-    let (theirs, ours) = (
-        model(theirs.to_string(false).unwrap()),
-        model(ours.to_json().unwrap()),
-    );
+    let (theirs, ours) = (model(theirs.to_string(false).unwrap()), model(ours.to_json().unwrap()));
     assert_eq!(ours["merges"], theirs["merges"]);
     assert_eq!(ours["vocab"], theirs["vocab"]);
 }
@@ -112,22 +87,15 @@ fn trained_ids_stand_where_documented() {
         assert!(tokenizer.is_special(id as u32));
     }
     assert_eq!(tokenizer.vocab_size(), 400);
-    let ids = tokenizer
-        .encode("<user><image>effusion 35<assistant>", false)
-        .unwrap();
+    let ids = tokenizer.encode("<user><image>effusion 35<assistant>", false).unwrap();
     assert_eq!((ids[0], ids[1], *ids.last().unwrap()), (4, 3, 5));
     // Every digit is a token of its own.
-    let digits: Vec<String> = ids[ids.len() - 3..ids.len() - 1]
-        .iter()
-        .map(|&id| tokenizer.token(id).unwrap())
-        .collect();
+    let digits: Vec<String> =
+        ids[ids.len() - 3..ids.len() - 1].iter().map(|&id| tokenizer.token(id).unwrap()).collect();
     assert_eq!(digits, ["3", "5"]);
     assert_eq!(tokenizer.encode("effusion", true).unwrap()[0], 1);
     assert_eq!(tokenizer.decode(&ids).unwrap(), "effusion 35");
-    assert_eq!(
-        tokenizer.decode_with_special(&ids).unwrap(),
-        "<user><image>effusion 35<assistant>"
-    );
+    assert_eq!(tokenizer.decode_with_special(&ids).unwrap(), "<user><image>effusion 35<assistant>");
 }
 
 #[test]
@@ -135,30 +103,13 @@ fn vocabulary_sizes_are_checked() {
     let tokenizer = trained();
     assert!(tokenizer.check_fits(400).is_ok() && tokenizer.check_fits(640).is_ok());
     let message = tokenizer.check_fits(399).unwrap_err().to_string();
-    assert!(
-        message.contains("399") && message.contains("ids up to 399"),
-        "{message}"
-    );
-    let message = Tokenizer::train_bpe(["a"].into_iter(), 261, &SPECIALS)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("261") && message.contains("262"),
-        "{message}"
-    );
-    for bad in [
-        "",
-        "{}",
-        "[1,2]",
-        "\u{1F4A9}",
-        r#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[["a","b"]]}}"#,
-    ] {
-        assert!(
-            Tokenizer::from_bytes(bad.as_bytes())
-                .unwrap_err()
-                .to_string()
-                .contains("tokenizer.json")
-        );
+    assert!(message.contains("399") && message.contains("ids up to 399"), "{message}");
+    let message = Tokenizer::train_bpe(["a"].into_iter(), 261, &SPECIALS).unwrap_err().to_string();
+    assert!(message.contains("261") && message.contains("262"), "{message}");
+    for bad in
+        ["", "{}", "[1,2]", "\u{1F4A9}", r#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[["a","b"]]}}"#]
+    {
+        assert!(Tokenizer::from_bytes(bad.as_bytes()).unwrap_err().to_string().contains("tokenizer.json"));
     }
 }
 
@@ -198,34 +149,23 @@ fn text_cannot_spell_control_tokens() {
     assert!(untrusted.contains(&401), "an added token of text stays one");
     assert_eq!(tokenizer.decode(&untrusted).unwrap(), text);
     let plain = "No effusion, 35 mm: Ωhm.";
-    assert_eq!(
-        tokenizer.encode_untrusted(plain).unwrap(),
-        tokenizer.encode(plain, false).unwrap()
-    );
+    assert_eq!(tokenizer.encode_untrusted(plain).unwrap(), tokenizer.encode(plain, false).unwrap());
 }
 
 #[test]
 fn special_ids_come_from_the_files_in_order() {
     let tokenizer = published();
     let ids = tokenizer.special_ids(&Value::Null, &Value::Null).unwrap();
-    assert_eq!(
-        (ids.bos, ids.eos, ids.pad, ids.image),
-        (Some(1), vec![2], Some(0), Some(3))
-    );
+    assert_eq!((ids.bos, ids.eos, ids.pad, ids.image), (Some(1), vec![2], Some(0), Some(3)));
 
     let generation = json!({"bos_token_id": 7, "eos_token_id": [2, 400]});
-    let config = json!({"bos_token": "<eos>", "pad_token": {"content": "<eos>", "lstrip": false}, "eos_token": null});
+    let config =
+        json!({"bos_token": "<eos>", "pad_token": {"content": "<eos>", "lstrip": false}, "eos_token": null});
     let ids = tokenizer.special_ids(&generation, &config).unwrap();
-    assert_eq!(
-        (ids.bos, ids.eos, ids.pad),
-        (Some(7), vec![2, 400], Some(2))
-    );
+    assert_eq!((ids.bos, ids.eos, ids.pad), (Some(7), vec![2, 400], Some(2)));
 
     let wrong = |generation: Value, config: Value| {
-        tokenizer
-            .special_ids(&generation, &config)
-            .unwrap_err()
-            .to_string()
+        tokenizer.special_ids(&generation, &config).unwrap_err().to_string()
     };
     assert!(wrong(json!({"eos_token_id": "two"}), Value::Null).contains("eos_token_id"));
     assert!(wrong(json!({"eos_token_id": -1}), Value::Null).contains("-1"));
@@ -237,24 +177,16 @@ fn special_ids_come_from_the_files_in_order() {
 fn stream(tokenizer: &Tokenizer, ids: &[u32], stop: &[&str]) -> (Vec<String>, TextStream) {
     let stop: Vec<String> = stop.iter().map(ToString::to_string).collect();
     let mut stream = TextStream::new(tokenizer, &stop).unwrap();
-    let mut pieces: Vec<String> = ids
-        .iter()
-        .map(|&id| stream.push(id).unwrap().to_owned())
-        .collect();
+    let mut pieces: Vec<String> = ids.iter().map(|&id| stream.push(id).unwrap().to_owned()).collect();
     pieces.push(stream.finish().unwrap().to_owned());
     (pieces, stream)
 }
 
 /// A SentencePiece-like vocabulary: its tokens cannot be decoded one by one.
 fn metaspace() -> Tokenizer {
-    let words = [
-        "<unk>", "▁the", "▁lung", "s", "▁are", "▁clear", ".", "▁", "结",
-    ];
-    let vocab: serde_json::Map<String, Value> = words
-        .iter()
-        .enumerate()
-        .map(|(i, w)| (w.to_string(), i.into()))
-        .collect();
+    let words = ["<unk>", "▁the", "▁lung", "s", "▁are", "▁clear", ".", "▁", "结"];
+    let vocab: serde_json::Map<String, Value> =
+        words.iter().enumerate().map(|(i, w)| (w.to_string(), i.into())).collect();
     let file = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
         "post_processor": null,
@@ -269,10 +201,7 @@ fn characters_appear_whole() {
     let text = "Nodule 结节 in 🫁é.";
     let ids = tokenizer.encode(text, false).unwrap();
     let (pieces, _) = stream(&tokenizer, &ids, &[]);
-    assert!(
-        pieces.iter().all(|piece| !piece.contains('\u{FFFD}')),
-        "{pieces:?}"
-    );
+    assert!(pieces.iter().all(|piece| !piece.contains('\u{FFFD}')), "{pieces:?}");
     assert_eq!(pieces.concat(), text);
     // The lung is four bytes; at least one of its tokens had to wait.
     assert!(pieces[..pieces.len() - 1].iter().any(String::is_empty));
@@ -290,15 +219,8 @@ fn stop_strings_are_never_shown() {
     );
 
     // A beginning that leads nowhere is shown at the end.
-    let (pieces, end) = stream(
-        &tokenizer,
-        &tokenizer.encode("clear\n\nUs", false).unwrap(),
-        &["\n\nUser"],
-    );
-    assert_eq!(
-        (pieces.concat().as_str(), end.stopped()),
-        ("clear\n\nUs", None)
-    );
+    let (pieces, end) = stream(&tokenizer, &tokenizer.encode("clear\n\nUs", false).unwrap(), &["\n\nUser"]);
+    assert_eq!((pieces.concat().as_str(), end.stopped()), ("clear\n\nUs", None));
     assert_eq!(pieces.last().unwrap(), "\n\nUs");
     assert!(TextStream::new(&tokenizer, &[String::new()]).is_err());
 }
@@ -350,39 +272,15 @@ proptest! {
 #[test]
 fn sentences_end_where_a_reader_would_end_them() {
     let cases: [(&str, &[&str]); 9] = [
-        (
-            "The heart is normal. No effusion.",
-            &["The heart is normal.", "No effusion."],
-        ),
-        (
-            "A 3.5 cm nodule (T2/T3). Follow up!",
-            &["A 3.5 cm nodule (T2/T3).", "Follow up!"],
-        ),
-        (
-            "the lungs are clear . no effusion .",
-            &["the lungs are clear .", "no effusion ."],
-        ),
-        (
-            "Seen by Dr. Smith, e.g. today. Fine.",
-            &["Seen by Dr. Smith, e.g. today.", "Fine."],
-        ),
-        (
-            "FINDINGS:\nNormal.\n\nIMPRESSION: None",
-            &["FINDINGS:", "Normal.", "IMPRESSION: None"],
-        ),
-        (
-            "1. Nodule. 2. Effusion, see no. 4. End",
-            &["1. Nodule.", "2. Effusion, see no. 4.", "End"],
-        ),
-        (
-            "Is it? No. It is \"clear.\" Yes...",
-            &["Is it?", "No.", "It is \"clear.\"", "Yes..."],
-        ),
+        ("The heart is normal. No effusion.", &["The heart is normal.", "No effusion."]),
+        ("A 3.5 cm nodule (T2/T3). Follow up!", &["A 3.5 cm nodule (T2/T3).", "Follow up!"]),
+        ("the lungs are clear . no effusion .", &["the lungs are clear .", "no effusion ."]),
+        ("Seen by Dr. Smith, e.g. today. Fine.", &["Seen by Dr. Smith, e.g. today.", "Fine."]),
+        ("FINDINGS:\nNormal.\n\nIMPRESSION: None", &["FINDINGS:", "Normal.", "IMPRESSION: None"]),
+        ("1. Nodule. 2. Effusion, see no. 4. End", &["1. Nodule.", "2. Effusion, see no. 4.", "End"]),
+        ("Is it? No. It is \"clear.\" Yes...", &["Is it?", "No.", "It is \"clear.\"", "Yes..."]),
         ("肺部清晰。无积液。", &["肺部清晰。", "无积液。"]),
-        (
-            "Low in vitamin D. Otherwise well.",
-            &["Low in vitamin D.", "Otherwise well."],
-        ),
+        ("Low in vitamin D. Otherwise well.", &["Low in vitamin D.", "Otherwise well."]),
     ];
     for (text, expected) in cases {
         let found: Vec<String> = sentences(text, &[]).into_iter().map(|s| s.text).collect();
@@ -401,17 +299,7 @@ fn sentences_know_their_tokens() {
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].tokens.end, found[1].tokens.start);
     for sentence in &found {
-        assert_eq!(
-            tokenizer
-                .decode(&ids[sentence.tokens.clone()])
-                .unwrap()
-                .trim(),
-            sentence.text
-        );
+        assert_eq!(tokenizer.decode(&ids[sentence.tokens.clone()]).unwrap().trim(), sentence.text);
     }
-    assert_eq!(
-        found[1].tokens.end,
-        ids.len() - 1,
-        "the end-of-sequence token belongs to no sentence"
-    );
+    assert_eq!(found[1].tokens.end, ids.len() - 1, "the end-of-sequence token belongs to no sentence");
 }

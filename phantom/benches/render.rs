@@ -5,9 +5,7 @@ use std::time::Instant;
 use swinseek_phantom::{Study, StudyOptions};
 
 fn main() {
-    let mut sizes: Vec<usize> = std::env::args()
-        .filter_map(|argument| argument.parse().ok())
-        .collect();
+    let mut sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![128, 256, 512, 1024];
     }
@@ -25,10 +23,7 @@ fn main() {
             std::hint::black_box(Study::windowed(1, index, &options));
         });
         let all = count as f64 / start.elapsed().as_secs_f64();
-        println!(
-            "{size:5} px: {:8.2} ms on one thread, {all:8.1} images/s on all",
-            1e3 * one
-        );
+        println!("{size:5} px: {:8.2} ms on one thread, {all:8.1} images/s on all", 1e3 * one);
     }
     let start = Instant::now();
     for index in 0..1_000 {

@@ -43,11 +43,7 @@ impl Anatomy {
         let female = rng.chance(0.45);
         let scale = (if female { 0.94 } else { 1.02 }) + 0.035 * rng.normal().clamp(-2.0, 2.0);
         let low = facts.low_volumes;
-        let base = if low {
-            rng.range(98.0, 110.0)
-        } else {
-            rng.range(142.0, 160.0)
-        };
+        let base = if low { rng.range(98.0, 110.0) } else { rng.range(142.0, 160.0) };
         let rise = rng.range(50.0, 60.0);
         let right = base - rise;
         let left = right + rng.range(7.0, 14.0);
@@ -115,8 +111,7 @@ impl Outlines {
     pub(crate) fn new(a: &Anatomy) -> Self {
         let (s, w, z) = (a.scale, a.half_width, a.half_depth);
         let wall = 17.0 + 0.75 * a.fat;
-        let at =
-            |knots: &[(f32, f32)]| Profile::new(knots.iter().map(|(y, v)| (s * y, *v)).collect());
+        let at = |knots: &[(f32, f32)]| Profile::new(knots.iter().map(|(y, v)| (s * y, *v)).collect());
         let scaled = |unit: f32, knots: &[(f32, f32)]| {
             Profile::new(knots.iter().map(|(t, v)| (*t, unit * v)).collect())
         };
@@ -173,11 +168,7 @@ impl Outlines {
     }
 
     pub(crate) fn torso(&self, y: f32) -> Section {
-        Section {
-            centre: 0.0,
-            half: self.torso_half.at(y),
-            depth: self.torso_depth.at(y),
-        }
+        Section { centre: 0.0, half: self.torso_half.at(y), depth: self.torso_depth.at(y) }
     }
 
     pub(crate) fn lung(&self, side: Side, y: f32) -> Section {
@@ -200,11 +191,7 @@ impl Outlines {
         let gap = gap * (1.0 - 0.55 * ((level - 0.55) / 0.45).clamp(0.0, 1.0).powi(2));
         let cap = (below / 42.0).min(1.0);
         let cap = (cap * (2.0 - cap)).sqrt();
-        let mut section = self.between(
-            side,
-            level,
-            medial + (lateral - gap - medial).max(4.0) * cap,
-        );
+        let mut section = self.between(side, level, medial + (lateral - gap - medial).max(4.0) * cap);
         section.depth *= 0.97 * cap;
         section
     }
@@ -220,11 +207,7 @@ impl Outlines {
 
     pub(crate) fn mediastinum(&self, y: f32) -> Section {
         let (right, left) = (self.mediastinum[0].at(y), self.mediastinum[1].at(y));
-        Section {
-            centre: 0.5 * (left - right),
-            half: 0.5 * (left + right),
-            depth: self.chest_depth,
-        }
+        Section { centre: 0.5 * (left - right), half: 0.5 * (left + right), depth: self.chest_depth }
     }
 }
 
@@ -273,15 +256,8 @@ const DEPTH: [(f32, f32); 8] = [
     (1.0, 0.74),
 ];
 /// Right border of the mediastinum: brachiocephalic vein, superior vena cava, azygos.
-const RIGHT_BORDER: [(f32, f32); 7] = [
-    (-150.0, 14.0),
-    (-112.0, 17.0),
-    (-72.0, 22.0),
-    (-30.0, 25.0),
-    (8.0, 26.0),
-    (40.0, 22.0),
-    (110.0, 20.0),
-];
+const RIGHT_BORDER: [(f32, f32); 7] =
+    [(-150.0, 14.0), (-112.0, 17.0), (-72.0, 22.0), (-30.0, 25.0), (8.0, 26.0), (40.0, 22.0), (110.0, 20.0)];
 
 /// Left border of the mediastinum: subclavian artery, aortic arch, pulmonary trunk, descending aorta.
 fn left_border(arch: f32) -> Vec<(f32, f32)> {

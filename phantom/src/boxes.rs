@@ -30,13 +30,7 @@ impl Scene {
             finding.tip = hardware.fact.tip;
             found.push((finding, hardware.bounds()));
         }
-        found
-            .into_iter()
-            .map(|(finding, bounds)| Finding {
-                bbox: bounds.pixels(&grid),
-                ..finding
-            })
-            .collect()
+        found.into_iter().map(|(finding, bounds)| Finding { bbox: bounds.pixels(&grid), ..finding }).collect()
     }
 
     fn in_the_lungs(&self) -> Vec<(Finding, Bounds)> {
@@ -58,26 +52,17 @@ impl Scene {
             found.push((finding, Bounds::around(cloud.centre, cloud.half)));
         }
         if let Some((fact, group)) = &self.lesions.atelectasis {
-            found.push((
-                placed(Kind::Atelectasis, fact.side, fact.zone),
-                group.bounds(),
-            ));
+            found.push((placed(Kind::Atelectasis, fact.side, fact.zone), group.bounds()));
         }
         found
     }
 
     fn heart_bounds(&self) -> Bounds {
-        self.organs
-            .heart
-            .iter()
-            .fold(Bounds::EMPTY, |bounds, body| {
-                let scale = self.camera.magnification(body.centre[2]);
-                let (x, y) = body.extent();
-                bounds.join(Bounds::around(
-                    self.camera.project(body.centre),
-                    (x * scale, y * scale),
-                ))
-            })
+        self.organs.heart.iter().fold(Bounds::EMPTY, |bounds, body| {
+            let scale = self.camera.magnification(body.centre[2]);
+            let (x, y) = body.extent();
+            bounds.join(Bounds::around(self.camera.project(body.centre), (x * scale, y * scale)))
+        })
     }
 
     /// Pneumothorax and effusions, measured on the rays themselves.
@@ -88,13 +73,9 @@ impl Scene {
             finding.severity = Some(severity);
             (finding, Bounds::EMPTY)
         };
-        let air = self
-            .facts
-            .pneumothorax
-            .map(|(side, severity)| new(Kind::Pneumothorax, side, severity));
+        let air = self.facts.pneumothorax.map(|(side, severity)| new(Kind::Pneumothorax, side, severity));
         let fluid = Side::BOTH.into_iter().filter_map(|side| {
-            self.facts.effusions[side as usize]
-                .map(|severity| new(Kind::PleuralEffusion, side, severity))
+            self.facts.effusions[side as usize].map(|severity| new(Kind::PleuralEffusion, side, severity))
         });
         let mut found: Vec<_> = air.into_iter().chain(fluid).collect();
         if found.is_empty() {
@@ -107,19 +88,10 @@ impl Scene {
         let mut row = LungRow::new(SURVEY);
         for j in 0..SURVEY {
             let v = grid.centre(j);
-            self.organs
-                .trace(&self.camera, v, grid.centre(0), grid.spacing, &mut row);
+            self.organs.trace(&self.camera, v, grid.centre(0), grid.spacing, &mut row);
             for (finding, bounds) in &mut found {
-                let lengths = if finding.kind == Kind::Pneumothorax {
-                    &row.air
-                } else {
-                    &row.fluid
-                };
-                let columns = if finding.side == Some(Side::Right) {
-                    0..midline
-                } else {
-                    midline..SURVEY
-                };
+                let lengths = if finding.kind == Kind::Pneumothorax { &row.air } else { &row.fluid };
+                let columns = if finding.side == Some(Side::Right) { 0..midline } else { midline..SURVEY };
                 for i in columns.filter(|i| lengths[*i] > SEEN) {
                     *bounds = bounds.join(Bounds::around((grid.centre(i), v), (half, half)));
                 }

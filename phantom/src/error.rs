@@ -38,16 +38,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self::Io { path: path.to_owned(), source }
     }
 
     pub(crate) fn encode(path: &Path, reason: impl std::fmt::Display) -> Self {
-        Self::Encode {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Encode { path: path.to_owned(), reason: reason.to_string() }
     }
 }

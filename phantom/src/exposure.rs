@@ -28,11 +28,8 @@ pub(crate) fn expose(mut plane: Plane, technique: &Technique, noise: u64) -> Vec
     // Automatic exposure: the chest as a whole lands in the middle of the scale.
     let middle = local.mean() + technique.middle;
     let (mut around, mut noise_row) = (vec![0.0f32; grid.size], vec![0.0f32; grid.size]);
-    for (j, (row, out)) in plane
-        .data
-        .chunks_exact(grid.size)
-        .zip(pixels.chunks_exact_mut(grid.size))
-        .enumerate()
+    for (j, (row, out)) in
+        plane.data.chunks_exact(grid.size).zip(pixels.chunks_exact_mut(grid.size)).enumerate()
     {
         let mut state = mix(noise ^ mix(j as u64));
         local.row(j, &mut around);
@@ -93,22 +90,13 @@ impl Local {
         let rows = self.coarse / 6..self.coarse - self.coarse / 6;
         let columns = self.size / 6..self.size - self.size / 6;
         let count = (rows.len() * columns.len()) as f32;
-        rows.map(|j| {
-            self.rows[j * self.size..][columns.clone()]
-                .iter()
-                .sum::<f32>()
-        })
-        .sum::<f32>()
-            / count
+        rows.map(|j| self.rows[j * self.size..][columns.clone()].iter().sum::<f32>()).sum::<f32>() / count
     }
 
     /// The blurred values along row `j` of the full picture.
     fn row(&self, j: usize, out: &mut [f32]) {
         let (above, below, t) = neighbours(j, self.coarse, self.size);
-        let (above, below) = (
-            &self.rows[above * self.size..],
-            &self.rows[below * self.size..],
-        );
+        let (above, below) = (&self.rows[above * self.size..], &self.rows[below * self.size..]);
         for ((value, a), b) in out.iter_mut().zip(above).zip(below) {
             *value = a * (1.0 - t) + b * t;
         }
@@ -160,8 +148,7 @@ fn box_both_ways(cells: &mut [f32], size: usize, radius: usize) {
     let mut line = vec![0.0f32; size];
     for (step, stride) in [(1, size), (size, 1)] {
         for start in 0..size {
-            let at =
-                |i: isize| cells[start * stride + i.clamp(0, size as isize - 1) as usize * step];
+            let at = |i: isize| cells[start * stride + i.clamp(0, size as isize - 1) as usize * step];
             let reach = radius as isize;
             let mut sum: f32 = (-reach..=reach).map(at).sum();
             for (i, value) in line.iter_mut().enumerate() {
@@ -181,9 +168,7 @@ fn blur(plane: &mut Plane, sigma: f32) {
     let reach = ((2.5 * sigma).ceil() as usize).clamp(1, 12);
     // The pixel's own area adds a little, and keeps the weights finite for a blur of nothing.
     let variance = sigma * sigma + 0.08;
-    let mut weights: Vec<f32> = (0..=reach)
-        .map(|k| (-0.5 * (k * k) as f32 / variance).exp())
-        .collect();
+    let mut weights: Vec<f32> = (0..=reach).map(|k| (-0.5 * (k * k) as f32 / variance).exp()).collect();
     let total = weights[0] + 2.0 * weights[1..].iter().sum::<f32>();
     for weight in &mut weights {
         *weight /= total;
@@ -222,9 +207,8 @@ fn shut(pixels: &mut [u16], grid: &Grid, blades: [f32; 4]) {
     let open = |low: f32, high: f32, mm: f32| {
         ((mm - low).min(high - mm) / (1.5 * grid.spacing) + 0.5).clamp(0.0, 1.0)
     };
-    let across: Vec<f32> = (0..grid.size)
-        .map(|i| open(blades[0] - edge, edge - blades[2], grid.centre(i)))
-        .collect();
+    let across: Vec<f32> =
+        (0..grid.size).map(|i| open(blades[0] - edge, edge - blades[2], grid.centre(i))).collect();
     for (j, row) in pixels.chunks_exact_mut(grid.size).enumerate() {
         let down = open(blades[1] - edge, edge - blades[3], grid.centre(j));
         for (pixel, across) in row.iter_mut().zip(&across) {
@@ -245,13 +229,7 @@ pub(crate) fn exp_negative(x: f32) -> f32 {
     let whole = shifted - SHIFT;
     let r = (t - whole) * std::f32::consts::LN_2;
     let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0)))));
-    let power = f32::from_bits(
-        (shifted
-            .to_bits()
-            .wrapping_sub(SHIFT.to_bits())
-            .wrapping_add(127))
-            << 23,
-    );
+    let power = f32::from_bits((shifted.to_bits().wrapping_sub(SHIFT.to_bits()).wrapping_add(127)) << 23);
     p * power
 }
 
@@ -322,9 +300,6 @@ mod tests {
         let mean = draws.iter().sum::<f64>() / n as f64;
         let variance = draws.iter().map(|v| v * v).sum::<f64>() / n as f64;
         // Four standard errors: 4 / sqrt(40000) for the mean, about 4 * sqrt(1.7 / 40000) for the variance.
-        assert!(
-            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.026,
-            "{mean} {variance}"
-        );
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.026, "{mean} {variance}");
     }
 }

@@ -105,9 +105,7 @@ impl Facts {
 
     /// Whether there is nothing wrong in the picture; devices are not wrong.
     pub fn is_normal(&self) -> bool {
-        Kind::ALL
-            .iter()
-            .all(|kind| *kind == Kind::Device || !self.has(*kind))
+        Kind::ALL.iter().all(|kind| *kind == Kind::Device || !self.has(*kind))
     }
 
     /// The labels of the CheXpert set that hold, `No Finding` among them.
@@ -119,12 +117,7 @@ impl Facts {
         if self.has(Kind::Nodule) || self.has(Kind::Consolidation) || self.has(Kind::Atelectasis) {
             labels.push("Lung Opacity");
         }
-        labels.extend(
-            Kind::ALL
-                .iter()
-                .filter(|kind| self.has(**kind))
-                .map(|kind| kind.chexpert()),
-        );
+        labels.extend(Kind::ALL.iter().filter(|kind| self.has(**kind)).map(|kind| kind.chexpert()));
         labels
     }
 }

@@ -17,22 +17,13 @@ pub(crate) struct Hardware {
 
 impl Hardware {
     pub(crate) fn bounds(&self) -> Bounds {
-        let tubes = self
-            .groups
-            .iter()
-            .fold(Bounds::EMPTY, |b, group| b.join(group.bounds()));
-        self.blocks.iter().fold(tubes, |b, block| {
-            b.join(Bounds::around(block.centre, block.half))
-        })
+        let tubes = self.groups.iter().fold(Bounds::EMPTY, |b, group| b.join(group.bounds()));
+        self.blocks.iter().fold(tubes, |b, block| b.join(Bounds::around(block.centre, block.half)))
     }
 
     /// Puts a device into this body.
     pub(crate) fn place(rng: &mut Rng, fact: DeviceFact, a: &Anatomy, camera: &Camera) -> Self {
-        let mut hardware = Self {
-            fact,
-            groups: Vec::new(),
-            blocks: Vec::new(),
-        };
+        let mut hardware = Self { fact, groups: Vec::new(), blocks: Vec::new() };
         match fact.device {
             Device::EndotrachealTube => hardware.endotracheal(rng, a, camera),
             Device::NasogastricTube => hardware.nasogastric(rng, a, camera),
@@ -44,8 +35,7 @@ impl Hardware {
     }
 
     fn line(&mut self, camera: &Camera, points: &[[f32; 3]], radius: f32, peak: f32) {
-        self.groups
-            .push(Group::curve(camera, &smooth(points, 8), radius, peak));
+        self.groups.push(Group::curve(camera, &smooth(points, 8), radius, peak));
     }
 
     fn endotracheal(&mut self, rng: &mut Rng, a: &Anatomy, camera: &Camera) {
@@ -55,12 +45,8 @@ impl Hardware {
             _ => rng.range(-46.0, -36.0),
         };
         let x = rng.range(-3.0, 1.0);
-        let points = [
-            [x + 2.0, -240.0 * s, 25.0],
-            [x, -150.0 * s, 12.0],
-            [x - 1.0, -90.0 * s, 2.0],
-            [x, tip, 0.0],
-        ];
+        let points =
+            [[x + 2.0, -240.0 * s, 25.0], [x, -150.0 * s, 12.0], [x - 1.0, -90.0 * s, 2.0], [x, tip, 0.0]];
         let mut wall = Group::curve(camera, &smooth(&points, 8), 4.6, 0.5);
         for tube in &mut wall.tubes {
             tube.core = (0.72, 0.9);
@@ -72,11 +58,7 @@ impl Hardware {
     fn nasogastric(&mut self, rng: &mut Rng, a: &Anatomy, camera: &Camera) {
         let (s, dome) = (a.scale, a.dome[Side::Left as usize]);
         let x = rng.range(5.0, 9.0);
-        let mut points = vec![
-            [x, -240.0 * s, 0.0],
-            [x - 2.0, -120.0 * s, -18.0],
-            [x + 2.0, 0.0, -25.0],
-        ];
+        let mut points = vec![[x, -240.0 * s, 0.0], [x - 2.0, -120.0 * s, -18.0], [x + 2.0, 0.0, -25.0]];
         if self.fact.tip == Some(Tip::DistalEsophagus) {
             points.push([x + 8.0, dome - 22.0 * s, -20.0]);
         } else {
@@ -88,12 +70,7 @@ impl Hardware {
         }
         self.line(camera, &points, 1.5, 0.8);
         if let Some(end) = points.last() {
-            self.line(
-                camera,
-                &[[end[0] - 3.0, end[1] - 3.0, end[2]], *end],
-                2.4,
-                1.3,
-            );
+            self.line(camera, &[[end[0] - 3.0, end[1] - 3.0, end[2]], *end], 2.4, 1.3);
         }
     }
 
@@ -103,11 +80,7 @@ impl Hardware {
             Some(Tip::RightAtrium) => rng.range(44.0, 56.0),
             _ => rng.range(-16.0, -2.0),
         };
-        let tip = if tip > 0.0 {
-            tip.min(a.dome[0] - 14.0 * s)
-        } else {
-            tip
-        };
+        let tip = if tip > 0.0 { tip.min(a.dome[0] - 14.0 * s) } else { tip };
         let mut points = match self.fact.side {
             Some(Side::Left) => vec![
                 [a.half_width + 40.0, -70.0 * s, 20.0],
@@ -130,11 +103,7 @@ impl Hardware {
     fn pacemaker(&mut self, rng: &mut Rng, a: &Anatomy, camera: &Camera) {
         let s = a.scale;
         let side = self.fact.side.unwrap_or(Side::Left).sign();
-        let can = [
-            side * (a.half_width - rng.range(34.0, 48.0)),
-            rng.range(-62.0, -48.0) * s,
-            82.0,
-        ];
+        let can = [side * (a.half_width - rng.range(34.0, 48.0)), rng.range(-62.0, -48.0) * s, 82.0];
         let m = camera.magnification(can[2]);
         self.blocks.push(Block {
             centre: camera.project(can),
@@ -148,16 +117,8 @@ impl Hardware {
             [side * 24.0 * s, -66.0 * s, 38.0],
             [-18.0 * s, -34.0 * s, 30.0],
         ];
-        let apex = [
-            rng.range(34.0, 46.0) * s,
-            a.dome[Side::Left as usize] - rng.range(0.0, 8.0) * s,
-            45.0,
-        ];
-        let mut leads = vec![vec![
-            [-24.0 * s, 14.0 * s, 25.0],
-            [-16.0 * s, apex[1] - 24.0, 25.0],
-            apex,
-        ]];
+        let apex = [rng.range(34.0, 46.0) * s, a.dome[Side::Left as usize] - rng.range(0.0, 8.0) * s, 45.0];
+        let mut leads = vec![vec![[-24.0 * s, 14.0 * s, 25.0], [-16.0 * s, apex[1] - 24.0, 25.0], apex]];
         if self.fact.tip == Some(Tip::AtriumAndVentricle) {
             let turn = 34.0 * s;
             leads.push(vec![
@@ -170,12 +131,7 @@ impl Hardware {
             let points: Vec<_> = start.iter().copied().chain(lead).collect();
             self.line(camera, &points, 1.0, 0.85);
             let tail = &points[points.len() - 1];
-            self.line(
-                camera,
-                &[[tail[0] - 3.0, tail[1] - 1.5, tail[2]], *tail],
-                1.8,
-                1.2,
-            );
+            self.line(camera, &[[tail[0] - 3.0, tail[1] - 1.5, tail[2]], *tail], 1.8, 1.2);
         }
     }
 
@@ -183,21 +139,9 @@ impl Hardware {
         let (s, z) = (a.scale, a.torso_depth());
         let from = [rng.range(60.0, 90.0), 260.0 * s, z];
         let pads = [
-            [
-                -a.half_width * rng.range(0.6, 0.8),
-                rng.range(-70.0, -40.0) * s,
-                z - 20.0,
-            ],
-            [
-                a.half_width * rng.range(0.6, 0.8),
-                rng.range(-70.0, -40.0) * s,
-                z - 20.0,
-            ],
-            [
-                a.half_width * rng.range(0.8, 0.95),
-                rng.range(70.0, 95.0) * s,
-                z - 30.0,
-            ],
+            [-a.half_width * rng.range(0.6, 0.8), rng.range(-70.0, -40.0) * s, z - 20.0],
+            [a.half_width * rng.range(0.6, 0.8), rng.range(-70.0, -40.0) * s, z - 20.0],
+            [a.half_width * rng.range(0.8, 0.95), rng.range(70.0, 95.0) * s, z - 30.0],
         ];
         for pad in pads {
             let bend = [
@@ -211,9 +155,7 @@ impl Hardware {
             let mut ring = Tube::solid([(u, v), (u, v + 0.1)], 6.5, 0.5);
             ring.core = (0.72, 1.3);
             self.groups.push(Group { tubes: vec![ring] });
-            self.groups.push(Group {
-                tubes: vec![Tube::solid([(u, v), (u, v + 0.1)], 2.0, 1.6)],
-            });
+            self.groups.push(Group { tubes: vec![Tube::solid([(u, v), (u, v + 0.1)], 2.0, 1.6)] });
         }
     }
 }
@@ -230,11 +172,7 @@ fn strokes(letter: char) -> &'static [[(f32, f32); 2]] {
             [(0.6, 0.48), (0.1, 0.5)],
             [(0.35, 0.5), (0.75, 1.0)],
         ],
-        'A' => &[
-            [(0.0, 1.0), (0.38, 0.0)],
-            [(0.38, 0.0), (0.76, 1.0)],
-            [(0.15, 0.62), (0.6, 0.62)],
-        ],
+        'A' => &[[(0.0, 1.0), (0.38, 0.0)], [(0.38, 0.0), (0.76, 1.0)], [(0.15, 0.62), (0.6, 0.62)]],
         _ => &[
             [(0.1, 0.0), (0.1, 1.0)],
             [(0.1, 0.0), (0.6, 0.05)],
@@ -251,23 +189,16 @@ pub(crate) fn letters(rng: &mut Rng, technique: &Technique) -> Group {
     let side = technique.marker.unwrap_or(Side::Left);
     let inset = technique.blades.map_or([0.0; 4], |blades| blades);
     let edge = 0.5 * technique.field;
-    let near = if side == Side::Right {
-        inset[0]
-    } else {
-        inset[2]
-    };
+    let near = if side == Side::Right { inset[0] } else { inset[2] };
     let middle = side.sign() * (edge - near - rng.range(22.0, 34.0));
     let mut top = -edge + inset[1] + rng.range(10.0, 24.0);
     let mut write = |text: &str, top: f32, height: f32| {
         let width = 0.95 * height;
         let left = middle - 0.5 * width * text.len() as f32;
         for (i, letter) in text.chars().enumerate() {
-            let at =
-                |(x, y): (f32, f32)| (left + width * i as f32 + 0.8 * height * x, top + height * y);
+            let at = |(x, y): (f32, f32)| (left + width * i as f32 + 0.8 * height * x, top + height * y);
             for stroke in strokes(letter) {
-                group
-                    .tubes
-                    .push(Tube::solid([at(stroke[0]), at(stroke[1])], 1.3, 3.2));
+                group.tubes.push(Tube::solid([at(stroke[0]), at(stroke[1])], 1.3, 3.2));
             }
         }
     };

@@ -29,9 +29,7 @@ pub(crate) struct Consolidation {
 
 impl Consolidation {
     pub(crate) fn bounds(&self) -> Bounds {
-        self.clouds.iter().fold(Bounds::EMPTY, |b, cloud| {
-            b.join(Bounds::around(cloud.centre, cloud.half))
-        })
+        self.clouds.iter().fold(Bounds::EMPTY, |b, cloud| b.join(Bounds::around(cloud.centre, cloud.half)))
     }
 }
 
@@ -54,10 +52,7 @@ pub(crate) fn fill_pleura(rng: &mut Rng, a: &Anatomy, facts: &Facts, organs: &mu
                 Severity::Moderate => (rng.range(84.0, 100.0), rng.range(56.0, 66.0)),
                 Severity::Severe => (rng.range(148.0, 172.0), rng.range(116.0, 134.0)),
             };
-            Fluid {
-                lateral: lateral * tall,
-                medial: medial * tall,
-            }
+            Fluid { lateral: lateral * tall, medial: medial * tall }
         });
     }
     if let Some((side, severity)) = facts.pneumothorax {
@@ -66,10 +61,7 @@ pub(crate) fn fill_pleura(rng: &mut Rng, a: &Anatomy, facts: &Facts, organs: &mu
             Severity::Moderate => (rng.range(24.0, 31.0), rng.range(34.0, 46.0)),
             Severity::Severe => (rng.range(48.0, 60.0), rng.range(58.0, 76.0)),
         };
-        organs.collapse[side as usize] = Some(Collapse {
-            gap: gap * a.scale,
-            drop: drop * tall,
-        });
+        organs.collapse[side as usize] = Some(Collapse { gap: gap * a.scale, drop: drop * tall });
     }
 }
 
@@ -90,13 +82,7 @@ impl<'a> Placer<'a> {
         camera: &'a Camera,
         covered: Vec<Bounds>,
     ) -> Self {
-        Self {
-            anatomy,
-            organs,
-            camera,
-            covered,
-            row: LungRow::new(1),
-        }
+        Self { anatomy, organs, camera, covered, row: LungRow::new(1) }
     }
 
     /// Length of aerated lung along the ray to a detector point.
@@ -108,18 +94,12 @@ impl<'a> Placer<'a> {
     /// Whether a disc of this radius lies over lung that neither heart, diaphragm, fluid nor free air takes much of.
     fn open(&mut self, at: (f32, f32), radius: f32) -> bool {
         let r = radius;
-        [(0.0, 0.0), (r, 0.0), (-r, 0.0), (0.0, r), (0.0, -r)]
-            .iter()
-            .all(|(du, dv)| {
-                let clear = self.clear_at((at.0 + du, at.1 + dv));
-                let depth = 2.0
-                    * self
-                        .organs
-                        .outlines
-                        .lung(Side::Right, self.camera.row(0.0, at.1 + dv, 0.0, 1.0).y)
-                        .depth;
-                clear >= (0.62 * depth).max(45.0)
-            })
+        [(0.0, 0.0), (r, 0.0), (-r, 0.0), (0.0, r), (0.0, -r)].iter().all(|(du, dv)| {
+            let clear = self.clear_at((at.0 + du, at.1 + dv));
+            let depth = 2.0
+                * self.organs.outlines.lung(Side::Right, self.camera.row(0.0, at.1 + dv, 0.0, 1.0).y).depth;
+            clear >= (0.62 * depth).max(45.0)
+        })
     }
 
     fn point(&self, rng: &mut Rng, side: Side, zone: Zone) -> [f32; 3] {
@@ -142,9 +122,7 @@ impl<'a> Placer<'a> {
                 let point = self.point(rng, fact.side, fact.zone);
                 let radius = 0.5 * fact.size_mm as f32 * rng.range(0.96, 1.04);
                 if self.has_room(point, radius, lesions) {
-                    lesions
-                        .nodules
-                        .push((fact, self.nodule(rng, point, radius)));
+                    lesions.nodules.push((fact, self.nodule(rng, point, radius)));
                     facts.nodules.push(fact);
                     break;
                 }
@@ -157,14 +135,8 @@ impl<'a> Placer<'a> {
         let apart = |centre: (f32, f32), gap: f32| (centre.0 - at.0).hypot(centre.1 - at.1) > gap;
         let hilum = self.camera.project([point[0].signum() * 34.0, 8.0, 0.0]);
         apart(hilum, 24.0 + radius)
-            && lesions
-                .nodules
-                .iter()
-                .all(|(_, other)| apart(other.centre, other.half.0 + radius + 14.0))
-            && lesions
-                .consolidation
-                .as_ref()
-                .is_none_or(|(_, c)| apart(c.centre, c.radius + radius + 12.0))
+            && lesions.nodules.iter().all(|(_, other)| apart(other.centre, other.half.0 + radius + 14.0))
+            && lesions.consolidation.as_ref().is_none_or(|(_, c)| apart(c.centre, c.radius + radius + 12.0))
             && self.covered.iter().all(|b| {
                 at.0 + radius < b.low.0
                     || at.0 - radius > b.high.0
@@ -192,28 +164,16 @@ impl<'a> Placer<'a> {
     pub(crate) fn consolidation(&mut self, rng: &mut Rng, fact: AreaFact) -> Option<Consolidation> {
         let scale = self.anatomy.scale;
         let radius = scale
-            * if fact.severity == Severity::Mild {
-                rng.range(17.0, 21.0)
-            } else {
-                rng.range(36.0, 44.0)
-            };
+            * if fact.severity == Severity::Mild { rng.range(17.0, 21.0) } else { rng.range(36.0, 44.0) };
         let centre = (0..120).find_map(|_| {
             let mut point = self.point(rng, fact.side, fact.zone);
             point[2] = 0.0;
             let at = self.camera.project(point);
             self.open(at, 0.6 * radius).then_some(at)
         })?;
-        let mut clouds = vec![Cloud {
-            centre,
-            half: (radius, 0.85 * radius),
-            peak: 42.0,
-            soft: true,
-        }];
+        let mut clouds = vec![Cloud { centre, half: (radius, 0.85 * radius), peak: 42.0, soft: true }];
         for _ in 0..6 {
-            let (turn, away) = (
-                rng.range(0.0, std::f32::consts::TAU),
-                rng.range(0.35, 0.8) * radius,
-            );
+            let (turn, away) = (rng.range(0.0, std::f32::consts::TAU), rng.range(0.35, 0.8) * radius);
             let half = radius * rng.range(0.35, 0.6);
             clouds.push(Cloud {
                 centre: (centre.0 + turn.cos() * away, centre.1 + turn.sin() * away),
@@ -222,12 +182,7 @@ impl<'a> Placer<'a> {
                 soft: true,
             });
         }
-        Some(Consolidation {
-            clouds,
-            texture: rng.next_u64(),
-            centre,
-            radius: 1.35 * radius,
-        })
+        Some(Consolidation { clouds, texture: rng.next_u64(), centre, radius: 1.35 * radius })
     }
 
     /// Places a plate of collapsed lung above the diaphragm, if there is room.
@@ -241,17 +196,8 @@ impl<'a> Placer<'a> {
             let ends = [-1.0, 1.0].map(|sign| [x + sign * half, y + sign * tilt * half, -10.0]);
             let middle = self.camera.project([x, y, -10.0]);
             let open = self.clear_at(middle) > 40.0
-                && ends
-                    .iter()
-                    .all(|end| self.clear_at(self.camera.project(*end)) > 25.0);
-            open.then(|| {
-                Group::curve(
-                    self.camera,
-                    &[ends[0], [x, y - 1.5, -10.0], ends[1]],
-                    2.1,
-                    52.0,
-                )
-            })
+                && ends.iter().all(|end| self.clear_at(self.camera.project(*end)) > 25.0);
+            open.then(|| Group::curve(self.camera, &[ends[0], [x, y - 1.5, -10.0], ends[1]], 2.1, 52.0))
         })
     }
 }

@@ -15,11 +15,7 @@ pub(crate) struct Ellipsoid {
 
 impl Ellipsoid {
     pub(crate) fn upright(centre: [f32; 3], axes: [f32; 3]) -> Self {
-        Self {
-            centre,
-            axes,
-            turn: (1.0, 0.0),
-        }
+        Self { centre, axes, turn: (1.0, 0.0) }
     }
 
     /// Half extents along x and y.
@@ -137,9 +133,7 @@ impl Organs {
     ) {
         let Collapse { gap, drop } = collapse;
         let lung = self.outlines.collapsed(side, row.y, gap, drop);
-        let inner = self
-            .outlines
-            .collapsed(side, row.y, gap + PLEURA, drop + PLEURA);
+        let inner = self.outlines.collapsed(side, row.y, gap + PLEURA, drop + PLEURA);
         out.air[span.clone()].copy_from_slice(&out.aerated[span.clone()]);
         for (section, sign) in [(lung, 1.0), (inner, -1.0)] {
             obstacles.clear_length(&section, row, span.clone(), &mut out.scratch);
@@ -159,14 +153,7 @@ impl Organs {
     }
 
     /// Moves the part of `aerated` below the meniscus to `fluid`.
-    fn fill(
-        &self,
-        side: Side,
-        fluid: Fluid,
-        row: &BodyRow,
-        span: std::ops::Range<usize>,
-        out: &mut LungRow,
-    ) {
+    fn fill(&self, side: Side, fluid: Fluid, row: &BodyRow, span: std::ops::Range<usize>, out: &mut LungRow) {
         let (lateral, medial) = (self.outlines.lateral(row.y), self.outlines.medial(row.y));
         let per_width = 1.0 / (lateral - medial).max(1.0);
         // The surface is not one plane: it creeps up behind and beside the lung, so its edge is soft.
@@ -174,9 +161,7 @@ impl Organs {
         for i in span {
             let x = side.sign() * (row.start + row.step * i as f32);
             let across = ((x - medial) * per_width).clamp(0.0, 1.0);
-            let level = self.base
-                - fluid.medial
-                - (fluid.lateral - fluid.medial) * across * across * across;
+            let level = self.base - fluid.medial - (fluid.lateral - fluid.medial) * across * across * across;
             let t = ((row.y - level) / soft + 0.5).clamp(0.0, 1.0);
             let wet = out.aerated[i] * t * t * (3.0 - 2.0 * t);
             out.fluid[i] = wet;
@@ -204,11 +189,7 @@ fn heart(a: &Anatomy, camera: &Camera) -> [Ellipsoid; 2] {
     let half = (0.22 - 0.04 * excess) * width;
     let tall = (42.0 * a.scale).max(0.36 * width);
     let atrium = Ellipsoid::upright(
-        [
-            half - (1.0 - left) * width,
-            a.dome[0] + 14.0 * a.scale - tall,
-            atrium_z,
-        ],
+        [half - (1.0 - left) * width, a.dome[0] + 14.0 * a.scale - tall, atrium_z],
         [half, tall, 52.0 * a.scale],
     );
     [ventricle, atrium]
@@ -220,8 +201,7 @@ fn columns(section: &Section, row: &BodyRow, width: usize) -> Option<std::ops::R
         return None;
     }
     let column = |x: f32| ((x - row.start) / row.step).clamp(0.0, width as f32) as usize;
-    let span = column(section.centre - section.half)
-        ..(column(section.centre + section.half) + 1).min(width);
+    let span = column(section.centre - section.half)..(column(section.centre + section.half) + 1).min(width);
     (span.start < span.end).then_some(span)
 }
 
@@ -242,22 +222,11 @@ pub(crate) struct LungRow {
 impl LungRow {
     pub(crate) fn new(width: usize) -> Self {
         let row = || vec![0.0; width];
-        Self {
-            aerated: row(),
-            air: row(),
-            pleura: row(),
-            fluid: row(),
-            scratch: row(),
-        }
+        Self { aerated: row(), air: row(), pleura: row(), fluid: row(), scratch: row() }
     }
 
     fn clear(&mut self) {
-        for row in [
-            &mut self.aerated,
-            &mut self.air,
-            &mut self.pleura,
-            &mut self.fluid,
-        ] {
+        for row in [&mut self.aerated, &mut self.air, &mut self.pleura, &mut self.fluid] {
             row.fill(0.0);
         }
     }
@@ -276,13 +245,7 @@ const NOWHERE: (f32, f32) = (1e4, -1e4);
 
 impl Obstacles {
     /// The length of each ray in the lung's section that no obstacle takes, by inclusion and exclusion of the three.
-    fn clear_length(
-        &self,
-        lung: &Section,
-        row: &BodyRow,
-        span: std::ops::Range<usize>,
-        out: &mut [f32],
-    ) {
+    fn clear_length(&self, lung: &Section, row: &BodyRow, span: std::ops::Range<usize>, out: &mut [f32]) {
         let lobe = Lobe::new(lung, row);
         let chest = Lobe::new(&self.mediastinum.0, &self.mediastinum.1);
         let [left, right] = self.heart.map(|(body, row)| Slice::new(&body, &row, false));
@@ -301,9 +264,8 @@ impl Obstacles {
             let both = |p: (f32, f32), q: (f32, f32)| (most(p.0, q.0), least(p.1, q.1));
             let long = |p: (f32, f32)| most(p.1 - p.0, 0.0);
             let hd = both(h, d);
-            let taken =
-                long(h) + long(d) + long(m) - long(hd) - long(both(h, m)) - long(both(d, m))
-                    + long(both(hd, m));
+            let taken = long(h) + long(d) + long(m) - long(hd) - long(both(h, m)) - long(both(d, m))
+                + long(both(hd, m));
             *length = most(2.0 * half - taken, 0.0);
         }
     }
@@ -327,16 +289,8 @@ struct Lobe {
 
 impl Lobe {
     fn new(section: &Section, row: &BodyRow) -> Self {
-        let scale = if section.half > 0.0 {
-            1.0 / section.half
-        } else {
-            1e6
-        };
-        Self {
-            start: (row.start - section.centre) * scale,
-            step: row.step * scale,
-            depth: section.depth,
-        }
+        let scale = if section.half > 0.0 { 1.0 / section.half } else { 1e6 };
+        Self { start: (row.start - section.centre) * scale, step: row.step * scale, depth: section.depth }
     }
 
     /// Rounded ends: exponent 2.5.
@@ -359,11 +313,7 @@ impl Slice {
     /// `pillar`: below its middle the body goes on as a cylinder.
     fn new(body: &Ellipsoid, row: &BodyRow, pillar: bool) -> Self {
         let ([cx, cy, z], [a, b, depth], (cos, sin)) = (body.centre, body.axes, body.turn);
-        let dy = if pillar {
-            (row.y - cy).min(0.0)
-        } else {
-            row.y - cy
-        };
+        let dy = if pillar { (row.y - cy).min(0.0) } else { row.y - cy };
         let dx = row.start - cx;
         let (p0, p1) = ((dx * cos + dy * sin) / a, row.step * cos / a);
         let (q0, q1) = ((dy * cos - dx * sin) / b, -row.step * sin / b);
@@ -379,10 +329,6 @@ impl Slice {
     fn at(&self, column: f32) -> (f32, f32) {
         let inside = self.constant + column * (self.linear + column * self.square);
         let half = self.depth * most(inside, 0.0).sqrt();
-        if inside > 0.0 {
-            (self.z - half, self.z + half)
-        } else {
-            NOWHERE
-        }
+        if inside > 0.0 { (self.z - half, self.z + half) } else { NOWHERE }
     }
 }

@@ -22,9 +22,7 @@ pub(crate) fn attenuation(scene: &Scene, backdrop: &Backdrop, size: usize) -> Pl
     let mut row = LungRow::new(size);
     for (j, values) in plane.data.chunks_exact_mut(size).enumerate() {
         let v = grid.centre(j);
-        scene
-            .organs
-            .trace(&scene.camera, v, grid.centre(0), grid.spacing, &mut row);
+        scene.organs.trace(&scene.camera, v, grid.centre(0), grid.spacing, &mut row);
         torso(scene, v, &grid, values);
         let inside = &interior.data[j * size..(j + 1) * size];
         for i in 0..size {
@@ -70,8 +68,7 @@ fn interior(scene: &Scene, backdrop: &Backdrop, grid: Grid, layer: &mut Plane) -
 
 /// Attenuation of what is drawn whether or not there is lung around it.
 fn dense(scene: &Scene, backdrop: &Backdrop, plane: &mut Plane, layer: &mut Plane) {
-    let mut add =
-        |plane: &mut Plane, group: &Group, scale: f32| plane.add_group(group, scale, layer);
+    let mut add = |plane: &mut Plane, group: &Group, scale: f32| plane.add_group(group, scale, layer);
     for group in &backdrop.skeleton.groups {
         add(plane, group, 1.0);
     }

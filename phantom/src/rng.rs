@@ -23,9 +23,7 @@ impl Rng {
     /// drawing more numbers for the anatomy does not change the words of its report.
     pub(crate) fn new(seed: u64, index: u64, stream: u64) -> Self {
         let base = mix(mix(mix(seed) ^ index) ^ stream.rotate_left(32));
-        Self {
-            state: [mix(base), mix(base ^ 1), mix(base ^ 2), mix(base ^ 3)],
-        }
+        Self { state: [mix(base), mix(base ^ 1), mix(base ^ 2), mix(base ^ 3)] }
     }
 
     pub(crate) fn next_u64(&mut self) -> u64 {

@@ -11,16 +11,8 @@ const COUNTS: [f32; 4] = [0.34, 0.36, 0.21, 0.09];
 /// Weights of the kinds, in the order of [`Kind::ALL`].
 const WEIGHTS: [f32; 7] = [0.7, 1.0, 0.85, 1.15, 0.45, 0.9, 0.95];
 /// Diameters in millimetres as a report would state them, and their weights: apart enough to be told by eye.
-const DIAMETERS: [(u32, f32); 8] = [
-    (6, 0.5),
-    (8, 0.8),
-    (10, 1.2),
-    (12, 1.3),
-    (15, 1.4),
-    (20, 1.3),
-    (25, 0.9),
-    (30, 0.6),
-];
+const DIAMETERS: [(u32, f32); 8] =
+    [(6, 0.5), (8, 0.8), (10, 1.2), (12, 1.3), (15, 1.4), (20, 1.3), (25, 0.9), (30, 0.6)];
 
 /// The facts that a study is to show; placing may still drop a nodule for which there is no room.
 pub(crate) fn sample(rng: &mut Rng) -> Facts {
@@ -30,15 +22,9 @@ pub(crate) fn sample(rng: &mut Rng) -> Facts {
     if has(Kind::Device) {
         facts.devices = devices(rng);
     }
-    let intubated = facts
-        .devices
-        .iter()
-        .any(|d| matches!(d.device, Device::EndotrachealTube | Device::NasogastricTube));
-    facts.view = if rng.chance(if intubated { 0.85 } else { 0.25 }) {
-        View::Ap
-    } else {
-        View::Pa
-    };
+    let intubated =
+        facts.devices.iter().any(|d| matches!(d.device, Device::EndotrachealTube | Device::NasogastricTube));
+    facts.view = if rng.chance(if intubated { 0.85 } else { 0.25 }) { View::Ap } else { View::Pa };
     facts.rotated = rng.chance(0.1).then(|| side(rng));
     facts.low_volumes = rng.chance(0.13);
     if has(Kind::Pneumothorax) {
@@ -62,9 +48,7 @@ pub(crate) fn sample(rng: &mut Rng) -> Facts {
     if has(Kind::Nodule) {
         let count = 1 + rng.weighted(&[0.7, 0.2, 0.1]);
         facts.nodules = (0..count).map(|_| nodule(rng)).collect();
-        facts
-            .nodules
-            .sort_by_key(|nodule| std::cmp::Reverse(nodule.size_mm));
+        facts.nodules.sort_by_key(|nodule| std::cmp::Reverse(nodule.size_mm));
     }
     facts
 }
@@ -107,11 +91,7 @@ fn effusions(rng: &mut Rng, facts: &mut Facts) {
     let severity = grade(rng);
     facts.effusions[first as usize] = Some(severity);
     if facts.pneumothorax.is_none() && rng.chance(0.28) {
-        let second = if rng.chance(0.75) {
-            severity
-        } else {
-            grade(rng)
-        };
+        let second = if rng.chance(0.75) { severity } else { grade(rng) };
         facts.effusions[first.other() as usize] = Some(second);
     }
 }
@@ -128,16 +108,8 @@ fn consolidation(rng: &mut Rng, facts: &Facts) -> Option<AreaFact> {
         Some(Severity::Mild) => &Zone::ALL[..2],
         Some(_) => &Zone::ALL[..1],
     };
-    let severity = if rng.chance(0.5) {
-        Severity::Mild
-    } else {
-        Severity::Severe
-    };
-    Some(AreaFact {
-        side,
-        zone: zones[rng.below(zones.len())],
-        severity,
-    })
+    let severity = if rng.chance(0.5) { Severity::Mild } else { Severity::Severe };
+    Some(AreaFact { side, zone: zones[rng.below(zones.len())], severity })
 }
 
 fn atelectasis(rng: &mut Rng, facts: &Facts) -> Option<AreaFact> {
@@ -145,15 +117,9 @@ fn atelectasis(rng: &mut Rng, facts: &Facts) -> Option<AreaFact> {
     let side = [preferred, preferred.other()].into_iter().find(|side| {
         facts.pneumothorax.is_none_or(|(air, _)| air != *side)
             && facts.effusions[*side as usize].is_none()
-            && facts
-                .consolidation
-                .is_none_or(|area| area.side != *side || area.zone == Zone::Upper)
+            && facts.consolidation.is_none_or(|area| area.side != *side || area.zone == Zone::Upper)
     })?;
-    Some(AreaFact {
-        side,
-        zone: Zone::Lower,
-        severity: Severity::Mild,
-    })
+    Some(AreaFact { side, zone: Zone::Lower, severity: Severity::Mild })
 }
 
 fn devices(rng: &mut Rng) -> Vec<DeviceFact> {
@@ -171,23 +137,19 @@ fn devices(rng: &mut Rng) -> Vec<DeviceFact> {
         .into_iter()
         .map(|device| {
             let (side, tip) = match device {
-                Device::EndotrachealTube => (
-                    None,
-                    Some([Tip::AboveCarina, Tip::AtCarina][rng.weighted(&[0.7, 0.3])]),
-                ),
-                Device::NasogastricTube => (
-                    None,
-                    Some([Tip::Stomach, Tip::DistalEsophagus][rng.weighted(&[0.75, 0.25])]),
-                ),
+                Device::EndotrachealTube => {
+                    (None, Some([Tip::AboveCarina, Tip::AtCarina][rng.weighted(&[0.7, 0.3])]))
+                }
+                Device::NasogastricTube => {
+                    (None, Some([Tip::Stomach, Tip::DistalEsophagus][rng.weighted(&[0.75, 0.25])]))
+                }
                 Device::CentralVenousCatheter => (
                     Some(Side::BOTH[rng.weighted(&[0.65, 0.35])]),
                     Some([Tip::SuperiorVenaCava, Tip::RightAtrium][rng.weighted(&[0.65, 0.35])]),
                 ),
                 Device::Pacemaker => (
                     Some(Side::BOTH[rng.weighted(&[0.2, 0.8])]),
-                    Some(
-                        [Tip::RightVentricle, Tip::AtriumAndVentricle][rng.weighted(&[0.45, 0.55])],
-                    ),
+                    Some([Tip::RightVentricle, Tip::AtriumAndVentricle][rng.weighted(&[0.45, 0.55])]),
                 ),
                 Device::EcgLeads => (None, None),
             };
@@ -211,18 +173,13 @@ mod tests {
                 assert!(facts.effusions[side as usize].is_none());
                 assert!(facts.consolidation.is_none_or(|area| area.side != side));
             }
-            assert_eq!(
-                facts.effusions[1] == Some(Severity::Severe),
-                facts.heart == HeartFact::Obscured
-            );
+            assert_eq!(facts.effusions[1] == Some(Severity::Severe), facts.heart == HeartFact::Obscured);
         }
     }
 
     #[test]
     fn the_mixture_is_the_one_meant() {
-        let drawn: Vec<_> = (0..4_000)
-            .map(|index| sample(&mut Rng::new(4, index, 0)))
-            .collect();
+        let drawn: Vec<_> = (0..4_000).map(|index| sample(&mut Rng::new(4, index, 0))).collect();
         let share = |test: &dyn Fn(&crate::facts::Facts) -> bool| {
             drawn.iter().filter(|facts| test(facts)).count() as f32 / drawn.len() as f32
         };
@@ -233,11 +190,7 @@ mod tests {
             share(&crate::facts::Facts::is_normal)
         );
         for kind in Kind::ALL {
-            assert!(
-                share(&|facts| facts.has(kind)) > 0.1,
-                "{kind:?} {}",
-                share(&|facts| facts.has(kind))
-            );
+            assert!(share(&|facts| facts.has(kind)) > 0.1, "{kind:?} {}", share(&|facts| facts.has(kind)));
         }
     }
 }

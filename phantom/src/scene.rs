@@ -62,41 +62,22 @@ impl Scene {
             .collect();
         let mut covered: Vec<Bounds> = hardware
             .iter()
-            .flat_map(|h| {
-                h.blocks
-                    .iter()
-                    .map(|block| Bounds::around(block.centre, block.half))
-            })
+            .flat_map(|h| h.blocks.iter().map(|block| Bounds::around(block.centre, block.half)))
             .collect();
         covered.push(letters.bounds());
         let mut lesions = Lesions::default();
         let mut placer = Placer::new(&anatomy, &organs, &camera, covered);
         if let Some(fact) = facts.consolidation {
-            lesions.consolidation = placer
-                .consolidation(&mut places, fact)
-                .map(|placed| (fact, placed));
+            lesions.consolidation = placer.consolidation(&mut places, fact).map(|placed| (fact, placed));
             facts.consolidation = lesions.consolidation.as_ref().map(|(fact, _)| *fact);
         }
         if let Some(fact) = facts.atelectasis {
-            lesions.atelectasis = placer
-                .atelectasis(&mut places, fact)
-                .map(|placed| (fact, placed));
+            lesions.atelectasis = placer.atelectasis(&mut places, fact).map(|placed| (fact, placed));
             facts.atelectasis = lesions.atelectasis.as_ref().map(|(fact, _)| *fact);
-            placer
-                .covered
-                .extend(lesions.atelectasis.iter().map(|(_, group)| group.bounds()));
+            placer.covered.extend(lesions.atelectasis.iter().map(|(_, group)| group.bounds()));
         }
         placer.nodules(&mut places, &mut facts, &mut lesions);
-        Self {
-            facts,
-            anatomy,
-            technique,
-            camera,
-            organs,
-            lesions,
-            hardware,
-            letters,
-        }
+        Self { facts, anatomy, technique, camera, organs, lesions, hardware, letters }
     }
 
     /// The rest of the body.
@@ -116,21 +97,9 @@ impl Scene {
     /// Trachea and main bronchi; values are millimetres of air.
     fn airways(&self) -> Group {
         let (camera, s) = (&self.camera, self.anatomy.scale);
-        let trachea = [
-            [-1.0, -240.0 * s, 12.0],
-            [-2.0, -90.0 * s, 5.0],
-            [-1.0, -3.0, 0.0],
-        ];
-        let right = [
-            [-2.0, -2.0, 0.0],
-            [-16.0 * s, 12.0 * s, 0.0],
-            [-30.0 * s, 30.0 * s, 0.0],
-        ];
-        let left = [
-            [0.0, -2.0, 0.0],
-            [20.0 * s, 12.0 * s, 0.0],
-            [38.0 * s, 22.0 * s, 0.0],
-        ];
+        let trachea = [[-1.0, -240.0 * s, 12.0], [-2.0, -90.0 * s, 5.0], [-1.0, -3.0, 0.0]];
+        let right = [[-2.0, -2.0, 0.0], [-16.0 * s, 12.0 * s, 0.0], [-30.0 * s, 30.0 * s, 0.0]];
+        let left = [[0.0, -2.0, 0.0], [20.0 * s, 12.0 * s, 0.0], [38.0 * s, 22.0 * s, 0.0]];
         let mut airways = Group::curve(camera, &trachea, 8.5 * s, 16.0);
         airways.extend(camera, &right, 6.3 * s, 9.0);
         airways.extend(camera, &left, 5.8 * s, 9.0);
@@ -152,12 +121,7 @@ impl Scene {
                     (84.0 * s, -18.0 * s, (58.0 * s, 52.0 * s), 9.0 * s)
                 };
                 let centre = camera.project([side.sign() * x, y, a.torso_depth()]);
-                Cloud {
-                    centre,
-                    half,
-                    peak,
-                    soft: true,
-                }
+                Cloud { centre, half, peak, soft: true }
             })
             .collect();
         if a.stomach_gas {
@@ -165,12 +129,7 @@ impl Scene {
             let y = a.dome[Side::Left as usize] + rng.range(20.0, 26.0) * s;
             let half = (rng.range(18.0, 30.0) * s, rng.range(9.0, 13.0) * s);
             let centre = camera.project([x, y, 20.0]);
-            clouds.push(Cloud {
-                centre,
-                half,
-                peak: -1.7 * half.0,
-                soft: false,
-            });
+            clouds.push(Cloud { centre, half, peak: -1.7 * half.0, soft: false });
         }
         clouds
     }

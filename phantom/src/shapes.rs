@@ -55,16 +55,10 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) const EMPTY: Self = Self {
-        low: (1e6, 1e6),
-        high: (-1e6, -1e6),
-    };
+    pub(crate) const EMPTY: Self = Self { low: (1e6, 1e6), high: (-1e6, -1e6) };
 
     pub(crate) fn around(centre: (f32, f32), half: (f32, f32)) -> Self {
-        Self {
-            low: (centre.0 - half.0, centre.1 - half.1),
-            high: (centre.0 + half.0, centre.1 + half.1),
-        }
+        Self { low: (centre.0 - half.0, centre.1 - half.1), high: (centre.0 + half.0, centre.1 + half.1) }
     }
 
     pub(crate) fn join(self, other: Self) -> Self {
@@ -84,24 +78,14 @@ impl Bounds {
         let low = |v: f32| (grid.index(v) - 0.5).floor().clamp(0.0, size - 1.0) as u32;
         let high = |v: f32| (grid.index(v) + 1.5).ceil().clamp(1.0, size) as u32;
         let (x0, y0) = (low(self.low.0), low(self.low.1));
-        [
-            x0,
-            y0,
-            high(self.high.0).max(x0 + 1),
-            high(self.high.1).max(y0 + 1),
-        ]
+        [x0, y0, high(self.high.0).max(x0 + 1), high(self.high.1).max(y0 + 1)]
     }
 }
 
 impl Tube {
     /// A solid tube of constant radius.
     pub(crate) fn solid(ends: [(f32, f32); 2], radius: f32, peak: f32) -> Self {
-        Self {
-            ends,
-            radius: [radius; 2],
-            peak: [peak; 2],
-            core: (0.0, 0.0),
-        }
+        Self { ends, radius: [radius; 2], peak: [peak; 2], core: (0.0, 0.0) }
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
@@ -138,9 +122,7 @@ impl Group {
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
-        self.tubes
-            .iter()
-            .fold(Bounds::EMPTY, |b, tube| b.join(tube.bounds()))
+        self.tubes.iter().fold(Bounds::EMPTY, |b, tube| b.join(tube.bounds()))
     }
 }
 
@@ -149,20 +131,13 @@ pub(crate) fn smooth(points: &[[f32; 3]], pieces: usize) -> Vec<[f32; 3]> {
     let last = points.len() - 1;
     let mut curve = Vec::with_capacity(last * pieces + 1);
     for i in 0..last {
-        let (before, from, to, after) = (
-            points[i.saturating_sub(1)],
-            points[i],
-            points[i + 1],
-            points[(i + 2).min(last)],
-        );
+        let (before, from, to, after) =
+            (points[i.saturating_sub(1)], points[i], points[i + 1], points[(i + 2).min(last)]);
         for piece in 0..pieces {
             let t = piece as f32 / pieces as f32;
             curve.push([0, 1, 2].map(|k| {
                 let (p0, p1, p2, p3) = (before[k], from[k], to[k], after[k]);
-                let (a, b) = (
-                    2.0 * p0 - 5.0 * p1 + 4.0 * p2 - p3,
-                    3.0 * (p1 - p2) + p3 - p0,
-                );
+                let (a, b) = (2.0 * p0 - 5.0 * p1 + 4.0 * p2 - p3, 3.0 * (p1 - p2) + p3 - p0);
                 0.5 * (2.0 * p1 + (p2 - p0) * t + a * t * t + b * t * t * t)
             }));
         }
@@ -173,10 +148,7 @@ pub(crate) fn smooth(points: &[[f32; 3]], pieces: usize) -> Vec<[f32; 3]> {
 
 impl Plane {
     pub(crate) fn new(grid: Grid) -> Self {
-        Self {
-            grid,
-            data: vec![0.0; grid.size * grid.size],
-        }
+        Self { grid, data: vec![0.0; grid.size * grid.size] }
     }
 
     /// The part of the plane inside bounds, row by row: `(row, first column, values)`.
@@ -315,15 +287,8 @@ mod tests {
     fn a_cloud_peaks_in_its_middle() {
         let grid = Grid::new(101, 101.0);
         let mut plane = Plane::new(grid);
-        plane.add_cloud(
-            &Cloud {
-                centre: (0.0, 0.0),
-                half: (20.0, 10.0),
-                peak: 3.0,
-                soft: false,
-            },
-            |_, _| 1.0,
-        );
+        plane
+            .add_cloud(&Cloud { centre: (0.0, 0.0), half: (20.0, 10.0), peak: 3.0, soft: false }, |_, _| 1.0);
         let middle = plane.data[50 * 101 + 50];
         // The pixel's aperture takes (20 / hypot(20, .45)) * (10 / hypot(10, .45)), 0.13 %.
         assert!((middle - 3.0).abs() < 0.01, "{middle}");

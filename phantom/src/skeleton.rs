@@ -35,14 +35,7 @@ impl Skeleton {
         bones
     }
 
-    fn rib(
-        &mut self,
-        a: &Anatomy,
-        outlines: &Outlines,
-        camera: &Camera,
-        side: Side,
-        number: usize,
-    ) {
+    fn rib(&mut self, a: &Anatomy, outlines: &Outlines, camera: &Camera, side: Side, number: usize) {
         const PIECES: usize = 15;
         let from = 0.24;
         let slope = if a.base < 125.0 * a.scale { 0.82 } else { 1.0 };
@@ -68,16 +61,12 @@ impl Skeleton {
             let hollow = a.bone * (COMPACT - MARROW) * 2.0 * (thick - cortex) * slant;
             let radius = half * camera.magnification(p[2]);
             // The front end is thinner where it becomes cartilage.
-            let fade =
-                if piece + 2 >= PIECES { 0.75 } else { 1.0 } * if number == 0 { 0.6 } else { 1.0 };
+            let fade = if piece + 2 >= PIECES { 0.75 } else { 1.0 } * if number == 0 { 0.6 } else { 1.0 };
             let tube = Tube {
                 ends: [camera.project(p), camera.project(q)],
                 radius: [radius; 2],
                 peak: [solid * fade; 2],
-                core: (
-                    (half - cortex) / half,
-                    hollow / solid * half / (half - cortex),
-                ),
+                core: ((half - cortex) / half, hollow / solid * half / (half - cortex)),
             };
             rib.tubes.push(tube);
         }
@@ -101,10 +90,8 @@ impl Skeleton {
                 let x = side.sign();
                 let oval = [[x * 9.0 * s, y - 5.0 * s, z], [x * 9.0 * s, y + 0.5 * s, z]];
                 arches.extend(camera, &oval, 3.4 * s, 0.13 * bone);
-                let wing = [
-                    [x * half.0, y - 3.0 * s, z - 15.0],
-                    [x * (half.0 + 15.0 * s), y - 8.0 * s, z - 20.0],
-                ];
+                let wing =
+                    [[x * half.0, y - 3.0 * s, z - 15.0], [x * (half.0 + 15.0 * s), y - 8.0 * s, z - 20.0]];
                 arches.extend(camera, &wing, 3.6 * s, 0.13 * bone);
             }
             let spinous = [[0.0, y + 4.0 * s, z - 35.0], [0.0, y + 13.0 * s, z - 45.0]];
@@ -118,11 +105,7 @@ impl Skeleton {
         let at = |x: f32, y: f32, z: f32| [side.sign() * x, y, z];
         let w = a.half_width;
         // With the beam from the front and the arms down, the clavicles ride up and the blades lie on the lungs.
-        let (lift, inward) = if view == View::Ap {
-            (-10.0 * s, 34.0)
-        } else {
-            (0.0, 0.0)
-        };
+        let (lift, inward) = if view == View::Ap { (-10.0 * s, 34.0) } else { (0.0, 0.0) };
         let clavicle = smooth(
             &[
                 at(15.0 * s, -48.0 * s, 62.0),
@@ -148,31 +131,21 @@ impl Skeleton {
             at(edge + 50.0, -44.0 * s, -55.0),
             at(edge + 56.0, -72.0 * s, -45.0),
         ];
-        self.groups.push(Group::curve(
-            camera,
-            &smooth(&blade, 4),
-            2.3 * s,
-            0.07 * bone,
-        ));
+        self.groups.push(Group::curve(camera, &smooth(&blade, 4), 2.3 * s, 0.07 * bone));
         let plate = [
             at(edge + 24.0, -66.0 * s, -70.0),
             at(edge + 22.0, -10.0 * s, -75.0),
             at(edge + 15.0, 30.0 * s, -78.0),
         ];
-        self.groups
-            .push(Group::curve(camera, &plate, 19.0 * s, 0.07 * bone));
+        self.groups.push(Group::curve(camera, &plate, 19.0 * s, 0.07 * bone));
         let ridge = [
             at(edge + 4.0, -62.0 * s, -85.0),
             at(edge + 40.0, -80.0 * s, -75.0),
             at(edge + 66.0, -96.0 * s, -50.0),
         ];
-        self.groups
-            .push(Group::curve(camera, &ridge, 4.5 * s, 0.13 * bone));
-        let arm = [
-            at(w + 42.0, -80.0 * s, -20.0),
-            at(w + 50.0, -50.0 * s, -20.0),
-            at(w + 54.0, 60.0 * s, -20.0),
-        ];
+        self.groups.push(Group::curve(camera, &ridge, 4.5 * s, 0.13 * bone));
+        let arm =
+            [at(w + 42.0, -80.0 * s, -20.0), at(w + 50.0, -50.0 * s, -20.0), at(w + 54.0, 60.0 * s, -20.0)];
         let mut humerus = Group::curve(camera, &arm[..2], 24.0 * s, 0.42 * bone);
         humerus.extend(camera, &arm[1..], 12.0 * s, 0.42 * bone);
         for tube in &mut humerus.tubes {

@@ -39,11 +39,7 @@ impl StudyOptions {
         if SIZES.contains(&self.size) {
             return Ok(());
         }
-        Err(Error::Option {
-            field: "size",
-            found: self.size.to_string(),
-            expected: "32 to 4096 pixels",
-        })
+        Err(Error::Option { field: "size", found: self.size.to_string(), expected: "32 to 4096 pixels" })
     }
 }
 
@@ -92,12 +88,7 @@ impl Study {
         let scene = Scene::new(seed, index);
         let pixels = render(&scene, seed, index, options.size);
         let description = describe(&scene, seed, index, options.size);
-        Self {
-            pixels,
-            width: options.size,
-            height: options.size,
-            description,
-        }
+        Self { pixels, width: options.size, height: options.size, description }
     }
 
     /// The words and findings of a study without its picture.
@@ -143,19 +134,15 @@ fn render(scene: &Scene, seed: u64, index: u64, size: usize) -> Vec<u16> {
 pub(crate) fn window(pixels: &[u16]) -> Vec<u8> {
     let (centre, width) = WINDOW;
     let (low, scale) = (centre - 0.5 - 0.5 * (width - 1.0), 255.0 / (width - 1.0));
-    pixels
-        .iter()
-        .map(|v| ((f32::from(*v) - low) * scale + 0.5).clamp(0.0, 255.0) as u8)
-        .collect()
+    pixels.iter().map(|v| ((f32::from(*v) - low) * scale + 0.5).clamp(0.0, 255.0) as u8).collect()
 }
 
 fn describe(scene: &Scene, seed: u64, index: u64, size: usize) -> Description {
     assert!(SIZES.contains(&size), "size {size} out of range");
     let facts = scene.facts.clone();
     let words = words_seed(seed, index);
-    let references = (1..=REFERENCES as u64)
-        .map(|variant| report_variant(&facts, seed, index, variant))
-        .collect();
+    let references =
+        (1..=REFERENCES as u64).map(|variant| report_variant(&facts, seed, index, variant)).collect();
     Description {
         findings: scene.findings(size),
         report: report_variant(&facts, seed, index, 0),
@@ -164,9 +151,7 @@ fn describe(scene: &Scene, seed: u64, index: u64, size: usize) -> Description {
         caption: grammar::caption(&facts, words),
         labels: facts.labels(),
         mm_per_pixel: scene.technique.field / size as f32,
-        cardiothoracic_ratio: scene
-            .organs
-            .cardiothoracic_ratio(&scene.anatomy, &scene.camera),
+        cardiothoracic_ratio: scene.organs.cardiothoracic_ratio(&scene.anatomy, &scene.camera),
         facts,
     }
 }

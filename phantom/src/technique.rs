@@ -41,25 +41,15 @@ pub(crate) struct Technique {
 
 impl Technique {
     /// Draws a technique that keeps the whole of both lungs in the field.
-    pub(crate) fn sample(
-        rng: &mut Rng,
-        anatomy: &Anatomy,
-        view: View,
-        rotated: Option<Side>,
-    ) -> Self {
+    pub(crate) fn sample(rng: &mut Rng, anatomy: &Anatomy, view: View, rotated: Option<Side>) -> Self {
         let bedside = view == View::Ap;
-        let source_distance = if bedside {
-            rng.range(1000.0, 1200.0)
-        } else {
-            rng.range(1750.0, 1850.0)
-        };
+        let source_distance = if bedside { rng.range(1000.0, 1200.0) } else { rng.range(1750.0, 1850.0) };
         // Between the two ranges nobody could say whether the patient is rotated; no picture is taken there.
         let rotation = match rotated {
             Some(side) => side.sign() * rng.range(0.17, 0.25),
             None => rng.spread(0.035),
         };
-        let magnification =
-            source_distance / (source_distance - anatomy.torso_depth() - DETECTOR_GAP);
+        let magnification = source_distance / (source_distance - anatomy.torso_depth() - DETECTOR_GAP);
         let tall = (anatomy.base - anatomy.apex) * magnification + 58.0;
         let wide = 2.0 * anatomy.half_width * magnification + 44.0;
         let needed = tall.max(wide);
@@ -71,34 +61,21 @@ impl Technique {
             view,
             source_distance,
             field,
-            shift: (
-                rng.spread(0.5 * slack.min(16.0)),
-                middle + rng.spread(0.6 * slack.min(18.0)),
-            ),
+            shift: (rng.spread(0.5 * slack.min(16.0)), middle + rng.spread(0.6 * slack.min(18.0))),
             lean: rng.spread(if bedside { 0.06 } else { 0.03 }),
             rotation,
             quanta,
             contrast: rng.range(0.78, 1.05) * if bedside { 0.93 } else { 1.0 },
             middle: rng.range(-0.22, 0.22),
             flattening: rng.range(0.3, 0.55),
-            scatter: if bedside {
-                rng.range(0.4, 0.75)
-            } else {
-                rng.range(0.25, 0.6)
-            },
+            scatter: if bedside { rng.range(0.4, 0.75) } else { rng.range(0.25, 0.6) },
             blur: rng.range(0.25, 0.65),
             blades: rng.chance(0.4).then(|| {
                 let mut blade = |room: f32| rng.range(2.0, 4.0 + 0.3 * room.max(0.0));
                 let (side, end) = (field - wide, field - tall);
                 [blade(side), blade(end), blade(side), blade(end)]
             }),
-            marker: rng.chance(0.85).then(|| {
-                if rng.chance(0.7) {
-                    Side::Left
-                } else {
-                    Side::Right
-                }
-            }),
+            marker: rng.chance(0.85).then(|| if rng.chance(0.7) { Side::Left } else { Side::Right }),
         }
     }
 
@@ -148,21 +125,14 @@ impl Camera {
     pub(crate) fn project(&self, [x, y, z]: [f32; 3]) -> (f32, f32) {
         let m = self.magnification(z);
         let turned = x + self.rotation * z;
-        (
-            (turned + self.lean * y + self.shift.0) * m,
-            (y + self.shift.1) * m,
-        )
+        ((turned + self.lean * y + self.shift.0) * m, (y + self.shift.1) * m)
     }
 
     /// Body coordinates at depth z of a row of pixels at detector height v, from `u` on by `spacing`.
     pub(crate) fn row(&self, z: f32, v: f32, u: f32, spacing: f32) -> BodyRow {
         let m = self.magnification(z);
         let y = v / m - self.shift.1;
-        BodyRow {
-            y,
-            start: u / m - self.shift.0 - self.lean * y - self.rotation * z,
-            step: spacing / m,
-        }
+        BodyRow { y, start: u / m - self.shift.0 - self.lean * y - self.rotation * z, step: spacing / m }
     }
 }
 
@@ -175,10 +145,7 @@ pub(crate) struct Grid {
 
 impl Grid {
     pub(crate) fn new(size: usize, field: f32) -> Self {
-        Self {
-            size,
-            spacing: field / size as f32,
-        }
+        Self { size, spacing: field / size as f32 }
     }
 
     /// Detector coordinate of the centre of row or column `index`.
@@ -194,10 +161,7 @@ impl Grid {
     /// The whole indices whose centres lie in `[low, high]` mm, clamped to the picture.
     pub(crate) fn span(&self, low: f32, high: f32) -> std::ops::Range<usize> {
         let clamp = |v: f32| v.clamp(0.0, self.size as f32) as usize;
-        let (start, end) = (
-            clamp(self.index(low).ceil()),
-            clamp(self.index(high).floor() + 1.0),
-        );
+        let (start, end) = (clamp(self.index(low).ceil()), clamp(self.index(high).floor() + 1.0));
         start..end.max(start)
     }
 }

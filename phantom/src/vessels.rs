@@ -55,11 +55,7 @@ impl Vessels {
             Side::Left => [35.0 * s, 4.0 * s * stretch, 0.0],
         };
         for (dy, tall) in [(-8.0, 9.0), (7.0, 13.0)] {
-            let at = [
-                hilum[0] + side.sign() * rng.range(0.0, 4.0),
-                hilum[1] + dy * s,
-                0.0,
-            ];
+            let at = [hilum[0] + side.sign() * rng.range(0.0, 4.0), hilum[1] + dy * s, 0.0];
             self.clouds.push(Cloud {
                 centre: camera.project(at),
                 half: (rng.range(7.0, 10.0) * s, tall * s),
@@ -145,16 +141,8 @@ fn grow(
             heading: heading + sign * turn,
             radius: radius * rng.range(0.65, 0.82),
         });
-        tips.push_back(Tip {
-            at: to,
-            heading: heading - sign * 0.35 * turn,
-            radius: radius * 0.9,
-        });
+        tips.push_back(Tip { at: to, heading: heading - sign * 0.35 * turn, radius: radius * 0.9 });
     } else {
-        tips.push_back(Tip {
-            at: to,
-            heading,
-            radius,
-        });
+        tips.push_back(Tip { at: to, heading, radius });
     }
 }

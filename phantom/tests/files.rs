@@ -29,10 +29,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn write(threads: usize, options: &Options) -> BTreeMap<String, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let calls = AtomicUsize::new(0);
     pool.install(|| {
         write_dataset(dir.path(), 12, 9, options, &|_| {
@@ -47,11 +44,7 @@ fn write(threads: usize, options: &Options) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn the_number_of_threads_changes_no_byte() {
     for format in [Format::Png, Format::Dicom] {
-        let options = Options {
-            format,
-            study: SMALL,
-            ..Options::default()
-        };
+        let options = Options { format, study: SMALL, ..Options::default() };
         let one = write(1, &options);
         assert_eq!(one.len(), 13);
         assert!(one == write(3, &options), "{format:?}");
@@ -66,31 +59,16 @@ fn annotations_are_read_by_the_evaluation_and_split_as_asked() {
         ..Options::default()
     };
     let files = write(2, &options);
-    let read = swinseek_evals::dataset::Annotations::from_json(
-        &files["annotations.json"],
-        "annotations.json",
-    )
-    .unwrap();
-    assert_eq!(
-        (read.train.len(), read.val.len(), read.test.len()),
-        (6, 3, 3)
-    );
-    for (index, entry) in read
-        .train
-        .iter()
-        .chain(&read.val)
-        .chain(&read.test)
-        .enumerate()
-    {
+    let read =
+        swinseek_evals::dataset::Annotations::from_json(&files["annotations.json"], "annotations.json")
+            .unwrap();
+    assert_eq!((read.train.len(), read.val.len(), read.test.len()), (6, 3, 3));
+    for (index, entry) in read.train.iter().chain(&read.val).chain(&read.test).enumerate() {
         let study = Study::describe(9, index as u64, &SMALL);
         assert_eq!(entry.report, study.report.text());
         assert_eq!(entry.references.len(), 4);
         assert_eq!(entry.findings.len(), study.findings.len());
-        assert!(
-            files.contains_key(&entry.image_path[0]),
-            "{}",
-            entry.image_path[0]
-        );
+        assert!(files.contains_key(&entry.image_path[0]), "{}", entry.image_path[0]);
         assert!(entry.other.contains_key("questions") && entry.other.contains_key("caption"));
     }
 }
@@ -102,12 +80,7 @@ fn png_holds_the_windowed_and_the_stored_numbers() {
     let eight = read(Format::Png);
     assert_eq!(eight.dimensions(), (64, 64));
     assert_eq!(eight.into_luma8().into_raw(), study.window());
-    let sixteen: Vec<u16> = read(Format::Png16)
-        .into_luma16()
-        .into_raw()
-        .iter()
-        .map(|v| v >> 4)
-        .collect();
+    let sixteen: Vec<u16> = read(Format::Png16).into_luma16().into_raw().iter().map(|v| v >> 4).collect();
     assert_eq!(sixteen, study.pixels);
 }
 
@@ -120,38 +93,19 @@ fn dicom_holds_the_stored_numbers_in_both_polarities() {
         let text = |tag| file.element(tag).unwrap().to_str().unwrap().into_owned();
         assert_eq!(
             text(tags::PHOTOMETRIC_INTERPRETATION),
-            if index == 4 {
-                "MONOCHROME2"
-            } else {
-                "MONOCHROME1"
-            }
+            if index == 4 { "MONOCHROME2" } else { "MONOCHROME1" }
         );
-        assert_eq!(
-            text(tags::VIEW_POSITION),
-            study.description.facts.view.code()
-        );
+        assert_eq!(text(tags::VIEW_POSITION), study.description.facts.view.code());
         assert_eq!(text(tags::PATIENT_IDENTITY_REMOVED), "YES");
         assert!(text(tags::PATIENT_NAME).starts_with("PHANTOM^"));
         assert!(
-            text(tags::STUDY_INSTANCE_UID).starts_with("2.25.")
-                && text(tags::STUDY_INSTANCE_UID).len() <= 64
+            text(tags::STUDY_INSTANCE_UID).starts_with("2.25.") && text(tags::STUDY_INSTANCE_UID).len() <= 64
         );
-        let spacing: Vec<f32> = file
-            .element(tags::IMAGER_PIXEL_SPACING)
-            .unwrap()
-            .to_multi_float32()
-            .unwrap();
+        let spacing: Vec<f32> = file.element(tags::IMAGER_PIXEL_SPACING).unwrap().to_multi_float32().unwrap();
         // Six decimals are written.
         assert!((spacing[0] - study.description.mm_per_pixel).abs() < 1e-5);
-        let stored = file
-            .element(tags::PIXEL_DATA)
-            .unwrap()
-            .to_multi_int::<u16>()
-            .unwrap();
-        let shown: Vec<u16> = stored
-            .iter()
-            .map(|v| if index == 4 { *v } else { 4095 - v })
-            .collect();
+        let stored = file.element(tags::PIXEL_DATA).unwrap().to_multi_int::<u16>().unwrap();
+        let shown: Vec<u16> = stored.iter().map(|v| if index == 4 { *v } else { 4095 - v }).collect();
         assert_eq!(shown, study.pixels);
     }
 }
@@ -159,30 +113,15 @@ fn dicom_holds_the_stored_numbers_in_both_polarities() {
 #[test]
 fn bad_options_are_refused_in_one_line_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let size = |size| Options {
-        study: StudyOptions { size },
-        ..Options::default()
-    };
-    for (count, options) in [
-        (0, size(64)),
-        (usize::MAX, size(64)),
-        (1, size(0)),
-        (1, size(usize::MAX)),
-    ] {
-        let error = write_dataset(dir.path(), count, 1, &options, &|_| ())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("found") && error.contains("expected") && !error.contains('\n'),
-            "{error}"
-        );
+    let size = |size| Options { study: StudyOptions { size }, ..Options::default() };
+    for (count, options) in [(0, size(64)), (usize::MAX, size(64)), (1, size(0)), (1, size(usize::MAX))] {
+        let error = write_dataset(dir.path(), count, 1, &options, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains("found") && error.contains("expected") && !error.contains('\n'), "{error}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     let blocked = dir.path().join("file");
     std::fs::write(&blocked, b"").unwrap();
-    let error = write_dataset(&blocked, 1, 1, &size(64), &|_| ())
-        .unwrap_err()
-        .to_string();
+    let error = write_dataset(&blocked, 1, 1, &size(64), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("file"), "{error}");
 }
 

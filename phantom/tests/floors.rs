@@ -11,11 +11,7 @@ fn texts() -> Vec<(Description, Vec<String>)> {
     (0..STUDIES)
         .map(|index| {
             let study = Study::describe(SEED, index, &StudyOptions::default());
-            let references = study
-                .references
-                .iter()
-                .map(swinseek_phantom::grammar::Report::text)
-                .collect();
+            let references = study.references.iter().map(swinseek_phantom::grammar::Report::text).collect();
             (study, references)
         })
         .collect()
@@ -25,10 +21,7 @@ fn score(hypotheses: &[String], references: &[Vec<&str>]) -> f64 {
     let segments: Vec<Segment<'_>> = hypotheses
         .iter()
         .zip(references)
-        .map(|(hypothesis, references)| Segment {
-            hypothesis,
-            references,
-        })
+        .map(|(hypothesis, references)| Segment { hypothesis, references })
         .collect();
     Bleu::default().corpus(&segments).unwrap().score
 }
@@ -36,10 +29,8 @@ fn score(hypotheses: &[String], references: &[Vec<&str>]) -> f64 {
 #[test]
 fn words_alone_do_not_go_far_and_the_grammar_agrees_with_itself() {
     let texts = texts();
-    let references: Vec<Vec<&str>> = texts
-        .iter()
-        .map(|(_, all)| all.iter().map(String::as_str).collect())
-        .collect();
+    let references: Vec<Vec<&str>> =
+        texts.iter().map(|(_, all)| all.iter().map(String::as_str).collect()).collect();
     let fifth: Vec<String> = (0..STUDIES)
         .zip(&texts)
         .map(|(index, (study, _))| report_variant(&study.facts, SEED, index, 5).text())
@@ -49,11 +40,7 @@ fn words_alone_do_not_go_far_and_the_grammar_agrees_with_itself() {
     assert!((84.0..90.0).contains(&ceiling), "ceiling {ceiling}");
 
     let other: Vec<String> = (0..STUDIES)
-        .map(|index| {
-            Study::describe(SEED + 1, index, &StudyOptions::default())
-                .report
-                .text()
-        })
+        .map(|index| Study::describe(SEED + 1, index, &StudyOptions::default()).report.text())
         .collect();
     let random = score(&other, &references);
     assert!(random < 35.0, "random {random}");
@@ -63,9 +50,6 @@ fn words_alone_do_not_go_far_and_the_grammar_agrees_with_itself() {
     // Half of the reports, on a third of the studies: enough to find one of the best few.
     let best = constant_text(&Bleu::default(), &train, &validation[..100], 150, 1).unwrap();
     let constant = score(&vec![best.to_owned(); texts.len()], &references);
-    assert!(
-        (20.0..40.0).contains(&constant),
-        "constant {constant}: {best}"
-    );
+    assert!((20.0..40.0).contains(&constant), "constant {constant}: {best}");
     println!("ceiling {ceiling:.2}, random {random:.2}, constant {constant:.2}");
 }

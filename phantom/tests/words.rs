@@ -32,9 +32,7 @@ fn affirmed(text: &str) -> Vec<String> {
 }
 
 fn says(sentences: &[String], words: &[&str]) -> bool {
-    sentences
-        .iter()
-        .any(|s| words.iter().all(|word| s.contains(word)))
+    sentences.iter().any(|s| words.iter().all(|word| s.contains(word)))
 }
 
 fn any_name(sentences: &[String], kind: Kind, also: &[&str]) -> bool {
@@ -48,47 +46,26 @@ fn any_name(sentences: &[String], kind: Kind, also: &[&str]) -> bool {
 fn assert_complete(facts: &Facts, findings: &str, context: &str) {
     let said = affirmed(findings);
     for kind in Kind::ALL {
-        assert_eq!(
-            facts.has(kind),
-            any_name(&said, kind, &[]),
-            "{kind:?} {context}"
-        );
+        assert_eq!(facts.has(kind), any_name(&said, kind, &[]), "{kind:?} {context}");
     }
     if let Some((side, severity)) = facts.pneumothorax {
-        assert!(
-            any_name(
-                &said,
-                Kind::Pneumothorax,
-                &[side.word(), severity.size_word()]
-            ),
-            "{context}"
-        );
+        assert!(any_name(&said, Kind::Pneumothorax, &[side.word(), severity.size_word()]), "{context}");
     }
     for side in Side::BOTH {
         if let Some(severity) = facts.effusions[side as usize] {
             let both = facts.effusions[0] == facts.effusions[1];
             let word = if both { "bilateral" } else { side.word() };
-            assert!(
-                any_name(&said, Kind::PleuralEffusion, &[word, severity.size_word()]),
-                "{context}"
-            );
+            assert!(any_name(&said, Kind::PleuralEffusion, &[word, severity.size_word()]), "{context}");
         }
     }
     assert_lungs_complete(facts, &said, context);
     if let HeartFact::Enlarged(severity) = facts.heart {
-        assert!(
-            any_name(&said, Kind::Cardiomegaly, &[severity.degree_word()]),
-            "{context}"
-        );
+        assert!(any_name(&said, Kind::Cardiomegaly, &[severity.degree_word()]), "{context}");
     }
     assert_eq!(facts.view == View::Ap, findings.contains("AP"), "{context}");
     let lower = findings.to_lowercase();
     assert_eq!(facts.low_volumes, lower.contains("volumes"), "{context}");
-    assert_eq!(
-        facts.rotated.is_some(),
-        lower.contains("rotat"),
-        "{context}"
-    );
+    assert_eq!(facts.rotated.is_some(), lower.contains("rotat"), "{context}");
 }
 
 fn assert_lungs_complete(facts: &Facts, said: &[String], context: &str) {
@@ -106,20 +83,10 @@ fn assert_lungs_complete(facts: &Facts, said: &[String], context: &str) {
         );
     }
     if let Some(area) = facts.consolidation {
-        assert!(
-            any_name(
-                said,
-                Kind::Consolidation,
-                &[area.side.word(), area.zone.word()]
-            ),
-            "{context}"
-        );
+        assert!(any_name(said, Kind::Consolidation, &[area.side.word(), area.zone.word()]), "{context}");
     }
     if let Some(area) = facts.atelectasis {
-        assert!(
-            any_name(said, Kind::Atelectasis, &[area.side.word()]),
-            "{context}"
-        );
+        assert!(any_name(said, Kind::Atelectasis, &[area.side.word()]), "{context}");
     }
 }
 
@@ -128,28 +95,14 @@ fn assert_consistent(facts: &Facts, text: &str) {
     let lower = text.to_lowercase();
     for sentence in lower.split_inclusive(". ") {
         if sentence.contains("no ") {
-            assert!(
-                !(sentence.contains("effusion") && facts.has(Kind::PleuralEffusion)),
-                "{text}"
-            );
-            assert!(
-                !(sentence.contains("pneumothorax") && facts.has(Kind::Pneumothorax)),
-                "{text}"
-            );
-            assert!(
-                !(sentence.contains("consolidation") && facts.has(Kind::Consolidation)),
-                "{text}"
-            );
+            assert!(!(sentence.contains("effusion") && facts.has(Kind::PleuralEffusion)), "{text}");
+            assert!(!(sentence.contains("pneumothorax") && facts.has(Kind::Pneumothorax)), "{text}");
+            assert!(!(sentence.contains("consolidation") && facts.has(Kind::Consolidation)), "{text}");
             assert!(!sentence.contains("acute") || facts.is_normal(), "{text}");
         }
     }
-    let lung = [
-        Kind::Nodule,
-        Kind::Consolidation,
-        Kind::Atelectasis,
-        Kind::Pneumothorax,
-        Kind::PleuralEffusion,
-    ];
+    let lung =
+        [Kind::Nodule, Kind::Consolidation, Kind::Atelectasis, Kind::Pneumothorax, Kind::PleuralEffusion];
     if lung.iter().any(|kind| facts.has(*kind)) {
         assert!(!lower.contains("clear"), "{text}");
     }
@@ -163,23 +116,14 @@ fn reports_say_everything_and_deny_nothing() {
     for (index, study) in studies(400) {
         for variant in 0..6 {
             let report = report_variant(&study.facts, 5, index, variant);
-            assert_complete(
-                &study.facts,
-                &report.findings,
-                &format!("{index}: {}", report.text()),
-            );
+            assert_complete(&study.facts, &report.findings, &format!("{index}: {}", report.text()));
             assert_consistent(&study.facts, &report.text());
             let text = report.text();
             assert!(
-                text.starts_with("FINDINGS: ")
-                    && text.contains(" IMPRESSION: ")
-                    && text.ends_with('.'),
+                text.starts_with("FINDINGS: ") && text.contains(" IMPRESSION: ") && text.ends_with('.'),
                 "{text}"
             );
-            assert!(
-                !text.contains("  ") && !text.contains(" .") && !text.contains(" a 8"),
-                "{text}"
-            );
+            assert!(!text.contains("  ") && !text.contains(" .") && !text.contains(" a 8"), "{text}");
         }
     }
 }
@@ -201,12 +145,7 @@ fn impressions_name_every_abnormality() {
             let report = report_variant(&study.facts, 5, index, variant);
             let said = affirmed(&report.impression);
             for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Device) {
-                assert_eq!(
-                    study.facts.has(kind),
-                    any_name(&said, kind, &[]),
-                    "{kind:?} {}",
-                    report.text()
-                );
+                assert_eq!(study.facts.has(kind), any_name(&said, kind, &[]), "{kind:?} {}", report.text());
             }
         }
     }
@@ -217,12 +156,7 @@ fn captions_name_every_kind() {
     for (_, study) in studies(400) {
         let caption = [study.caption.to_lowercase()];
         for kind in Kind::ALL {
-            assert_eq!(
-                study.facts.has(kind),
-                any_name(&caption, kind, &[]),
-                "{kind:?} {}",
-                study.caption
-            );
+            assert_eq!(study.facts.has(kind), any_name(&caption, kind, &[]), "{kind:?} {}", study.caption);
         }
         assert!(study.caption.contains(study.facts.view.code()));
     }
@@ -232,11 +166,7 @@ fn captions_name_every_kind() {
 fn answers_follow_from_the_facts() {
     for (_, study) in studies(600) {
         let facts = &study.facts;
-        assert!(
-            (6..=12).contains(&study.questions.len()),
-            "{:?}",
-            study.questions
-        );
+        assert!((6..=12).contains(&study.questions.len()), "{:?}", study.questions);
         for question in &study.questions {
             let text = question.question.to_lowercase();
             assert!(text.ends_with('?') && !text.contains('{'));
@@ -244,10 +174,7 @@ fn answers_follow_from_the_facts() {
                 QuestionType::Presence => {
                     assert!(["yes", "no"].contains(&question.answer.as_str()));
                     let sided = text.contains("left") || text.contains("right");
-                    for kind in Kind::ALL
-                        .into_iter()
-                        .filter(|kind| !sided && *kind != Kind::Device)
-                    {
+                    for kind in Kind::ALL.into_iter().filter(|kind| !sided && *kind != Kind::Device) {
                         if names(kind).iter().any(|name| text.contains(name)) {
                             assert_eq!(question.answer == "yes", facts.has(kind), "{question:?}");
                         }
@@ -266,10 +193,7 @@ fn answers_follow_from_the_facts() {
                         facts.pneumothorax.map(|(side, _)| side.word())
                     );
                 }
-                QuestionType::Side
-                | QuestionType::Location
-                | QuestionType::Severity
-                | QuestionType::Tip => {
+                QuestionType::Side | QuestionType::Location | QuestionType::Severity | QuestionType::Tip => {
                     assert!(!question.answer.is_empty());
                 }
             }
@@ -281,13 +205,8 @@ fn answers_follow_from_the_facts() {
 fn yes_and_no_balance_per_question() {
     let mut tally: BTreeMap<String, [u32; 2]> = BTreeMap::new();
     for (_, study) in studies(4_000) {
-        for question in study
-            .questions
-            .iter()
-            .filter(|question| question.kind == QuestionType::Presence)
-        {
-            tally.entry(question.question.clone()).or_default()
-                [usize::from(question.answer == "yes")] += 1;
+        for question in study.questions.iter().filter(|question| question.kind == QuestionType::Presence) {
+            tally.entry(question.question.clone()).or_default()[usize::from(question.answer == "yes")] += 1;
         }
     }
     let (mut majority, mut total) = (0, 0);
@@ -304,19 +223,10 @@ fn yes_and_no_balance_per_question() {
 #[test]
 fn labels_are_those_of_the_facts() {
     for (_, study) in studies(300) {
-        assert_eq!(
-            study.labels.contains(&"No Finding"),
-            study.facts.is_normal()
-        );
+        assert_eq!(study.labels.contains(&"No Finding"), study.facts.is_normal());
         for kind in Kind::ALL {
-            assert_eq!(
-                study.labels.contains(&kind.chexpert()),
-                study.facts.has(kind)
-            );
-            assert_eq!(
-                study.findings.iter().any(|finding| finding.kind == kind),
-                study.facts.has(kind)
-            );
+            assert_eq!(study.labels.contains(&kind.chexpert()), study.facts.has(kind));
+            assert_eq!(study.findings.iter().any(|finding| finding.kind == kind), study.facts.has(kind));
         }
     }
 }

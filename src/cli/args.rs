@@ -47,10 +47,7 @@ impl ModelArgs {
         }
         let beside = PathBuf::from("samples/model");
         let built = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/model"));
-        match [beside, built]
-            .into_iter()
-            .find(|dir| dir.join("config.json").exists())
-        {
+        match [beside, built].into_iter().find(|dir| dir.join("config.json").exists()) {
             Some(dir) => Ok(dir),
             None => bail!(
                 "the default model (samples/model of the source tree) is not here; name one with --model DIR"
@@ -110,17 +107,10 @@ impl SamplingArgs {
         };
         sampling.validate()?;
         if self.beams > 1 && self.temperature > 0.0 {
-            bail!(
-                "--beams {}: beam search is greedy, expected --temperature 0",
-                self.beams
-            );
+            bail!("--beams {}: beam search is greedy, expected --temperature 0", self.beams);
         }
-        let mut params = GenerateParams {
-            sampling,
-            num_beams: self.beams,
-            attention,
-            ..GenerateParams::default()
-        };
+        let mut params =
+            GenerateParams { sampling, num_beams: self.beams, attention, ..GenerateParams::default() };
         if let Some(most) = self.max_tokens {
             params.max_new_tokens = most;
         }

@@ -72,11 +72,7 @@ pub(super) fn run_caption(args: &CaptionArgs) -> Result<ExitCode> {
             failed = true;
         }
     }
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// How an answer's end is called in JSON, as in the OpenAI API.
@@ -90,21 +86,11 @@ pub(super) fn finish_name(reason: FinishReason) -> &'static str {
 
 fn answer(args: &CommonArgs, pipeline: &Pipeline, paths: &[PathBuf], prompt: &str) -> Result<()> {
     let start = Instant::now();
-    let pictures: Vec<Picture> = paths
-        .iter()
-        .map(|path| read_picture(path, args.frame))
-        .collect::<Result<_>>()?;
-    let images: Vec<_> = pictures
-        .iter()
-        .map(|picture| picture.image.clone())
-        .collect();
+    let pictures: Vec<Picture> =
+        paths.iter().map(|path| read_picture(path, args.frame)).collect::<Result<_>>()?;
+    let images: Vec<_> = pictures.iter().map(|picture| picture.image.clone()).collect();
     let (params, stop) = args.sampling.params(false)?;
-    let request = Request {
-        images: &images,
-        prompt,
-        params,
-        stop,
-    };
+    let request = Request { images: &images, prompt, params, stop };
     let mut broken = None;
     let answer = pipeline.answer(&request, |piece| {
         let shown = if args.json { Ok(()) } else { print_now(piece) };
@@ -123,11 +109,7 @@ fn answer(args: &CommonArgs, pipeline: &Pipeline, paths: &[PathBuf], prompt: &st
         println!();
         return Ok(());
     }
-    let confidence = answer
-        .tokens
-        .iter()
-        .map(|token| f64::from(token.logprob).exp())
-        .sum::<f64>()
+    let confidence = answer.tokens.iter().map(|token| f64::from(token.logprob).exp()).sum::<f64>()
         / answer.tokens.len().max(1) as f64;
     print_json(&json!({
         "answer": answer.text,

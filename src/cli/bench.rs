@@ -58,20 +58,10 @@ struct Row {
 
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let precision = Precision::from(args.model.precision);
-    let path = if precision == Precision::Bf16 {
-        gemm::path_name()
-    } else {
-        "f32"
-    };
-    eprintln!(
-        "{} threads, matrix products: {path}",
-        rayon::current_num_threads()
-    );
+    let path = if precision == Precision::Bf16 { gemm::path_name() } else { "f32" };
+    eprintln!("{} threads, matrix products: {path}", rayon::current_num_threads());
     if !args.json {
-        println!(
-            "{:<34} {:>10} {:>21} {:>18} {:>10}",
-            "row", "median ms", "range", "rate", "peak MiB"
-        );
+        println!("{:<34} {:>10} {:>21} {:>18} {:>10}", "row", "median ms", "range", "rate", "peak MiB");
     }
     let mut emit = |row: Row| -> Result<()> {
         if args.json {
@@ -79,10 +69,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         }
         let range = format!("{:.1} - {:.1}", row.range[0], row.range[1]);
         let peak = row.peak_mib.map_or("-".to_owned(), |mib| mib.to_string());
-        println!(
-            "{:<34} {:>10.1} {range:>21} {:>18} {peak:>10}",
-            row.name, row.milliseconds, row.rate
-        );
+        println!("{:<34} {:>10.1} {range:>21} {:>18} {peak:>10}", row.name, row.milliseconds, row.rate);
         Ok(())
     };
     let wanted = |name: &str| name.contains(&args.filter);
@@ -116,24 +103,14 @@ fn measure(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, [f
 }
 
 fn row(name: &str, (milliseconds, range): (f64, [f64; 2]), rate: String) -> Row {
-    Row {
-        name: name.to_owned(),
-        milliseconds,
-        range,
-        rate,
-        peak_mib: peak_mib(),
-    }
+    Row { name: name.to_owned(), milliseconds, range, rate, peak_mib: peak_mib() }
 }
 
 /// Largest resident memory of this process, where the system tells.
 fn peak_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib / 1024)
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 fn report_rows(args: &BenchArgs, emit: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
@@ -145,37 +122,20 @@ fn report_rows(args: &BenchArgs, emit: &mut impl FnMut(Row) -> Result<()>) -> Re
         tokens = timing.tokens;
         Ok(())
     })?;
-    emit(row(
-        "report, default model: first token",
-        median(first),
-        String::new(),
-    ))?;
-    emit(row(
-        "report, default model: whole",
-        whole,
-        format!("{:.0} tokens/s", tokens as f64 / whole.0 * 1e3),
-    ))
+    emit(row("report, default model: first token", median(first), String::new()))?;
+    emit(row("report, default model: whole", whole, format!("{:.0} tokens/s", tokens as f64 / whole.0 * 1e3)))
 }
 
-fn swin_rows(
-    args: &BenchArgs,
-    precision: Precision,
-    emit: &mut impl FnMut(Row) -> Result<()>,
-) -> Result<()> {
+fn swin_rows(args: &BenchArgs, precision: Precision, emit: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
     let config = VisionConfig::from_json(&json!({
         "model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": 128,
         "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": true,
         "hidden_act": "gelu", "use_absolute_embeddings": false, "layer_norm_eps": 1e-5
     }))?;
-    let encoder = Encoder::new(
-        &config,
-        &Weights::new(Arc::new(FreshSource::new(1)), precision),
-    )?;
+    let encoder = Encoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
     for batch in [1, 8] {
         let pixels = Tensor::ones((batch, 3, 224, 224), candle_core::DType::F32, &Device::Cpu)?;
-        let time = measure(args.runs, || {
-            Ok(encoder.forward(&pixels, &mut Trace::off()).map(drop)?)
-        })?;
+        let time = measure(args.runs, || Ok(encoder.forward(&pixels, &mut Trace::off()).map(drop)?))?;
         // 15.4 GMAC an image (Liu et al. 2021, table 1).
         let rate = format!("{:.0} GFLOP/s", 30.8 * batch as f64 / time.0 * 1e3);
         emit(row(&format!("swin-b 224, batch {batch}"), time, rate))?;
@@ -193,10 +153,7 @@ fn decoder_rows(
         "num_attention_heads": 20, "num_key_value_heads": 20, "hidden_act": "silu", "rms_norm_eps": 1e-6,
         "max_position_embeddings": 4096, "rope_theta": 10000.0, "tie_word_embeddings": false
     }))?;
-    let decoder = Decoder::new(
-        &config,
-        &Weights::new(Arc::new(FreshSource::new(1)), precision),
-    )?;
+    let decoder = Decoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
     let step = |ids: &[u32], cache: &mut Cache| -> Result<()> {
         let ids = Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu)?;
         let hidden = decoder.forward(
@@ -212,17 +169,9 @@ fn decoder_rows(
     };
     let prompt: Vec<u32> = (0..512).collect();
     let prefill = measure(args.runs, || step(&prompt, &mut Cache::new(&config)))?;
-    emit(row(
-        "decoder 0.5b: prefill 512",
-        prefill,
-        format!("{:.0} tokens/s", 512e3 / prefill.0),
-    ))?;
+    emit(row("decoder 0.5b: prefill 512", prefill, format!("{:.0} tokens/s", 512e3 / prefill.0)))?;
     let mut cache = Cache::new(&config);
     step(&prompt, &mut cache)?;
     let decode = measure(8 * args.runs, || step(&[7], &mut cache))?;
-    emit(row(
-        "decoder 0.5b: decode at 512",
-        decode,
-        format!("{:.1} tokens/s", 1e3 / decode.0),
-    ))
+    emit(row("decoder 0.5b: decode at 512", decode, format!("{:.1} tokens/s", 1e3 / decode.0)))
 }

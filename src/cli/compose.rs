@@ -49,16 +49,7 @@ pub(super) fn run(args: &ComposeArgs) -> Result<ExitCode> {
         Stored::F16 => StoredType::F16,
         Stored::Int8 => StoredType::Int8,
     };
-    compose(
-        &args.vision,
-        &args.language,
-        &args.out,
-        &ComposeOptions {
-            fusion,
-            stored,
-            seed: args.seed,
-        },
-    )?;
+    compose(&args.vision, &args.language, &args.out, &ComposeOptions { fusion, stored, seed: args.seed })?;
     println!("{}", args.out.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -54,22 +54,18 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         questions: args.questions,
     };
     let bar = ProgressBar::new(1);
-    bar.set_style(ProgressStyle::with_template(
-        "{msg:18} {bar:30} {pos}/{len}  {per_sec}, {eta} left",
-    )?);
+    bar.set_style(ProgressStyle::with_template("{msg:18} {bar:30} {pos}/{len}  {per_sec}, {eta} left")?);
     let table = run_suite(&pipeline, &options, &|part, done, count| {
         bar.set_length(count as u64);
         bar.set_message(part.to_owned());
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    let result =
-        serde_json::json!({ "model": pipeline.digest(), "rows": table.rows, "notes": table.notes });
+    let result = serde_json::json!({ "model": pipeline.digest(), "rows": table.rows, "notes": table.notes });
     if let Some(out) = &args.out {
         let write = |extension: &str, text: &str| {
             let path = out.with_extension(extension);
-            std::fs::write(&path, text)
-                .with_context(|| format!("{}: cannot be written", path.display()))
+            std::fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))
         };
         write("md", &table.to_markdown())?;
         write("json", &serde_json::to_string_pretty(&result)?)?;

@@ -29,22 +29,14 @@ pub(super) fn run(args: &InspectArgs) -> Result<ExitCode> {
     println!("{:<20} {}", "architecture", summary.architecture);
     println!("{:<20} {}", "parameters", millions(summary.parameters));
     let share = 100.0 * summary.active_parameters as f64 / summary.parameters.max(1) as f64;
-    println!(
-        "{:<20} {} ({share:.1} %)",
-        "active per token",
-        millions(summary.active_parameters)
-    );
+    println!("{:<20} {} ({share:.1} %)", "active per token", millions(summary.active_parameters));
     for (part, count) in &summary.parts {
         println!("  {part:<18} {}", millions(*count));
     }
     for (dtype, count) in &summary.dtypes {
         println!("{:<20} {}", format!("stored as {dtype}"), millions(*count));
     }
-    println!(
-        "{:<20} {:.1} MB",
-        "weight files",
-        summary.size_bytes as f64 / 1e6
-    );
+    println!("{:<20} {:.1} MB", "weight files", summary.size_bytes as f64 / 1e6);
     let rows = [
         ("context", summary.context_length),
         ("vocabulary", summary.vocab_size),

@@ -77,25 +77,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 /// Whether the reader of our output went away (`swinseek … | head`): not an error of ours.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kind = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind)
+        cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
     };
-    error
-        .chain()
-        .any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }
 
 /// The error and its causes in one line.
 pub fn one_line(error: &anyhow::Error) -> String {
-    let causes = error.chain().map(|cause| {
-        cause
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    });
+    let causes = error.chain().map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned());
     let mut parts: Vec<String> = Vec::new();
     for cause in causes {
         // A wrapper that repeats its cause says it once.

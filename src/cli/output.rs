@@ -18,29 +18,16 @@ pub(super) fn read_picture(path: &Path, frame: usize) -> Result<Picture> {
     let limits = Limits::default();
     let mut bytes = Vec::new();
     // One byte past the limit is enough to see that the limit is passed.
-    let cap = limits.max_bytes as u64 + 1;
+    let cap = limits.max_bytes + 1;
     if path.as_os_str() == "-" {
-        std::io::stdin()
-            .take(cap)
-            .read_to_end(&mut bytes)
-            .context("standard input")?;
+        std::io::stdin().take(cap).read_to_end(&mut bytes).context("standard input")?;
     } else {
-        let file =
-            std::fs::File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
-        file.take(cap)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("{name}: cannot be read"))?;
+        let file = std::fs::File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+        file.take(cap).read_to_end(&mut bytes).with_context(|| format!("{name}: cannot be read"))?;
     }
-    let options = DecodeOptions {
-        limits,
-        frame,
-        ..DecodeOptions::default()
-    };
+    let options = DecodeOptions { limits, frame };
     let image = decode(&bytes, &options).with_context(|| name.to_string())?;
-    Ok(Picture {
-        image,
-        digest: blake3::hash(&bytes).to_hex().to_string(),
-    })
+    Ok(Picture { image, digest: blake3::hash(&bytes).to_hex().to_string() })
 }
 
 /// Prints `value` as one line of JSON.

@@ -39,22 +39,12 @@ pub(super) struct PhantomArgs {
 
 pub(super) fn run(args: &PhantomArgs) -> Result<ExitCode> {
     StudyOptions { size: args.size }.validate()?;
-    let format = if args.dicom {
-        Format::Dicom
-    } else {
-        Format::Png
-    };
-    let options = Options {
-        format,
-        study: StudyOptions { size: args.size },
-        split: args.split.clone(),
-    };
+    let format = if args.dicom { Format::Dicom } else { Format::Png };
+    let options = Options { format, study: StudyOptions { size: args.size }, split: args.split };
     let bar = ProgressBar::new(args.count as u64);
-    bar.set_style(ProgressStyle::with_template(
-        "{bar:30} {pos}/{len} studies  {per_sec}, {eta} left",
-    )?);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} studies  {per_sec}, {eta} left")?);
     write_dataset(&args.out, args.count, args.seed, &options, &|done| {
-        bar.set_position(done as u64)
+        bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
     println!("{}", args.out.display());

@@ -71,16 +71,10 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let loading = Instant::now();
     let pipeline = args.model.open()?;
     if args.timing {
-        eprintln!(
-            "model loaded in {:.0} ms",
-            loading.elapsed().as_secs_f64() * 1e3
-        );
+        eprintln!("model loaded in {:.0} ms", loading.elapsed().as_secs_f64() * 1e3);
     }
-    let studies: Vec<&[PathBuf]> = if args.study {
-        vec![&args.images]
-    } else {
-        args.images.chunks(1).collect()
-    };
+    let studies: Vec<&[PathBuf]> =
+        if args.study { vec![&args.images] } else { args.images.chunks(1).collect() };
     let mut failed = false;
     for study in &studies {
         if let Err(error) = report(args, &pipeline, study, studies.len() > 1) {
@@ -92,19 +86,13 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
             failed = true;
         }
     }
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn report(args: &ReportArgs, pipeline: &Pipeline, paths: &[PathBuf], named: bool) -> Result<()> {
     let start = Instant::now();
-    let pictures: Vec<Picture> = paths
-        .iter()
-        .map(|path| read_picture(path, args.frame))
-        .collect::<Result<_>>()?;
+    let pictures: Vec<Picture> =
+        paths.iter().map(|path| read_picture(path, args.frame)).collect::<Result<_>>()?;
     if named && !args.json {
         println!("{}", paths[0].display());
     }
@@ -113,10 +101,7 @@ fn report(args: &ReportArgs, pipeline: &Pipeline, paths: &[PathBuf], named: bool
         print_json(&to_json(args, pipeline, paths, &pictures, &answer, timing))?;
     } else {
         println!("\n\n{NOTICE}");
-        let digests: Vec<&str> = pictures
-            .iter()
-            .map(|picture| &picture.digest[..12])
-            .collect();
+        let digests: Vec<&str> = pictures.iter().map(|picture| &picture.digest[..12]).collect();
         println!(
             "model {} · image {} · seed {}\n",
             short(pipeline.digest()),
@@ -125,11 +110,7 @@ fn report(args: &ReportArgs, pipeline: &Pipeline, paths: &[PathBuf], named: bool
         );
     }
     if args.timing {
-        let Timing {
-            first_token_ms,
-            total_ms,
-            tokens,
-        } = timing;
+        let Timing { first_token_ms, total_ms, tokens } = timing;
         let rate = tokens as f64 / (total_ms - first_token_ms).max(1e-3) * 1e3;
         eprintln!(
             "first token {first_token_ms:.0} ms, {tokens} tokens in {total_ms:.0} ms ({rate:.0} tokens/s)"
@@ -148,26 +129,14 @@ fn write(
     pictures: &[Picture],
     start: Instant,
 ) -> Result<(Answer, Timing)> {
-    let images: Vec<_> = pictures
-        .iter()
-        .map(|picture| picture.image.clone())
-        .collect();
+    let images: Vec<_> = pictures.iter().map(|picture| picture.image.clone()).collect();
     let (params, stop) = args.sampling.params(true)?;
-    let request = Request {
-        images: &images,
-        prompt: REPORT_PROMPT,
-        params,
-        stop,
-    };
+    let request = Request { images: &images, prompt: REPORT_PROMPT, params, stop };
     let mut first_token = None;
     let mut broken = None;
     let answer = pipeline.answer(&request, |piece| {
         first_token.get_or_insert_with(|| start.elapsed());
-        let shown = if args.json {
-            Ok(())
-        } else {
-            print_now(&laid_out(piece))
-        };
+        let shown = if args.json { Ok(()) } else { print_now(&laid_out(piece)) };
         match shown {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -181,11 +150,7 @@ fn write(
     }
     let total_ms = start.elapsed().as_secs_f64() * 1e3;
     let first_token_ms = first_token.map_or(total_ms, |first| first.as_secs_f64() * 1e3);
-    let timing = Timing {
-        first_token_ms,
-        total_ms,
-        tokens: answer.tokens.len(),
-    };
+    let timing = Timing { first_token_ms, total_ms, tokens: answer.tokens.len() };
     Ok((answer, timing))
 }
 
@@ -197,10 +162,7 @@ fn laid_out(piece: &str) -> String {
 /// Findings and impression of a report's text.
 pub(super) fn sections(text: &str) -> (&str, &str) {
     let (findings, impression) = text.split_once("IMPRESSION:").unwrap_or((text, ""));
-    (
-        findings.trim().trim_start_matches("FINDINGS:").trim(),
-        impression.trim(),
-    )
+    (findings.trim().trim_start_matches("FINDINGS:").trim(), impression.trim())
 }
 
 fn to_json(
@@ -218,12 +180,7 @@ fn to_json(
     });
     let sentences = answer.sentences.iter().map(|sentence| {
         let region = sentence.region.map(|seen| {
-            let edges = [
-                seen.region.left,
-                seen.region.top,
-                seen.region.right,
-                seen.region.bottom,
-            ];
+            let edges = [seen.region.left, seen.region.top, seen.region.right, seen.region.bottom];
             json!({ "image": seen.image, "bbox": edges.map(|edge| edge.round() as i64) })
         });
         json!({ "text": sentence.text, "confidence": sentence.confidence, "region": region })
@@ -250,7 +207,7 @@ pub(super) fn time_once(pipeline: &Pipeline, path: &Path) -> Result<Timing> {
     let request = Request {
         images: &[picture.image],
         prompt: REPORT_PROMPT,
-        params: Default::default(),
+        params: swinseek_fusion::GenerateParams::default(),
         stop: Vec::new(),
     };
     let mut first = None;
@@ -260,9 +217,5 @@ pub(super) fn time_once(pipeline: &Pipeline, path: &Path) -> Result<Timing> {
     })?;
     let total_ms = start.elapsed().as_secs_f64() * 1e3;
     let first_token_ms = first.map_or(total_ms, |first| first.as_secs_f64() * 1e3);
-    Ok(Timing {
-        first_token_ms,
-        total_ms,
-        tokens: answer.tokens.len(),
-    })
+    Ok(Timing { first_token_ms, total_ms, tokens: answer.tokens.len() })
 }

@@ -50,19 +50,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
         bar.set_position(line.step);
         bar.set_message(format!("loss {loss:.3}  {:.2} s/step", line.seconds));
         if let Some(bleu) = line.bleu {
-            bar.println(format!(
-                "step {}: validation BLEU-4 {bleu:.1}, loss {loss:.3}",
-                line.step
-            ));
+            bar.println(format!("step {}: validation BLEU-4 {bleu:.1}, loss {loss:.3}", line.step));
         }
-        let late = args
-            .minutes
-            .is_some_and(|minutes| started.elapsed().as_secs_f64() > 60.0 * minutes);
-        if late || args.until == Some(line.step) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        let late = args.minutes.is_some_and(|minutes| started.elapsed().as_secs_f64() > 60.0 * minutes);
+        if late || args.until == Some(line.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     bar.finish();
     println!("{}", recipe.output.display());

@@ -36,15 +36,10 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         print_json(&report)?;
     } else {
         for row in &report.rows {
-            let difference = row
-                .max_abs_diff
-                .map_or("-".to_owned(), |difference| format!("{difference:.1e}"));
+            let difference =
+                row.max_abs_diff.map_or("-".to_owned(), |difference| format!("{difference:.1e}"));
             let note = row.note.as_deref().unwrap_or_default();
-            println!(
-                "{:<4} {:<44} {difference:>8} {note}",
-                if row.ok { "ok" } else { "FAIL" },
-                row.name
-            );
+            println!("{:<4} {:<44} {difference:>8} {note}", if row.ok { "ok" } else { "FAIL" }, row.name);
         }
         let (rows, failed) = (report.rows.len(), report.failures().count());
         println!(
@@ -54,9 +49,5 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
             args.tolerance
         );
     }
-    Ok(if report.ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

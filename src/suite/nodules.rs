@@ -5,25 +5,16 @@
 pub fn reports_nodule(report: &str) -> bool {
     let text = report.to_lowercase();
     text.split(['.', ';', ':']).any(|sentence| {
-        let words: Vec<&str> = sentence
-            .split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .collect();
-        let is_nodule = |word: &&str| {
-            matches!(
-                *word,
-                "nodule" | "nodules" | "nodular" | "mass" | "masses" | "round"
-            )
-        };
-        let Some(place) = words.iter().position(|word| is_nodule(word)) else {
+        let words: Vec<&str> =
+            sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let is_nodule =
+            |word: &&str| matches!(*word, "nodule" | "nodules" | "nodular" | "mass" | "masses" | "round");
+        let Some(place) = words.iter().position(is_nodule) else {
             return false;
         };
-        !words[..place].iter().any(|word| {
-            matches!(
-                *word,
-                "no" | "without" | "free" | "negative" | "not" | "nor"
-            )
-        })
+        !words[..place]
+            .iter()
+            .any(|word| matches!(*word, "no" | "without" | "free" | "negative" | "not" | "nor"))
     })
 }
 
@@ -39,14 +30,8 @@ mod tests {
                 true,
             ),
             ("FINDINGS: Two pulmonary nodules are seen.", true),
-            (
-                "There is a round 8 mm opacity in the left lower lung.",
-                true,
-            ),
-            (
-                "FINDINGS: No nodule or consolidation. IMPRESSION: Normal study.",
-                false,
-            ),
+            ("There is a round 8 mm opacity in the left lower lung.", true),
+            ("FINDINGS: No nodule or consolidation. IMPRESSION: Normal study.", false),
             ("The lungs are clear without nodules. No effusion.", false),
             ("No effusion. A nodule is present.", true),
             ("There is a massive effusion around the heart.", false),

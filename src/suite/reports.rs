@@ -46,11 +46,7 @@ pub(super) fn run(
         .into_par_iter()
         .map(|index| {
             let written = write(pipeline, options.seed, index);
-            progress(
-                "phantom reports",
-                done.fetch_add(1, Ordering::Relaxed) + 1,
-                options.studies,
-            );
+            progress("phantom reports", done.fetch_add(1, Ordering::Relaxed) + 1, options.studies);
             written
         })
         .collect::<Result<_>>()?;
@@ -79,44 +75,27 @@ fn report(pipeline: &Pipeline, pixels: Vec<u8>, size: usize) -> Result<String> {
         params: GenerateParams::default(),
         stop: Vec::new(),
     };
-    Ok(pipeline
-        .answer(&request, |_| ControlFlow::Continue(()))?
-        .text)
+    Ok(pipeline.answer(&request, |_| ControlFlow::Continue(()))?.text)
 }
 
 fn bleu_rows(written: &[Written], options: &Options, table: &mut Table) -> Result<()> {
-    let references: Vec<Vec<String>> = written
-        .iter()
-        .map(|w| w.description.references.iter().map(Report::text).collect())
-        .collect();
-    let references: Vec<Vec<&str>> = references
-        .iter()
-        .map(|list| list.iter().map(String::as_str).collect())
-        .collect();
+    let references: Vec<Vec<String>> =
+        written.iter().map(|w| w.description.references.iter().map(Report::text).collect()).collect();
+    let references: Vec<Vec<&str>> =
+        references.iter().map(|list| list.iter().map(String::as_str).collect()).collect();
     let (train, constant) = floors()?;
     let train: Vec<&str> = train.iter().map(String::as_str).collect();
     let ceiling: Vec<String> = written
         .iter()
         .zip(0..)
-        .map(|(w, index)| {
-            report_variant(&w.description.facts, options.seed, index, CEILING_VARIANT).text()
-        })
+        .map(|(w, index)| report_variant(&w.description.facts, options.seed, index, CEILING_VARIANT).text())
         .collect();
     let systems: [(&str, Vec<&str>); 5] = [
         ("model", written.iter().map(|w| w.report.as_str()).collect()),
         ("constant report", vec![&constant; written.len()]),
-        (
-            "random training report",
-            random_texts(&train, written.len(), options.seed)?,
-        ),
-        (
-            "blind: model on noise",
-            written.iter().map(|w| w.blind.as_str()).collect(),
-        ),
-        (
-            "ceiling: a fifth report",
-            ceiling.iter().map(String::as_str).collect(),
-        ),
+        ("random training report", random_texts(&train, written.len(), options.seed)?),
+        ("blind: model on noise", written.iter().map(|w| w.blind.as_str()).collect()),
+        ("ceiling: a fifth report", ceiling.iter().map(String::as_str).collect()),
     ];
     let set = format!("phantom, seed {}, n = {}", options.seed, written.len());
     let (bleu, bootstrap) = (Bleu::default(), Bootstrap::default());
@@ -124,51 +103,32 @@ fn bleu_rows(written: &[Written], options: &Options, table: &mut Table) -> Resul
         let segments: Vec<Segment> = hypotheses
             .iter()
             .zip(&references)
-            .map(|(hypothesis, references)| Segment {
-                hypothesis,
-                references,
-            })
+            .map(|(hypothesis, references)| Segment { hypothesis, references })
             .collect();
         let stats = bleu.corpus_stats(&segments)?;
         let score = bleu.score(&stats.sum()).score / 100.0;
         let interval = bleu.interval(&stats, bootstrap)?;
-        table.push(
-            &set,
-            name,
-            "BLEU-4",
-            score,
-            Some([interval.low / 100.0, interval.high / 100.0]),
-        );
+        table.push(&set, name, "BLEU-4", score, Some([interval.low / 100.0, interval.high / 100.0]));
         if *name == "model" {
             table.goal(0.78);
         }
     }
-    table.notes.push(format!(
-        "BLEU: {}",
-        bleu.signature(Some(4), Some(bootstrap))
-    ));
+    table.notes.push(format!("BLEU: {}", bleu.signature(Some(4), Some(bootstrap))));
     Ok(())
 }
 
 /// Training reports, and the constant chosen among them on validation studies.
 fn floors() -> Result<(Vec<String>, String)> {
     let options = StudyOptions::default();
-    let train: Vec<String> = (0..FLOOR_STUDIES)
-        .map(|index| Study::describe(FLOOR_SEED, index, &options).report.text())
-        .collect();
+    let train: Vec<String> =
+        (0..FLOOR_STUDIES).map(|index| Study::describe(FLOOR_SEED, index, &options).report.text()).collect();
     let validation: Vec<Vec<String>> = (0..FLOOR_STUDIES)
         .map(|index| {
-            Study::describe(VALIDATION_SEED, index, &options)
-                .references
-                .iter()
-                .map(Report::text)
-                .collect()
+            Study::describe(VALIDATION_SEED, index, &options).references.iter().map(Report::text).collect()
         })
         .collect();
-    let lists: Vec<Vec<&str>> = validation
-        .iter()
-        .map(|list| list.iter().map(String::as_str).collect())
-        .collect();
+    let lists: Vec<Vec<&str>> =
+        validation.iter().map(|list| list.iter().map(String::as_str).collect()).collect();
     let lists: Vec<&[&str]> = lists.iter().map(Vec::as_slice).collect();
     let texts: Vec<&str> = train.iter().map(String::as_str).collect();
     let constant = constant_text(&Bleu::default(), &texts, &lists, texts.len(), 1)?.to_owned();
@@ -178,41 +138,16 @@ fn floors() -> Result<(Vec<String>, String)> {
 /// Studies with a nodule of 10 mm or more against those without any; smaller ones do not count either way.
 fn nodule_rows(written: &[Written], options: &Options, table: &mut Table) {
     let largest = |w: &Written| {
-        let nodules = w
-            .description
-            .findings
-            .iter()
-            .filter(|finding| finding.kind == Kind::Nodule);
-        nodules
-            .filter_map(|finding| finding.size_mm)
-            .fold(0.0, f32::max)
+        let nodules = w.description.findings.iter().filter(|finding| finding.kind == Kind::Nodule);
+        nodules.filter_map(|finding| finding.size_mm).fold(0.0, f32::max)
     };
-    let counted = written
-        .iter()
-        .filter(|w| largest(w) == 0.0 || largest(w) >= NODULE_MM);
-    let pairs: Vec<(bool, bool)> = counted
-        .map(|w| (reports_nodule(&w.report), largest(w) >= NODULE_MM))
-        .collect();
-    let set = format!(
-        "phantom, seed {}, n = {}, nodules of 10 mm or more",
-        options.seed,
-        pairs.len()
-    );
+    let counted = written.iter().filter(|w| largest(w) == 0.0 || largest(w) >= NODULE_MM);
+    let pairs: Vec<(bool, bool)> =
+        counted.map(|w| (reports_nodule(&w.report), largest(w) >= NODULE_MM)).collect();
+    let set = format!("phantom, seed {}, n = {}, nodules of 10 mm or more", options.seed, pairs.len());
     let confusion = Confusion::from_pairs(pairs);
-    push_proportion(
-        table,
-        &set,
-        "nodule sensitivity",
-        confusion.sensitivity(),
-        0.962,
-    );
-    push_proportion(
-        table,
-        &set,
-        "nodule specificity",
-        confusion.specificity(),
-        0.915,
-    );
+    push_proportion(table, &set, "nodule sensitivity", confusion.sensitivity(), 0.962);
+    push_proportion(table, &set, "nodule specificity", confusion.specificity(), 0.915);
 }
 
 /// A share of the model's with its Wilson interval and goal; nothing when there are no cases.
@@ -224,13 +159,7 @@ pub(super) fn push_proportion(
     goal: f64,
 ) {
     if let Some(share) = share {
-        table.push(
-            set,
-            "model",
-            measure,
-            share.value,
-            Some([share.low, share.high]),
-        );
+        table.push(set, "model", measure, share.value, Some([share.low, share.high]));
         table.goal(goal);
     }
 }

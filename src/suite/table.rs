@@ -34,23 +34,9 @@ pub struct Table {
 
 impl Table {
     /// Adds a row without a goal.
-    pub fn push(
-        &mut self,
-        set: &str,
-        system: &str,
-        measure: &str,
-        value: f64,
-        interval: Option<[f64; 2]>,
-    ) {
+    pub fn push(&mut self, set: &str, system: &str, measure: &str, value: f64, interval: Option<[f64; 2]>) {
         let (set, system, measure) = (set.to_owned(), system.to_owned(), measure.to_owned());
-        self.rows.push(Row {
-            set,
-            system,
-            measure,
-            value,
-            interval,
-            goal: None,
-        });
+        self.rows.push(Row { set, system, measure, value, interval, goal: None });
     }
 
     /// Sets the goal of the row added last.
@@ -66,14 +52,10 @@ impl Table {
             "| set | system | measure | value | 95 % interval | goal |\n|---|---|---|---|---|---|\n",
         );
         for row in &self.rows {
-            let interval = row.interval.map_or("–".to_owned(), |[low, high]| {
-                format!("{low:.3} – {high:.3}")
-            });
+            let interval =
+                row.interval.map_or("–".to_owned(), |[low, high]| format!("{low:.3} – {high:.3}"));
             let goal = row.goal.map_or("–".to_owned(), |goal| {
-                format!(
-                    "{goal:.3} ({})",
-                    if row.value >= goal { "met" } else { "not met" }
-                )
+                format!("{goal:.3} ({})", if row.value >= goal { "met" } else { "not met" })
             });
             let _ = writeln!(
                 text,

@@ -39,14 +39,11 @@ pub(super) fn run(
         .par_iter()
         .map(|(image, indices)| {
             let path = dir.join("test/images").join(format!("{image}.png"));
-            let bytes = std::fs::read(&path)
-                .with_context(|| format!("{}: cannot be read", path.display()))?;
-            let images = [decode(&bytes, &DecodeOptions::default())
-                .with_context(|| path.display().to_string())?];
-            let params = GenerateParams {
-                max_new_tokens: 8,
-                ..GenerateParams::default()
-            };
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            let images =
+                [decode(&bytes, &DecodeOptions::default()).with_context(|| path.display().to_string())?];
+            let params = GenerateParams { max_new_tokens: 8, ..GenerateParams::default() };
             let answers = indices.iter().map(|&index| {
                 let request = Request {
                     images: &images,
@@ -54,12 +51,7 @@ pub(super) fn run(
                     params: params.clone(),
                     stop: Vec::new(),
                 };
-                Ok((
-                    index,
-                    pipeline
-                        .answer(&request, |_| ControlFlow::Continue(()))?
-                        .text,
-                ))
+                Ok((index, pipeline.answer(&request, |_| ControlFlow::Continue(()))?.text))
             });
             let answers = answers.collect::<Result<Vec<_>>>()?;
             progress(
@@ -77,21 +69,11 @@ pub(super) fn run(
     rows(&train, &test, &answers, table)
 }
 
-fn rows(
-    train: &[Question],
-    test: &[Question],
-    answers: &[String],
-    table: &mut Table,
-) -> Result<()> {
-    let pairs: Vec<(&str, &str)> = train
-        .iter()
-        .map(|(question, answer, _)| (question.as_str(), answer.as_str()))
-        .collect();
+fn rows(train: &[Question], test: &[Question], answers: &[String], table: &mut Table) -> Result<()> {
+    let pairs: Vec<(&str, &str)> =
+        train.iter().map(|(question, answer, _)| (question.as_str(), answer.as_str())).collect();
     let all: Vec<&str> = pairs.iter().map(|&(_, answer)| answer).collect();
-    let asked: Vec<&str> = test
-        .iter()
-        .map(|(question, _, _)| question.as_str())
-        .collect();
+    let asked: Vec<&str> = test.iter().map(|(question, _, _)| question.as_str()).collect();
     let majority = vec![majority_answer(&all).unwrap_or_default(); test.len()];
     let systems: [(&str, Vec<&str>); 3] = [
         ("floor: majority answer", majority),
@@ -101,29 +83,15 @@ fn rows(
     let closed = |answer: &str| matches!(answer, "yes" | "no");
     let parts: [(&str, Vec<usize>); 2] = [
         ("all", (0..test.len()).collect()),
-        (
-            "other than yes/no",
-            (0..test.len())
-                .filter(|&index| !closed(&test[index].1))
-                .collect(),
-        ),
+        ("other than yes/no", (0..test.len()).filter(|&index| !closed(&test[index].1)).collect()),
     ];
     for (part, indices) in &parts {
-        let expected: Vec<&str> = indices
-            .iter()
-            .map(|&index| test[index].1.as_str())
-            .collect();
+        let expected: Vec<&str> = indices.iter().map(|&index| test[index].1.as_str()).collect();
         for (name, hypotheses) in &systems {
             let hypotheses: Vec<&str> = indices.iter().map(|&index| hypotheses[index]).collect();
             let share = closed_accuracy(&hypotheses, &expected)?;
             let set = format!("easy-VQA, test, {part}, n = {}", indices.len());
-            table.push(
-                &set,
-                name,
-                "accuracy",
-                share.value,
-                Some([share.low, share.high]),
-            );
+            table.push(&set, name, "accuracy", share.value, Some([share.low, share.high]));
             if *name == "model" && *part == "all" {
                 table.goal(0.95);
             }
@@ -134,12 +102,7 @@ fn rows(
 
 fn questions(dir: &Path, split: &str) -> Result<Vec<Question>> {
     let path = dir.join(split).join("questions.json");
-    let bytes =
-        std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| {
-        format!(
-            "{}: expected [[question, answer, image_id], …]",
-            path.display()
-        )
-    })
+    let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: expected [[question, answer, image_id], …]", path.display()))
 }

@@ -46,19 +46,14 @@ impl Batch {
             let values = preprocessor.apply(&record.image)?;
             pixels.push(values.to_tensor(&Device::Cpu)?);
             let boxes = record.findings.as_ref();
-            regions.push(boxes.map(|boxes| {
-                boxes
-                    .iter()
-                    .map(|finding| Region::new(finding, &values.geometry))
-                    .collect()
-            }));
+            regions.push(
+                boxes.map(|boxes| {
+                    boxes.iter().map(|finding| Region::new(finding, &values.geometry)).collect()
+                }),
+            );
         }
         // The last token of a row is only ever a target, so the input is one shorter.
-        let length = rows
-            .iter()
-            .map(|(prompt, answer)| prompt.len() + answer.len() - 1)
-            .max()
-            .unwrap_or(0);
+        let length = rows.iter().map(|(prompt, answer)| prompt.len() + answer.len() - 1).max().unwrap_or(0);
         let mut ids = Vec::with_capacity(rows.len() * length);
         let mut targets = Vec::with_capacity(rows.len() * length);
         let mut real = Vec::with_capacity(rows.len() * length);
@@ -66,10 +61,7 @@ impl Batch {
             let row: Vec<u32> = prompt.iter().chain(&answer).copied().collect();
             let pad = length + 1 - row.len();
             ids.extend(
-                row[..row.len() - 1]
-                    .iter()
-                    .copied()
-                    .chain(std::iter::repeat_n(prompts.pad_id(), pad)),
+                row[..row.len() - 1].iter().copied().chain(std::iter::repeat_n(prompts.pad_id(), pad)),
             );
             targets.extend(
                 std::iter::repeat_n(IGNORE, prompt.len() - 1)
@@ -79,12 +71,6 @@ impl Batch {
             real.extend((0..length).map(|position| position < row.len() - 1));
         }
         let ids = Tensor::from_vec(ids, (records.len(), length), &Device::Cpu)?;
-        Ok(Self {
-            pixels: Tensor::cat(&pixels, 0)?,
-            ids,
-            targets,
-            real,
-            regions,
-        })
+        Ok(Self { pixels: Tensor::cat(&pixels, 0)?, ids, targets, real, regions })
     }
 }

@@ -29,13 +29,8 @@ impl Checkpoints {
     /// Checkpoints below `run/checkpoints`; `recipe` is the digest of what is being run.
     pub fn new(run: &Path, recipe: String, keep: usize) -> Result<Self> {
         let folder = run.join("checkpoints");
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("{}: cannot be made", folder.display()))?;
-        Ok(Self {
-            folder,
-            recipe,
-            keep: keep.max(1),
-        })
+        std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+        Ok(Self { folder, recipe, keep: keep.max(1) })
     }
 
     /// Writes the state after `step` steps and removes the oldest beyond those kept.
@@ -47,20 +42,12 @@ impl Checkpoints {
         std::fs::create_dir(&temporary)?;
         let (mut tensors, steps) = optimizer.state()?;
         debug_assert_eq!(steps, step);
-        tensors.extend(
-            vars.iter()
-                .map(|(name, var)| (format!("parameter.{name}"), var.as_detached_tensor())),
-        );
+        tensors
+            .extend(vars.iter().map(|(name, var)| (format!("parameter.{name}"), var.as_detached_tensor())));
         let path = temporary.join("state.safetensors");
         candle_core::safetensors::save(&tensors, &path)?;
-        let state = State {
-            step,
-            recipe: self.recipe.clone(),
-        };
-        std::fs::write(
-            temporary.join("state.json"),
-            serde_json::to_vec_pretty(&state)?,
-        )?;
+        let state = State { step, recipe: self.recipe.clone() };
+        std::fs::write(temporary.join("state.json"), serde_json::to_vec_pretty(&state)?)?;
         for file in ["state.safetensors", "state.json"] {
             std::fs::File::open(temporary.join(file))?.sync_all()?;
         }
@@ -92,11 +79,7 @@ impl Checkpoints {
             candle_core::safetensors::load(folder.join("state.safetensors"), &Device::Cpu)?;
         for (name, var) in vars {
             let key = format!("parameter.{name}");
-            var.set(
-                tensors
-                    .get(&key)
-                    .with_context(|| format!("{}: has no `{key}`", folder.display()))?,
-            )?;
+            var.set(tensors.get(&key).with_context(|| format!("{}: has no `{key}`", folder.display()))?)?;
         }
         optimizer.restore(&tensors, state.step)?;
         Ok(state.step)
@@ -106,12 +89,7 @@ impl Checkpoints {
     fn steps(&self) -> Result<Vec<u64>> {
         let mut steps: Vec<u64> = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
-            steps.extend(
-                entry?
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<u64>().ok()),
-            );
+            steps.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
         }
         steps.sort_unstable();
         Ok(steps)

@@ -40,39 +40,30 @@ impl Parts {
     pub fn open(recipe: &Recipe, mixture: &Mixture) -> Result<Self> {
         let directory = &recipe.model.directory;
         let kept = recipe.output.join("tokenizer.json");
-        let tokenizer = match [directory.join("tokenizer.json"), kept.clone()]
-            .iter()
-            .find(|path| path.exists())
-        {
-            Some(path) => {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("{}: cannot be read", path.display()))?;
-                Tokenizer::from_bytes(&bytes).with_context(|| path.display().to_string())?
-            }
-            None => {
-                let texts = mixture.texts(TOKENIZER_TEXTS)?;
-                Tokenizer::train_bpe(
-                    texts.iter(),
-                    recipe.model.vocabulary,
-                    &prompt::SPECIAL_TOKENS,
-                )?
-            }
+        let stored = [directory.join("tokenizer.json"), kept.clone()].into_iter().find(|path| path.exists());
+        let tokenizer = if let Some(path) = stored {
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            Tokenizer::from_bytes(&bytes).with_context(|| path.display().to_string())?
+        } else {
+            let texts = mixture.texts(TOKENIZER_TEXTS)?;
+            Tokenizer::train_bpe(texts.iter(), recipe.model.vocabulary, &prompt::SPECIAL_TOKENS)?
         };
         let tokenizer_json = tokenizer.to_json()?;
         checkpoint::write_atomic(&kept, tokenizer_json.as_bytes())?;
         let path = directory.join("config.json");
         let mut config_json = read_json(&path)?;
         config_json["language"]["vocab_size"] = json!(tokenizer.vocab_size());
-        let config =
-            ModelConfig::from_json(&config_json).with_context(|| path.display().to_string())?;
+        let config = ModelConfig::from_json(&config_json).with_context(|| path.display().to_string())?;
         let path = directory.join("preprocessor_config.json");
         let preprocessor_json = read_json(&path)?;
-        let preprocessor = Preprocessor::from_json(&preprocessor_json)
-            .with_context(|| path.display().to_string())?;
+        let preprocessor =
+            Preprocessor::from_json(&preprocessor_json).with_context(|| path.display().to_string())?;
         let prompts = PromptEncoder::new(tokenizer, &tokenizer_config(), &generation_config())?;
-        let start = match directory.join("model.safetensors").exists() {
-            true => Checkpoint::open(directory)?.load_all()?,
-            false => HashMap::new(),
+        let start = if directory.join("model.safetensors").exists() {
+            Checkpoint::open(directory)?.load_all()?
+        } else {
+            HashMap::new()
         };
         let card = directory.join("README.md");
         Ok(Self {
@@ -107,25 +98,14 @@ fn generation_config() -> Value {
 /// Writes a model directory with int8 matrices, each file atomically.
 pub fn save(parts: &Parts, vars: &BTreeMap<String, Var>, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
-    let tensors: BTreeMap<String, Tensor> = vars
-        .iter()
-        .map(|(name, var)| (name.clone(), var.as_detached_tensor()))
-        .collect();
+    let tensors: BTreeMap<String, Tensor> =
+        vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
     checkpoint::save(dir, &parts.config_json, &tensors, StoredType::Int8)?;
     let write = |name: &str, bytes: &[u8]| checkpoint::write_atomic(&dir.join(name), bytes);
     write("tokenizer.json", parts.tokenizer_json.as_bytes())?;
-    write(
-        "tokenizer_config.json",
-        &serde_json::to_vec_pretty(&tokenizer_config())?,
-    )?;
-    write(
-        "generation_config.json",
-        &serde_json::to_vec_pretty(&generation_config())?,
-    )?;
-    write(
-        "preprocessor_config.json",
-        &serde_json::to_vec_pretty(&parts.preprocessor_json)?,
-    )?;
+    write("tokenizer_config.json", &serde_json::to_vec_pretty(&tokenizer_config())?)?;
+    write("generation_config.json", &serde_json::to_vec_pretty(&generation_config())?)?;
+    write("preprocessor_config.json", &serde_json::to_vec_pretty(&parts.preprocessor_json)?)?;
     if let Ok(card) = std::fs::read(&parts.card) {
         write("README.md", &card)?;
     }

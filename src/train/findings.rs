@@ -24,16 +24,8 @@ impl Region {
         let region = geometry.to_input(finding.region);
         let fraction = |edge: f64, size: usize| (edge / size as f64).clamp(0.0, 1.0) as f32;
         let (left, top) = (fraction(region.left, width), fraction(region.top, height));
-        let bbox = [
-            left,
-            top,
-            fraction(region.right, width),
-            fraction(region.bottom, height),
-        ];
-        Self {
-            class: finding.class.clone(),
-            bbox,
-        }
+        let bbox = [left, top, fraction(region.right, width), fraction(region.bottom, height)];
+        Self { class: finding.class.clone(), bbox }
     }
 }
 
@@ -62,9 +54,7 @@ impl Targets {
         let (cells, count) = (rows * columns, classes.len());
         let mut labels = vec![0.0f32; regions.len() * cells * count];
         let mut weights = vec![0.0f32; labels.len()];
-        let per_image = labels
-            .chunks_mut(cells * count)
-            .zip(weights.chunks_mut(cells * count));
+        let per_image = labels.chunks_mut(cells * count).zip(weights.chunks_mut(cells * count));
         for (regions, (labels, weights)) in regions.iter().zip(per_image) {
             let Some(regions) = regions else { continue };
             weights.fill(1.0);
@@ -79,12 +69,12 @@ impl Targets {
             }
         }
         let total: f32 = weights.iter().sum();
-        weights.iter_mut().for_each(|weight| *weight /= total);
+        for weight in &mut weights {
+            *weight /= total;
+        }
         let shape = (regions.len(), cells, count);
-        let (labels, weights) = (
-            Tensor::from_vec(labels, shape, &Device::Cpu)?,
-            Tensor::from_vec(weights, shape, &Device::Cpu)?,
-        );
+        let (labels, weights) =
+            (Tensor::from_vec(labels, shape, &Device::Cpu)?, Tensor::from_vec(weights, shape, &Device::Cpu)?);
         Ok(Some(Self { labels, weights }))
     }
 
@@ -100,7 +90,7 @@ impl Targets {
 fn touched(region: &Region, rows: usize, columns: usize) -> Vec<usize> {
     let [x0, y0, x1, y1] = region.bbox;
     let range = |low: f32, high: f32, count: usize| {
-        let middle = ((low + high) / 2.0 * count as f32) as usize;
+        let middle = (low.midpoint(high) * count as f32) as usize;
         let inside = move |i: &usize| {
             let centre = (*i as f32 + 0.5) / count as f32;
             (low <= centre && centre <= high) || *i == middle.min(count - 1)
@@ -108,9 +98,7 @@ fn touched(region: &Region, rows: usize, columns: usize) -> Vec<usize> {
         (0..count).filter(inside).collect::<Vec<_>>()
     };
     let (xs, ys) = (range(x0, x1, columns), range(y0, y1, rows));
-    ys.iter()
-        .flat_map(|y| xs.iter().map(move |x| y * columns + x))
-        .collect()
+    ys.iter().flat_map(|y| xs.iter().map(move |x| y * columns + x)).collect()
 }
 
 #[cfg(test)]
@@ -118,22 +106,13 @@ mod tests {
     use super::*;
 
     fn region(class: &str, bbox: [f32; 4]) -> Region {
-        Region {
-            class: class.to_owned(),
-            bbox,
-        }
+        Region { class: class.to_owned(), bbox }
     }
 
     #[test]
     fn a_small_box_marks_the_cell_it_lies_in() {
-        assert_eq!(
-            touched(&region("nodule", [0.51, 0.26, 0.53, 0.28]), 4, 4),
-            [4 + 2]
-        );
-        assert_eq!(
-            touched(&region("nodule", [0.0, 0.0, 1.0, 0.4]), 2, 2),
-            [0, 1]
-        );
+        assert_eq!(touched(&region("nodule", [0.51, 0.26, 0.53, 0.28]), 4, 4), [4 + 2]);
+        assert_eq!(touched(&region("nodule", [0.0, 0.0, 1.0, 0.4]), 2, 2), [0, 1]);
     }
 
     #[test]
@@ -142,13 +121,7 @@ mod tests {
         let regions = [Some(vec![region("nodule", [0.0, 0.0, 0.4, 0.4])]), None];
         let targets = Targets::new(&regions, &classes, 2, 2)?.expect("one image has boxes");
         let logits = |first: f32| {
-            Tensor::new(
-                &[
-                    [[first], [-9.0], [-9.0], [-9.0]],
-                    [[9.0], [9.0], [9.0], [9.0f32]],
-                ],
-                &Device::Cpu,
-            )
+            Tensor::new(&[[[first], [-9.0], [-9.0], [-9.0]], [[9.0], [9.0], [9.0], [9.0f32]]], &Device::Cpu)
         };
         assert!(
             targets.loss(&logits(9.0)?)?.to_scalar::<f32>()? < 1e-3,

@@ -57,11 +57,7 @@ impl Metrics {
         for line in &lines {
             writeln!(file, "{}", serde_json::to_string(line)?)?;
         }
-        Ok(Self {
-            file,
-            plot: run.join("loss.svg"),
-            lines,
-        })
+        Ok(Self { file, plot: run.join("loss.svg"), lines })
     }
 
     /// Writes one line.
@@ -82,34 +78,17 @@ impl Metrics {
         root.fill(&WHITE).map_err(|e| draw(e.to_string()))?;
         let mut chart = ChartBuilder::on(&root)
             .margin(16)
-            .caption(
-                "next-token loss (nats) and validation BLEU-4",
-                ("sans-serif", 18),
-            )
+            .caption("next-token loss (nats) and validation BLEU-4", ("sans-serif", 18))
             .x_label_area_size(36)
             .y_label_area_size(48)
             .right_y_label_area_size(48)
             .build_cartesian_2d(0.0..last.step as f64, 0.0..top)
             .map_err(|e| draw(e.to_string()))?
             .set_secondary_coord(0.0..last.step as f64, 0.0..100.0);
-        chart
-            .configure_mesh()
-            .x_desc("step")
-            .y_desc("loss")
-            .draw()
-            .map_err(|e| draw(e.to_string()))?;
-        chart
-            .configure_secondary_axes()
-            .y_desc("BLEU-4")
-            .draw()
-            .map_err(|e| draw(e.to_string()))?;
-        chart
-            .draw_series(LineSeries::new(self.smoothed(), &BLUE))
-            .map_err(|e| draw(e.to_string()))?;
-        let bleu = self
-            .lines
-            .iter()
-            .filter_map(|line| Some((line.step as f64, line.bleu?)));
+        chart.configure_mesh().x_desc("step").y_desc("loss").draw().map_err(|e| draw(e.to_string()))?;
+        chart.configure_secondary_axes().y_desc("BLEU-4").draw().map_err(|e| draw(e.to_string()))?;
+        chart.draw_series(LineSeries::new(self.smoothed(), &BLUE)).map_err(|e| draw(e.to_string()))?;
+        let bleu = self.lines.iter().filter_map(|line| Some((line.step as f64, line.bleu?)));
         chart
             .draw_secondary_series(LineSeries::new(bleu, &RED).point_size(3))
             .map_err(|e| draw(e.to_string()))?;

@@ -55,9 +55,7 @@ pub fn run(recipe: &Recipe, progress: Progress) -> Result<()> {
         trainer.metrics.push(line)?;
         let end = trainer.step == recipe.schedule.steps;
         if stop || end || trainer.step.is_multiple_of(recipe.checkpoint.every.max(1)) {
-            trainer
-                .checkpoints
-                .save(trainer.step, &trainer.vars, &trainer.optimizer)?;
+            trainer.checkpoints.save(trainer.step, &trainer.vars, &trainer.optimizer)?;
             trainer.metrics.plot()?;
         }
         if stop {
@@ -87,49 +85,25 @@ impl<'a> Trainer<'a> {
         let mixture = Mixture::open(&recipe.data, recipe.seed)?;
         let parts = Parts::open(recipe, &mixture)?;
         let variables = Arc::new(Variables::new(recipe.seed, parts.start.clone()));
-        let model = SwinSeek::new(
-            &parts.config,
-            &Weights::new(variables.clone(), Precision::Bf16),
-        )?;
+        let model = SwinSeek::new(&parts.config, &Weights::new(variables.clone(), Precision::Bf16))?;
         let vars = variables.all();
         let mut optimizer = AdamW::new(recipe.optimizer, vars.clone());
-        let digest = blake3::hash(&serde_json::to_vec(recipe)?)
-            .to_hex()
-            .to_string();
+        let digest = blake3::hash(&serde_json::to_vec(recipe)?).to_hex().to_string();
         let checkpoints = Checkpoints::new(&recipe.output, digest, recipe.checkpoint.keep)?;
         let step = checkpoints.resume(&vars, &mut optimizer)?;
         let metrics = Metrics::open(&recipe.output, step)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let count = recipe.batch.micro_batches.min(threads);
-        let worker = |_| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(1)
-                .stack_size(STACK_BYTES)
-                .build()
-        };
+        let worker = |_| rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
         let workers = (0..count).map(worker).collect::<Result<_, _>>()?;
-        Ok(Self {
-            recipe,
-            parts,
-            mixture,
-            model,
-            vars,
-            optimizer,
-            checkpoints,
-            metrics,
-            workers,
-            step,
-        })
+        Ok(Self { recipe, parts, mixture, model, vars, optimizer, checkpoints, metrics, workers, step })
     }
 
     /// One optimiser step.
     fn advance(&mut self) -> Result<Line> {
         let started = Instant::now();
         let contributions = self.contributions()?;
-        let mut line = Line {
-            step: self.step + 1,
-            ..Line::default()
-        };
+        let mut line = Line { step: self.step + 1, ..Line::default() };
         let mut loads = Loads::new();
         let mut gradients = Gradients::new();
         let share = 1.0 / contributions.len() as f32;
@@ -140,26 +114,16 @@ impl<'a> Trainer<'a> {
             add_gradients(&mut gradients, part.gradients, share);
             add_loads(&mut loads, part.loads);
         }
-        anyhow::ensure!(
-            line.loss.is_finite(),
-            "step {}: the loss is {}",
-            line.step,
-            line.loss
-        );
+        anyhow::ensure!(line.loss.is_finite(), "step {}: the loss is {}", line.step, line.loss);
         line.learning_rate = self.recipe.schedule.learning_rate_at(self.step);
-        line.gradient_norm =
-            optimizer::clip_gradients(&mut gradients, self.recipe.batch.max_grad_norm);
+        line.gradient_norm = optimizer::clip_gradients(&mut gradients, self.recipe.batch.max_grad_norm);
         self.optimizer.step(&gradients, line.learning_rate)?;
         router::balance(&loads, &self.vars, self.recipe.losses.router_bias_rate)?;
         line.load_cv = router::load_cv(&loads);
         self.step += 1;
         let every = self.recipe.validation.every;
         if every > 0 && self.step.is_multiple_of(every) {
-            line.bleu = Some(validate::bleu(
-                &self.parts,
-                &self.vars,
-                &self.recipe.validation,
-            )?);
+            line.bleu = Some(validate::bleu(&self.parts, &self.vars, &self.recipe.validation)?);
         }
         line.seconds = started.elapsed().as_secs_f64();
         Ok(line)
@@ -168,8 +132,7 @@ impl<'a> Trainer<'a> {
     /// All micro-batches of this step in order, spread over the workers.
     fn contributions(&self) -> Result<Vec<(String, Contribution)>> {
         let count = self.recipe.batch.micro_batches;
-        let mut slots: Vec<Option<Result<(String, Contribution)>>> =
-            (0..count).map(|_| None).collect();
+        let mut slots: Vec<Option<Result<(String, Contribution)>>> = (0..count).map(|_| None).collect();
         let width = self.workers.len();
         std::thread::scope(|scope| {
             let mut shares: Vec<Vec<_>> = (0..width).map(|_| Vec::new()).collect();
@@ -192,12 +155,8 @@ impl<'a> Trainer<'a> {
 
     fn micro_batch(&self, index: u64) -> Result<(String, Contribution)> {
         let (set, records) = self.mixture.records(self.step, index)?;
-        let batch = Batch::new(
-            &records,
-            &self.parts.prompts,
-            &self.parts.preprocessor,
-            self.parts.context(),
-        )?;
+        let batch =
+            Batch::new(&records, &self.parts.prompts, &self.parts.preprocessor, self.parts.context())?;
         let part = contribution(&self.model, &batch, &self.vars, self.recipe.losses.findings)?;
         Ok((set.name.clone(), part))
     }
@@ -206,15 +165,9 @@ impl<'a> Trainer<'a> {
 fn add_gradients(sum: &mut Gradients, part: Gradients, share: f32) {
     for (name, values) in part {
         match sum.get_mut(&name) {
-            Some(total) => total
-                .iter_mut()
-                .zip(&values)
-                .for_each(|(total, value)| *total += share * value),
+            Some(total) => total.iter_mut().zip(&values).for_each(|(total, value)| *total += share * value),
             None => {
-                sum.insert(
-                    name,
-                    values.into_iter().map(|value| share * value).collect(),
-                );
+                sum.insert(name, values.into_iter().map(|value| share * value).collect());
             }
         }
     }
@@ -223,10 +176,7 @@ fn add_gradients(sum: &mut Gradients, part: Gradients, share: f32) {
 fn add_loads(sum: &mut Loads, part: Loads) {
     for (layer, load) in part {
         let total = sum.entry(layer).or_insert_with(|| vec![0; load.len()]);
-        total
-            .iter_mut()
-            .zip(load)
-            .for_each(|(total, load)| *total += load);
+        total.iter_mut().zip(load).for_each(|(total, load)| *total += load);
     }
 }
 

@@ -23,12 +23,7 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-        }
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 }
     }
 }
 
@@ -51,20 +46,10 @@ pub type Gradients = HashMap<String, Vec<f32>>;
 impl AdamW {
     /// Optimises `vars`, with all moments at zero.
     pub fn new(config: AdamWConfig, vars: BTreeMap<String, Var>) -> Self {
-        let zeros = |var: &Var| Moments {
-            first: vec![0.0; var.elem_count()],
-            second: vec![0.0; var.elem_count()],
-        };
-        let moments = vars
-            .iter()
-            .map(|(name, var)| (name.clone(), zeros(var)))
-            .collect();
-        Self {
-            config,
-            steps: 0,
-            vars,
-            moments,
-        }
+        let zeros =
+            |var: &Var| Moments { first: vec![0.0; var.elem_count()], second: vec![0.0; var.elem_count()] };
+        let moments = vars.iter().map(|(name, var)| (name.clone(), zeros(var))).collect();
+        Self { config, steps: 0, vars, moments }
     }
 
     /// One update. Parameters are independent, so the result does not depend on the number of threads.
@@ -90,14 +75,8 @@ impl AdamW {
         let mut state = HashMap::new();
         for (name, moments) in &self.moments {
             let shape = self.vars[name].shape();
-            state.insert(
-                format!("first.{name}"),
-                Tensor::from_slice(&moments.first, shape, &Device::Cpu)?,
-            );
-            state.insert(
-                format!("second.{name}"),
-                Tensor::from_slice(&moments.second, shape, &Device::Cpu)?,
-            );
+            state.insert(format!("first.{name}"), Tensor::from_slice(&moments.first, shape, &Device::Cpu)?);
+            state.insert(format!("second.{name}"), Tensor::from_slice(&moments.second, shape, &Device::Cpu)?);
         }
         Ok((state, self.steps))
     }
@@ -105,9 +84,7 @@ impl AdamW {
     /// Puts back what [`AdamW::state`] returned.
     pub fn restore(&mut self, state: &HashMap<String, Tensor>, steps: u64) -> Result<()> {
         let read = |key: String, count: usize| -> Result<Vec<f32>> {
-            let tensor = state
-                .get(&key)
-                .with_context(|| format!("optimiser state has no `{key}`"))?;
+            let tensor = state.get(&key).with_context(|| format!("optimiser state has no `{key}`"))?;
             let values = tensor.flatten_all()?.to_vec1::<f32>()?;
             anyhow::ensure!(
                 values.len() == count,
@@ -163,22 +140,13 @@ impl Update {
 pub fn clip_gradients(gradients: &mut Gradients, max_norm: f64) -> f64 {
     let mut names: Vec<&String> = gradients.keys().collect();
     names.sort_unstable(); // a fixed order of summation, so that a resumed run rounds alike
-    let square = |values: &[f32]| {
-        values
-            .iter()
-            .map(|&g| f64::from(g) * f64::from(g))
-            .sum::<f64>()
-    };
-    let norm = names
-        .iter()
-        .map(|name| square(&gradients[*name]))
-        .sum::<f64>()
-        .sqrt();
+    let square = |values: &[f32]| values.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+    let norm = names.iter().map(|name| square(&gradients[*name])).sum::<f64>().sqrt();
     if norm > max_norm {
         let scale = (max_norm / norm) as f32;
-        gradients
-            .values_mut()
-            .for_each(|values| values.iter_mut().for_each(|g| *g *= scale));
+        for gradient in gradients.values_mut().flatten() {
+            *gradient *= scale;
+        }
     }
     norm
 }

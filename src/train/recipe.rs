@@ -68,10 +68,7 @@ pub struct BatchTable {
 
 impl Default for BatchTable {
     fn default() -> Self {
-        Self {
-            micro_batches: 2,
-            max_grad_norm: 1.0,
-        }
+        Self { micro_batches: 2, max_grad_norm: 1.0 }
     }
 }
 
@@ -87,10 +84,7 @@ pub struct LossTable {
 
 impl Default for LossTable {
     fn default() -> Self {
-        Self {
-            findings: 0.0,
-            router_bias_rate: 1e-3,
-        }
+        Self { findings: 0.0, router_bias_rate: 1e-3 }
     }
 }
 
@@ -194,11 +188,7 @@ pub struct ValidationTable {
 
 impl Default for ValidationTable {
     fn default() -> Self {
-        Self {
-            every: 500,
-            studies: 32,
-            seed: 900_001,
-        }
+        Self { every: 500, studies: 32, seed: 900_001 }
     }
 }
 
@@ -214,18 +204,15 @@ pub struct CheckpointTable {
 
 impl Default for CheckpointTable {
     fn default() -> Self {
-        Self {
-            every: 100,
-            keep: 2,
-        }
+        Self { every: 100, keep: 2 }
     }
 }
 
 impl Recipe {
     /// Reads and checks a recipe; relative paths become relative to its folder.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let mut recipe: Self =
             toml::from_str(&text).with_context(|| format!("{}: not a recipe", path.display()))?;
         let base = path.parent().unwrap_or(Path::new("."));
@@ -241,37 +228,19 @@ impl Recipe {
                 }
             }
         }
-        recipe
-            .check()
-            .with_context(|| format!("{}: not a recipe", path.display()))?;
+        recipe.check().with_context(|| format!("{}: not a recipe", path.display()))?;
         Ok(recipe)
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(
-            !self.data.is_empty(),
-            "`data`: at least one [[data]] table is expected"
-        );
-        ensure!(
-            self.batch.micro_batches > 0,
-            "`batch.micro_batches`: 0, expected 1 or more"
-        );
-        ensure!(
-            self.schedule.steps > 0,
-            "`schedule.steps`: 0, expected 1 or more"
-        );
+        ensure!(!self.data.is_empty(), "`data`: at least one [[data]] table is expected");
+        ensure!(self.batch.micro_batches > 0, "`batch.micro_batches`: 0, expected 1 or more");
+        ensure!(self.schedule.steps > 0, "`schedule.steps`: 0, expected 1 or more");
         for (index, data) in self.data.iter().enumerate() {
             ensure!(data.rows > 0, "`data[{index}].rows`: 0, expected 1 or more");
-            ensure!(
-                data.weight >= 0.0,
-                "`data[{index}].weight`: {}, expected 0 or more",
-                data.weight
-            );
+            ensure!(data.weight >= 0.0, "`data[{index}].weight`: {}, expected 0 or more", data.weight);
         }
-        ensure!(
-            self.data.iter().any(|data| data.weight > 0.0),
-            "`data`: every weight is 0"
-        );
+        ensure!(self.data.iter().any(|data| data.weight > 0.0), "`data`: every weight is 0");
         Ok(())
     }
 }

@@ -14,26 +14,16 @@ pub type Loads = BTreeMap<usize, Vec<u64>>;
 pub fn count(trace: &Trace, counted: &[bool], experts: usize) -> Result<Loads> {
     let mut loads = Loads::new();
     for (name, chosen) in trace.tensors() {
-        let Some(layer) = name
-            .strip_prefix("router.")
-            .and_then(|rest| rest.strip_suffix(".experts"))
-        else {
+        let Some(layer) = name.strip_prefix("router.").and_then(|rest| rest.strip_suffix(".experts")) else {
             continue;
         };
-        let ids = chosen
-            .to_dtype(DType::U32)?
-            .flatten_all()?
-            .to_vec1::<u32>()?;
+        let ids = chosen.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
         let per_token = ids.len() / counted.len();
-        let load = loads
-            .entry(layer.parse()?)
-            .or_insert_with(|| vec![0; experts]);
-        for (row, _) in ids
-            .chunks(per_token)
-            .zip(counted)
-            .filter(|(_, counted)| **counted)
-        {
-            row.iter().for_each(|&id| load[id as usize] += 1);
+        let load = loads.entry(layer.parse()?).or_insert_with(|| vec![0; experts]);
+        for (row, _) in ids.chunks(per_token).zip(counted).filter(|(_, counted)| **counted) {
+            for &id in row {
+                load[id as usize] += 1;
+            }
         }
     }
     Ok(loads)
@@ -45,10 +35,7 @@ pub fn balance(loads: &Loads, vars: &BTreeMap<String, Var>, rate: f64) -> Result
         let Some(stem) = name.strip_suffix(".mlp.gate.e_score_correction_bias") else {
             continue;
         };
-        let layer = stem
-            .rsplit('.')
-            .next()
-            .and_then(|segment| segment.parse::<usize>().ok());
+        let layer = stem.rsplit('.').next().and_then(|segment| segment.parse::<usize>().ok());
         let Some(load) = layer.and_then(|layer| loads.get(&layer)) else {
             continue;
         };
@@ -69,8 +56,7 @@ pub fn balance(loads: &Loads, vars: &BTreeMap<String, Var>, rate: f64) -> Result
 pub fn load_cv(loads: &Loads) -> Option<f64> {
     let cv = |load: &Vec<u64>| {
         let mean = load.iter().sum::<u64>() as f64 / load.len() as f64;
-        let variance =
-            load.iter().map(|&l| (l as f64 - mean).powi(2)).sum::<f64>() / load.len() as f64;
+        let variance = load.iter().map(|&l| (l as f64 - mean).powi(2)).sum::<f64>() / load.len() as f64;
         variance.sqrt() / mean.max(f64::MIN_POSITIVE)
     };
     (!loads.is_empty()).then(|| loads.values().map(cv).sum::<f64>() / loads.len() as f64)

@@ -37,19 +37,11 @@ mod tests {
 
     #[test]
     fn warms_up_then_falls_to_the_minimum() {
-        let schedule = Schedule {
-            steps: 110,
-            warmup_steps: 10,
-            learning_rate: 1.0,
-            min_learning_rate: 0.1,
-        };
+        let schedule = Schedule { steps: 110, warmup_steps: 10, learning_rate: 1.0, min_learning_rate: 0.1 };
         assert_eq!(schedule.learning_rate_at(0), 0.1);
         assert_eq!(schedule.learning_rate_at(9), 1.0);
         assert_eq!(schedule.learning_rate_at(10), 1.0);
-        assert!(
-            (schedule.learning_rate_at(60) - 0.55).abs() < 1e-12,
-            "half-way is the mean of both ends"
-        );
+        assert!((schedule.learning_rate_at(60) - 0.55).abs() < 1e-12, "half-way is the mean of both ends");
         assert!((schedule.learning_rate_at(110) - 0.1).abs() < 1e-12);
         assert!((1..110).all(|s| s < 10 || schedule.learning_rate_at(s) <= schedule.learning_rate_at(s - 1)));
     }

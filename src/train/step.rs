@@ -50,35 +50,21 @@ pub fn contribution(
             gradients.insert(name.clone(), gradient.flatten_all()?.to_vec1()?);
         }
     }
-    let findings_loss = findings
-        .map(|loss| loss.to_scalar::<f32>())
-        .transpose()?
-        .map(f64::from);
-    let experts = model
-        .config()
-        .language
-        .moe
-        .as_ref()
-        .map_or(0, |moe| moe.num_experts);
+    let findings_loss = findings.map(|loss| loss.to_scalar::<f32>()).transpose()?.map(f64::from);
+    let experts = model.config().language.moe.as_ref().map_or(0, |moe| moe.num_experts);
     Ok(Contribution {
         loss: f64::from(next_token.to_scalar::<f32>()?),
         findings_loss,
         gradients,
-        loads: if experts > 0 {
-            router::count(&trace, &batch.real, experts)?
-        } else {
-            Loads::new()
-        },
+        loads: if experts > 0 { router::count(&trace, &batch.real, experts)? } else { Loads::new() },
     })
 }
 
 /// The head is applied to the positions that are learnt only: prompts and padding need no logits.
 fn answer_loss(model: &SwinSeek, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (rows, length, dim) = hidden.dims3()?;
-    let learnt =
-        |(index, &target): (usize, &u32)| (target != IGNORE).then_some((index as u32, target));
-    let (index, targets): (Vec<u32>, Vec<u32>) =
-        targets.iter().enumerate().filter_map(learnt).unzip();
+    let learnt = |(index, &target): (usize, &u32)| (target != IGNORE).then_some((index as u32, target));
+    let (index, targets): (Vec<u32>, Vec<u32>) = targets.iter().enumerate().filter_map(learnt).unzip();
     let hidden = gather_rows(&hidden.reshape((1, rows * length, dim))?, &index)?.squeeze(0)?;
     Ok(cross_entropy(&model.logits(&hidden)?, &targets)?)
 }
@@ -89,20 +75,12 @@ fn findings_loss(
     batch: &Batch,
     weight: f64,
 ) -> Result<Option<Tensor>> {
-    let classes = model
-        .config()
-        .fusion
-        .findings_classes
-        .as_deref()
-        .filter(|_| weight > 0.0);
+    let classes = model.config().fusion.findings_classes.as_deref().filter(|_| weight > 0.0);
     let Some((classes, map)) = classes.zip(images.layout.maps.first()) else {
         return Ok(None);
     };
     let Some(targets) = Targets::new(&batch.regions, classes, map.height, map.width)? else {
         return Ok(None);
     };
-    model
-        .grounding_logits(images)?
-        .map(|logits| targets.loss(&logits))
-        .transpose()
+    model.grounding_logits(images)?.map(|logits| targets.loss(&logits)).transpose()
 }

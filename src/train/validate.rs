@@ -28,12 +28,7 @@ pub fn snapshot(parts: &Parts, vars: &BTreeMap<String, Var>) -> Result<Pipeline>
         .collect::<Result<_>>()?;
     let weights = Weights::new(Arc::new(MapSource(tensors)), Precision::Bf16);
     let model = SwinSeek::new(&parts.config, &weights)?;
-    Ok(Pipeline::from_parts(
-        model,
-        parts.prompts.clone(),
-        parts.preprocessor.clone(),
-        String::new(),
-    ))
+    Ok(Pipeline::from_parts(model, parts.prompts.clone(), parts.preprocessor.clone(), String::new()))
 }
 
 /// Corpus BLEU-4 (sacreBLEU's 13a) of greedy reports against the studies' references, 0 to 100.
@@ -49,31 +44,18 @@ pub fn bleu(parts: &Parts, vars: &BTreeMap<String, Var>, table: &ValidationTable
             let request = Request {
                 images: &[image],
                 prompt: REPORT_PROMPT,
-                params: GenerateParams {
-                    max_new_tokens: 200,
-                    ..GenerateParams::default()
-                },
+                params: GenerateParams { max_new_tokens: 200, ..GenerateParams::default() },
                 stop: Vec::new(),
             };
-            Ok((
-                pipeline
-                    .answer(&request, |_| ControlFlow::Continue(()))?
-                    .text,
-                references,
-            ))
+            Ok((pipeline.answer(&request, |_| ControlFlow::Continue(()))?.text, references))
         })
         .collect::<Result<_>>()?;
-    let references: Vec<Vec<&str>> = pairs
-        .iter()
-        .map(|(_, texts)| texts.iter().map(String::as_str).collect())
-        .collect();
+    let references: Vec<Vec<&str>> =
+        pairs.iter().map(|(_, texts)| texts.iter().map(String::as_str).collect()).collect();
     let segments: Vec<Segment> = pairs
         .iter()
         .zip(&references)
-        .map(|((hypothesis, _), references)| Segment {
-            hypothesis,
-            references,
-        })
+        .map(|((hypothesis, _), references)| Segment { hypothesis, references })
         .collect();
     Ok(Bleu::default().corpus(&segments)?.score)
 }

@@ -18,11 +18,7 @@ pub struct Variables {
 impl Variables {
     /// `start` holds tensors to begin from (may be empty).
     pub fn new(seed: u64, start: HashMap<String, Tensor>) -> Self {
-        Self {
-            fresh: FreshSource::new(seed),
-            start,
-            vars: Mutex::new(BTreeMap::new()),
-        }
+        Self { fresh: FreshSource::new(seed), start, vars: Mutex::new(BTreeMap::new()) }
     }
 
     /// All variables by name, in name order.
@@ -31,9 +27,7 @@ impl Variables {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
-        self.vars
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.vars.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

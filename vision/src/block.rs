@@ -31,8 +31,7 @@ impl Block {
             Dialect::HuggingFace => ("layernorm_before", "layernorm_after"),
             Dialect::Timm => ("norm1", "norm2"),
         };
-        let norm =
-            |name: &str| LayerNorm::new(config.dim(stage), config.layer_norm_eps, &w.pp(name));
+        let norm = |name: &str| LayerNorm::new(config.dim(stage), config.layer_norm_eps, &w.pp(name));
         Ok(Self {
             version: config.version,
             attention: WindowAttention::new(config, stage, w)?,
@@ -46,15 +45,11 @@ impl Block {
     pub(crate) fn forward(&self, x: &Tensor, partition: &Partition) -> Result<Tensor> {
         match self.version {
             Version::V1 => {
-                let x = (x + self
-                    .attention
-                    .forward(&self.attention_norm.forward(x)?, partition)?)?;
+                let x = (x + self.attention.forward(&self.attention_norm.forward(x)?, partition)?)?;
                 Ok((&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?)
             }
             Version::V2 => {
-                let x = (x + self
-                    .attention_norm
-                    .forward(&self.attention.forward(x, partition)?)?)?;
+                let x = (x + self.attention_norm.forward(&self.attention.forward(x, partition)?)?)?;
                 Ok((&x + self.mlp_norm.forward(&self.mlp.forward(&x)?)?)?)
             }
         }
@@ -79,10 +74,7 @@ impl WindowAttention {
     fn new(config: &VisionConfig, stage: usize, block: &Weights) -> Result<Self> {
         let (heads, head_dim) = (config.num_heads[stage], config.head_dims[stage]);
         let (w, output) = match config.dialect {
-            Dialect::HuggingFace => (
-                block.pp("attention.self"),
-                block.pp("attention.output.dense"),
-            ),
+            Dialect::HuggingFace => (block.pp("attention.self"), block.pp("attention.output.dense")),
             Dialect::Timm => (block.pp("attn"), block.pp("attn.proj")),
         };
         let [query, key, value] = projections(config, config.dim(stage), heads * head_dim, &w)?;
@@ -95,16 +87,7 @@ impl WindowAttention {
         };
         let output = Linear::new(heads * head_dim, config.dim(stage), &output)?;
         let bias = PositionBias::new(config, stage, &w)?;
-        Ok(Self {
-            query,
-            key,
-            value,
-            output,
-            bias,
-            logit_scale,
-            heads,
-            head_dim,
-        })
+        Ok(Self { query, key, value, output, bias, logit_scale, heads, head_dim })
     }
 
     /// `(batch, tokens, dim)` to the same shape.
@@ -112,18 +95,11 @@ impl WindowAttention {
         let (batch, _, dim) = x.dims3()?;
         let rows = batch * partition.windows;
         // Padding is projected like any token: the reference lets it take part with the biases alone.
-        let windows =
-            gather::gather_rows(x, &partition.index)?.reshape((rows, partition.area, dim))?;
+        let windows = gather::gather_rows(x, &partition.index)?.reshape((rows, partition.area, dim))?;
         let split = |linear: &Linear| -> Result<Tensor> {
-            Ok(linear.forward(&windows)?.reshape((
-                rows,
-                partition.area,
-                self.heads,
-                self.head_dim,
-            ))?)
+            Ok(linear.forward(&windows)?.reshape((rows, partition.area, self.heads, self.head_dim))?)
         };
-        let (mut query, mut key, value) =
-            (split(&self.query)?, split(&self.key)?, split(&self.value)?);
+        let (mut query, mut key, value) = (split(&self.query)?, split(&self.key)?, split(&self.value)?);
         let mut scale = (self.head_dim as f64).powf(-0.5);
         if let Some(logit_scale) = &self.logit_scale {
             let sharpness = logit_scale.minimum(100f64.ln())?.exp()?;
@@ -133,32 +109,18 @@ impl WindowAttention {
         }
         let mask = partition.mask.as_ref().map_or(Mask::None, Mask::Additive);
         let mixed = attention(&query, &key, &value, Some(&self.bias.get()?), mask, scale)?;
-        let mixed = mixed.reshape((
-            batch,
-            partition.windows * partition.area,
-            self.heads * self.head_dim,
-        ))?;
-        self.output
-            .forward(&gather::gather_rows(&mixed, &partition.inverse)?)
+        let mixed = mixed.reshape((batch, partition.windows * partition.area, self.heads * self.head_dim))?;
+        self.output.forward(&gather::gather_rows(&mixed, &partition.inverse)?)
     }
 }
 
 /// Query, key and value, each `(width, dim)`, from separate or (timm) stacked tensors. Swin v2's key has no bias.
-fn projections(
-    config: &VisionConfig,
-    dim: usize,
-    width: usize,
-    w: &Weights,
-) -> Result<[Linear; 3]> {
+fn projections(config: &VisionConfig, dim: usize, width: usize, w: &Weights) -> Result<[Linear; 3]> {
     let key_bias = config.qkv_bias && config.version == Version::V1;
     if config.dialect == Dialect::HuggingFace {
         let separate = |name: &str, bias: bool| {
             let w = w.pp(name);
-            if bias {
-                Linear::new(dim, width, &w)
-            } else {
-                Linear::no_bias(dim, width, &w)
-            }
+            if bias { Linear::new(dim, width, &w) } else { Linear::no_bias(dim, width, &w) }
         };
         return Ok([
             separate("query", config.qkv_bias)?,
@@ -175,19 +137,13 @@ fn projections(
             let part = |i: usize| bias.narrow(0, i * width, width);
             [Some(part(0)?), Some(part(1)?), Some(part(2)?)]
         }
-        (Version::V2, true) => [
-            Some(w.get_init(&[width], "q_bias", zero)?),
-            None,
-            Some(w.get_init(&[width], "v_bias", zero)?),
-        ],
+        (Version::V2, true) => {
+            [Some(w.get_init(&[width], "q_bias", zero)?), None, Some(w.get_init(&[width], "v_bias", zero)?)]
+        }
     };
     let [query, key, value] = biases;
     let part = |i: usize, bias: Option<Tensor>| -> Result<Linear> {
-        Ok(Linear::from_parts(
-            stacked.narrow(0, i * width, width)?,
-            bias,
-            w.precision(),
-        ))
+        Ok(Linear::from_parts(stacked.narrow(0, i * width, width)?, bias, w.precision()))
     };
     Ok([part(0, query)?, part(1, key)?, part(2, value)?])
 }
@@ -207,11 +163,7 @@ enum BiasTable {
     /// Swin v1: a parameter.
     Learned(Tensor),
     /// Swin v2: `16 σ(MLP(coordinates))`.
-    Continuous {
-        coordinates: Tensor,
-        hidden: Linear,
-        heads: Linear,
-    },
+    Continuous { coordinates: Tensor, hidden: Linear, heads: Linear },
 }
 
 impl PositionBias {
@@ -241,45 +193,28 @@ impl BiasTable {
                 Dialect::HuggingFace => Init::Const(0.0),
                 Dialect::Timm => Init::Normal { std: 0.02 },
             };
-            return Ok(Self::Learned(w.get_init(
-                &[offsets, heads],
-                "relative_position_bias_table",
-                init,
-            )?));
+            return Ok(Self::Learned(w.get_init(&[offsets, heads], "relative_position_bias_table", init)?));
         }
         let w = w.pp(match config.dialect {
             Dialect::HuggingFace => "continuous_position_bias_mlp",
             Dialect::Timm => "cpb_mlp",
         });
         // In f32 whatever the model's precision: the MLP is tiny and 16 σ amplifies its rounding.
-        let linear =
-            |w: &Weights, rows: usize, columns: usize, bias: Option<Tensor>| -> Result<Linear> {
-                Ok(Linear::from_parts(
-                    w.get(&[rows, columns], "weight")?,
-                    bias,
-                    Precision::F32,
-                ))
-            };
-        let bias = w
-            .pp(0)
-            .get_init(&[BIAS_MLP_DIM], "bias", Init::Const(0.0))?;
+        let linear = |w: &Weights, rows: usize, columns: usize, bias: Option<Tensor>| -> Result<Linear> {
+            Ok(Linear::from_parts(w.get(&[rows, columns], "weight")?, bias, Precision::F32))
+        };
+        let bias = w.pp(0).get_init(&[BIAS_MLP_DIM], "bias", Init::Const(0.0))?;
         let hidden = linear(&w.pp(0), BIAS_MLP_DIM, 2, Some(bias))?;
         let heads = linear(&w.pp(2), heads, BIAS_MLP_DIM, None)?;
         let coordinates = relative_coordinates(window, config.pretrained_window_sizes[stage]);
         let coordinates = Tensor::from_vec(coordinates, (offsets, 2), hidden.weight().device())?;
-        Ok(Self::Continuous {
-            coordinates,
-            hidden,
-            heads,
-        })
+        Ok(Self::Continuous { coordinates, hidden, heads })
     }
 
     fn is_trained(&self) -> bool {
         match self {
             Self::Learned(table) => table.track_op(),
-            Self::Continuous { hidden, heads, .. } => {
-                hidden.weight().track_op() || heads.weight().track_op()
-            }
+            Self::Continuous { hidden, heads, .. } => hidden.weight().track_op() || heads.weight().track_op(),
         }
     }
 
@@ -287,19 +222,14 @@ impl BiasTable {
     fn spread(&self, index: &[u32]) -> Result<Tensor> {
         let table = match self {
             Self::Learned(table) => table.clone(),
-            Self::Continuous {
-                coordinates,
-                hidden,
-                heads,
-            } => {
+            Self::Continuous { coordinates, hidden, heads } => {
                 let logits = heads.forward(&hidden.forward(coordinates)?.relu()?)?;
                 (sigmoid(&logits)? * 16.0)?
             }
         };
         let area = index.len().isqrt();
         let heads = table.dim(1)?;
-        let pairs =
-            gather::gather_rows(&table.unsqueeze(0)?, index)?.reshape((area, area, heads))?;
+        let pairs = gather::gather_rows(&table.unsqueeze(0)?, index)?.reshape((area, area, heads))?;
         Ok(pairs.permute((2, 0, 1))?.contiguous()?)
     }
 }

@@ -73,10 +73,7 @@ pub enum Stem {
 
 /// Everything that the shape and the equations of an encoder depend on.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the published configurations"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the published configurations")]
 pub struct VisionConfig {
     /// Block equations.
     pub version: Version,
@@ -159,10 +156,7 @@ impl VisionConfig {
 
     /// Tokens after the stem for an image of `height` × `width` pixels, `(rows, columns)`.
     pub fn grid(&self, height: usize, width: usize) -> (usize, usize) {
-        (
-            height.div_ceil(self.patch_size.0),
-            width.div_ceil(self.patch_size.1),
-        )
+        (height.div_ceil(self.patch_size.0), width.div_ceil(self.patch_size.1))
     }
 
     /// Map of stage `stage` for a stem of `grid` tokens; odd maps round up when they merge.
@@ -191,12 +185,7 @@ impl VisionConfig {
 
     /// Cyclic shift of the odd blocks of stage `stage`, `(rows, columns)`, for a map of `map` tokens.
     /// `partition` says that windows keep their shift however small the map is.
-    pub(crate) fn shift(
-        &self,
-        stage: usize,
-        map: (usize, usize),
-        partition: bool,
-    ) -> (usize, usize) {
+    pub(crate) fn shift(&self, stage: usize, map: (usize, usize), partition: bool) -> (usize, usize) {
         let (window, configured) = (self.window(stage), self.window_sizes[stage]);
         let half = (configured.0 / 2, configured.1 / 2);
         if partition {
@@ -212,10 +201,7 @@ impl VisionConfig {
             Self::map(self.built_grid(), stage)
         };
         let axis = |seen: usize, window: usize, half: usize| if seen <= window { 0 } else { half };
-        (
-            axis(seen.0, window.0, half.0),
-            axis(seen.1, window.1, half.1),
-        )
+        (axis(seen.0, window.0, half.0), axis(seen.1, window.1, half.1))
     }
 
     /// Whether all windows keep their shift for a stem of `grid` tokens.
@@ -224,16 +210,12 @@ impl VisionConfig {
             let (rows, columns) = Self::map(grid, stage);
             rows.min(columns) < self.window_sizes[stage].0
         };
-        self.always_partition
-            || (self.sizes_windows_at_run_time() && (0..self.stages()).any(too_small))
+        self.always_partition || (self.sizes_windows_at_run_time() && (0..self.stages()).any(too_small))
     }
 
     /// Tokens of the image size that the model was built for; the reference rounds down here.
     pub(crate) fn built_grid(&self) -> (usize, usize) {
-        (
-            self.image_size.0 / self.patch_size.0,
-            self.image_size.1 / self.patch_size.1,
-        )
+        (self.image_size.0 / self.patch_size.0, self.image_size.1 / self.patch_size.1)
     }
 
     /// Rows of stage `stage` as transformers' Swin v2 counts them when it fixes its windows: rounded down.
@@ -250,18 +232,13 @@ impl VisionConfig {
             ));
         }
         if self.num_heads.len() != stages {
-            let message = format!(
-                "found {} entries, expected {stages} as in `depths`",
-                self.num_heads.len()
-            );
+            let message = format!("found {} entries, expected {stages} as in `depths`", self.num_heads.len());
             return Err(Error::config("num_heads", message));
         }
         let (grid, patch) = (self.built_grid(), self.patch_size);
         if grid.0 == 0 || grid.1 == 0 {
-            let message = format!(
-                "found {:?}, expected at least one patch of {patch:?} pixels",
-                self.image_size
-            );
+            let message =
+                format!("found {:?}, expected at least one patch of {patch:?} pixels", self.image_size);
             return Err(Error::config("image_size", message));
         }
         if matches!(self.stem, Stem::Conv { .. }) && patch != (4, 4) {
@@ -276,15 +253,11 @@ impl VisionConfig {
     fn check_stage(&self, stage: usize) -> Result<()> {
         let (rows, columns) = self.window(stage);
         if rows == 0 || columns == 0 || rows.max(columns) > MAX_WINDOW {
-            let message =
-                format!("found {rows} x {columns} in stage {stage}, expected 1 to {MAX_WINDOW}");
+            let message = format!("found {rows} x {columns} in stage {stage}, expected 1 to {MAX_WINDOW}");
             return Err(Error::config("window_size", message));
         }
         if self.mlp_dim(stage) == 0 {
-            return Err(Error::config(
-                "mlp_ratio",
-                format!("found {}, too small", self.mlp_ratios[stage]),
-            ));
+            return Err(Error::config("mlp_ratio", format!("found {}, too small", self.mlp_ratios[stage])));
         }
         Ok(())
     }
@@ -297,8 +270,7 @@ pub(crate) fn even_heads(embed_dim: usize, num_heads: &[usize]) -> Result<Vec<us
         if dim.is_multiple_of(*heads) {
             return Ok(dim / heads);
         }
-        let message =
-            format!("found {heads} heads in stage {stage}, expected a divisor of its width {dim}");
+        let message = format!("found {heads} heads in stage {stage}, expected a divisor of its width {dim}");
         Err(Error::config("num_heads", message))
     };
     num_heads.iter().enumerate().map(split).collect()
@@ -319,10 +291,7 @@ pub(crate) fn pretrained_windows(fields: &Fields, stages: usize) -> Result<Vec<(
         return Ok(vec![(0, 0); stages]);
     };
     if windows.len() < stages {
-        let message = format!(
-            "found {} entries, expected one for each of {stages} stages",
-            windows.len()
-        );
+        let message = format!("found {} entries, expected one for each of {stages} stages", windows.len());
         return Err(fields.error("pretrained_window_sizes", message));
     }
     windows.truncate(stages);

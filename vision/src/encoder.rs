@@ -15,17 +15,8 @@ use crate::stage::{Stage, StagePlan};
 const KEPT_PLANS: usize = 8;
 
 /// Prefixes under which an encoder stands in published files, in the order they are tried.
-const PREFIXES: [&str; 9] = [
-    "",
-    "swin",
-    "swinv2",
-    "donut",
-    "donut_swin",
-    "encoder",
-    "model",
-    "backbone",
-    "timm_model",
-];
+const PREFIXES: [&str; 9] =
+    ["", "swin", "swinv2", "donut", "donut_swin", "encoder", "model", "backbone", "timm_model"];
 
 /// How each stage cuts its map.
 type Plans = Arc<[StagePlan]>;
@@ -83,8 +74,7 @@ impl Encoder {
             Dialect::Timm => (root.pp("layers"), root.pp("norm")),
         };
         // A backbone's feature maps come before the final norm, so its files may lack it.
-        let has_norm =
-            config.final_norm && (config.out_features.is_none() || norm.contains("weight"));
+        let has_norm = config.final_norm && (config.out_features.is_none() || norm.contains("weight"));
         let stages = (0..config.stages()).map(|stage| Stage::new(config, stage, &layers));
         Ok(Self {
             embed: PatchEmbed::new(config, &root)?,
@@ -138,12 +128,7 @@ impl Encoder {
     }
 
     /// Final norm, pooling and heads; `features` are the stem and the stages before the norm.
-    fn finish(
-        &self,
-        x: &Tensor,
-        mut features: Vec<FeatureMap>,
-        trace: &mut Trace,
-    ) -> Result<EncoderOutput> {
+    fn finish(&self, x: &Tensor, mut features: Vec<FeatureMap>, trace: &mut Trace) -> Result<EncoderOutput> {
         let feature_maps = self.feature_maps(&features, trace)?;
         let last_hidden_state = match &self.norm {
             Some(norm) => norm.forward(x)?,
@@ -152,30 +137,15 @@ impl Encoder {
         let mut stages = features.split_off(1);
         if let Some(last) = stages.last_mut() {
             last.tokens = last_hidden_state.clone();
-            self.record(
-                trace,
-                "last_hidden_state",
-                &last.tokens,
-                (last.height, last.width),
-            )?;
+            self.record(trace, "last_hidden_state", &last.tokens, (last.height, last.width))?;
         }
         let pooled = last_hidden_state.mean(1)?;
         trace.record("pooler_output", &pooled);
-        let logits = self
-            .classifier
-            .as_ref()
-            .map(|classifier| classifier.forward(&pooled))
-            .transpose()?;
+        let logits = self.classifier.as_ref().map(|classifier| classifier.forward(&pooled)).transpose()?;
         if let Some(logits) = &logits {
             trace.record("logits", logits);
         }
-        Ok(EncoderOutput {
-            last_hidden_state,
-            pooled,
-            stages,
-            logits,
-            feature_maps,
-        })
+        Ok(EncoderOutput { last_hidden_state, pooled, stages, logits, feature_maps })
     }
 
     /// The maps that `out_features` names.
@@ -190,10 +160,7 @@ impl Encoder {
             if trace.wants(&name) {
                 let (batch, _, dim) = map.tokens.dims3()?;
                 let channels_first = map.tokens.transpose(1, 2)?.contiguous()?;
-                trace.record(
-                    name,
-                    &channels_first.reshape((batch, dim, map.height, map.width))?,
-                );
+                trace.record(name, &channels_first.reshape((batch, dim, map.height, map.width))?);
             }
             maps.push(map);
         }
@@ -201,13 +168,7 @@ impl Encoder {
     }
 
     /// Records tokens as the reference holds them: a map `(batch, rows, columns, dim)` in timm, a list elsewhere.
-    fn record(
-        &self,
-        trace: &mut Trace,
-        name: &str,
-        tokens: &Tensor,
-        map: (usize, usize),
-    ) -> Result<()> {
+    fn record(&self, trace: &mut Trace, name: &str, tokens: &Tensor, map: (usize, usize)) -> Result<()> {
         if self.config.dialect == Dialect::Timm && trace.wants(name) {
             let (batch, dim) = (tokens.dim(0)?, tokens.dim(D::Minus1)?);
             trace.record(name, &tokens.reshape((batch, map.0, map.1, dim))?);
@@ -220,9 +181,7 @@ impl Encoder {
     fn check_pixels(&self, pixels: &Tensor) -> Result<()> {
         let expected = self.config.num_channels;
         match *pixels.dims() {
-            [_, channels, height, width] if channels == expected && height > 0 && width > 0 => {
-                Ok(())
-            }
+            [_, channels, height, width] if channels == expected && height > 0 && width > 0 => Ok(()),
             _ => Err(Error::Input(format!(
                 "pixel values have shape {:?}, expected (batch, {expected}, height, width)",
                 pixels.dims()
@@ -250,11 +209,7 @@ impl Encoder {
 }
 
 fn feature_map(tokens: &Tensor, (height, width): (usize, usize)) -> FeatureMap {
-    FeatureMap {
-        tokens: tokens.clone(),
-        height,
-        width,
-    }
+    FeatureMap { tokens: tokens.clone(), height, width }
 }
 
 /// Where the encoder's own tensors start; the top when nothing is there yet (training from scratch).
@@ -264,16 +219,10 @@ fn root(config: &VisionConfig, weights: &Weights) -> Weights {
         Dialect::Timm => "patch_embed.norm.weight",
     };
     let below = |prefix: &str| {
-        if prefix.is_empty() {
-            weights.clone()
-        } else {
-            weights.pp(prefix)
-        }
+        if prefix.is_empty() { weights.clone() } else { weights.pp(prefix) }
     };
     let mut places = PREFIXES.into_iter().map(below);
-    places
-        .find(|w| w.contains(probe))
-        .unwrap_or_else(|| weights.clone())
+    places.find(|w| w.contains(probe)).unwrap_or_else(|| weights.clone())
 }
 
 /// The norms of `SwinBackbone` (the v2 class has none).
@@ -300,10 +249,7 @@ fn classifier(config: &VisionConfig, weights: &Weights, root: &Weights) -> Resul
         Dialect::Timm if root.contains("head.weight") => root.pp("head"),
         Dialect::Timm => root.pp("head.fc"),
     };
-    let on_disk = || {
-        head.shape("weight")
-            .and_then(|shape| shape.first().copied())
-    };
+    let on_disk = || head.shape("weight").and_then(|shape| shape.first().copied());
     let Some(classes) = config.num_labels.or_else(on_disk) else {
         return Ok(None);
     };

@@ -15,16 +15,10 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The top-level object.
     pub(crate) fn new(value: &'a Value) -> Result<Self> {
-        let object = value.as_object().ok_or_else(|| {
-            Error::config(
-                "vision",
-                format!("found {}, expected an object", brief(value)),
-            )
-        })?;
-        Ok(Self {
-            object,
-            path: String::new(),
-        })
+        let object = value
+            .as_object()
+            .ok_or_else(|| Error::config("vision", format!("found {}, expected an object", brief(value))))?;
+        Ok(Self { object, path: String::new() })
     }
 
     /// The object inside field `name`, if there is one.
@@ -32,13 +26,8 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let object = value
-            .as_object()
-            .ok_or_else(|| self.wrong(name, value, "an object"))?;
-        Ok(Some(Fields {
-            object,
-            path: format!("{}{name}.", self.path),
-        }))
+        let object = value.as_object().ok_or_else(|| self.wrong(name, value, "an object"))?;
+        Ok(Some(Fields { object, path: format!("{}{name}.", self.path) }))
     }
 
     /// The field's value; `null` counts as absent.
@@ -61,18 +50,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads field `name` by `read`, or gives `None` when it is absent.
-    fn read<T>(
-        &self,
-        name: &str,
-        expected: &str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<T>> {
+    fn read<T>(&self, name: &str, expected: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        read(value)
-            .map(Some)
-            .ok_or_else(|| self.wrong(name, value, expected))
+        read(value).map(Some).ok_or_else(|| self.wrong(name, value, expected))
     }
 
     /// A whole number from 1 on.
@@ -94,11 +76,7 @@ impl<'a> Fields<'a> {
 
     /// One whole number from 1 on for both axes, or `[height, width]`.
     pub(crate) fn pair(&self, name: &str) -> Result<Option<(usize, usize)>> {
-        self.read(
-            name,
-            "a whole number from 1 to 65536 or [height, width]",
-            |v| pair(v, 1),
-        )
+        self.read(name, "a whole number from 1 to 65536 or [height, width]", |v| pair(v, 1))
     }
 
     /// One entry per stage, each a number or `[height, width]`; 0 is allowed.
@@ -110,9 +88,7 @@ impl<'a> Fields<'a> {
 
     /// A finite number above 0.
     pub(crate) fn positive(&self, name: &str) -> Result<Option<f64>> {
-        self.read(name, "a number above 0", |v| {
-            v.as_f64().filter(|x| x.is_finite() && *x > 0.0)
-        })
+        self.read(name, "a number above 0", |v| v.as_f64().filter(|x| x.is_finite() && *x > 0.0))
     }
 
     /// `true` or `false`.
@@ -125,10 +101,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        value
-            .as_str()
-            .map(Some)
-            .ok_or_else(|| self.wrong(name, value, "a string"))
+        value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a string"))
     }
 
     /// A list of strings.
@@ -136,20 +109,14 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let list = value
-            .as_array()
-            .and_then(|list| list.iter().map(Value::as_str).collect());
-        list.map(Some)
-            .ok_or_else(|| self.wrong(name, value, "a list of strings"))
+        let list = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+        list.map(Some).ok_or_else(|| self.wrong(name, value, "a list of strings"))
     }
 }
 
 /// `value` as a whole number from `least` to the bound.
 pub(crate) fn count(value: &Value, least: u64) -> Option<usize> {
-    value
-        .as_u64()
-        .filter(|n| (least..=MAX_SIZE).contains(n))
-        .map(|n| n as usize)
+    value.as_u64().filter(|n| (least..=MAX_SIZE).contains(n)).map(|n| n as usize)
 }
 
 /// `value` as one number for both axes, or as `[height, width]`.

@@ -22,15 +22,8 @@ pub(crate) struct PatchEmbed {
 
 #[derive(Debug)]
 enum Projection {
-    Patch {
-        linear: Linear,
-        patch: (usize, usize),
-    },
-    Conv {
-        first: Linear,
-        norm: LayerNorm,
-        second: Linear,
-    },
+    Patch { linear: Linear, patch: (usize, usize) },
+    Conv { first: Linear, norm: LayerNorm, second: Linear },
 }
 
 /// Learned absolute positions `(1, rows · columns, dim)` of the image size that the model was built for.
@@ -69,11 +62,7 @@ impl PatchEmbed {
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<(Tensor, (usize, usize))> {
         let (tokens, grid) = match &self.projection {
             Projection::Patch { linear, patch } => project_patches(pixels, linear, *patch)?,
-            Projection::Conv {
-                first,
-                norm,
-                second,
-            } => {
+            Projection::Conv { first, norm, second } => {
                 let (hidden, map) = convolve(&pixels.permute((0, 2, 3, 1))?.contiguous()?, first)?;
                 let hidden = activation::gelu(&norm.forward(&hidden)?)?;
                 let (batch, _, channels) = hidden.dims3()?;
@@ -97,21 +86,27 @@ impl Projection {
                 let weight = w.get(&[dim, channels, patch.0, patch.1], "weight")?;
                 let weight = weight.reshape((dim, channels * patch.0 * patch.1))?;
                 let bias = w.get_init(&[dim], "bias", Init::Const(0.0))?;
-                Ok(Self::Patch {
-                    linear: Linear::from_parts(weight, Some(bias), w.precision()),
-                    patch,
-                })
+                Ok(Self::Patch { linear: Linear::from_parts(weight, Some(bias), w.precision()), patch })
             }
             Stem::Conv { channels: hidden } => {
                 let w = w.pp("stem");
                 Ok(Self::Conv {
-                    first: Linear::new(KERNEL * KERNEL * channels, hidden, &w.pp(0))?,
+                    first: stem_convolution(channels, hidden, &w.pp(0))?,
                     norm: LayerNorm::new(hidden, DEFAULT_EPS, &w.pp("norm"))?,
-                    second: Linear::new(KERNEL * KERNEL * hidden, dim, &w.pp(1))?,
+                    second: stem_convolution(hidden, dim, &w.pp(1))?,
                 })
             }
         }
     }
+}
+
+/// A 3×3 convolution's parameters. The norm behind it would take the brightness of an even patch away, were the biases
+/// not random: all even patches would be one direction, whatever their grey.
+fn stem_convolution(channels: usize, out: usize, w: &Weights) -> Result<Linear> {
+    let fan_in = KERNEL * KERNEL * channels;
+    let weight = w.get_init(&[out, fan_in], "weight", Init::Normal { std: (2.0 / fan_in as f64).sqrt() })?;
+    let bias = w.get_init(&[out], "bias", Init::Normal { std: 0.5 })?;
+    Ok(Linear::from_parts(weight, Some(bias), w.precision()))
 }
 
 /// A convolution whose stride is its kernel, as one matrix product; edges are filled with zeros.
@@ -139,10 +134,7 @@ fn project_patches(
 fn convolve(x: &Tensor, linear: &Linear) -> Result<(Tensor, (usize, usize))> {
     let (_, rows, columns, _) = x.dims4()?;
     let neighbours = unfold::unfold(x, KERNEL, 2, 1)?;
-    Ok((
-        linear.forward(&neighbours)?,
-        (rows.div_ceil(2), columns.div_ceil(2)),
-    ))
+    Ok((linear.forward(&neighbours)?, (rows.div_ceil(2), columns.div_ceil(2))))
 }
 
 impl Positions {
@@ -154,20 +146,14 @@ impl Positions {
         }
         let dim = self.table.dim(2)?;
         let resize = |from: usize, to: usize| -> Result<Linear> {
-            let weight =
-                Tensor::from_vec(cubic_weights(from, to), (to, from), self.table.device())?;
+            let weight = Tensor::from_vec(cubic_weights(from, to), (to, from), self.table.device())?;
             Ok(Linear::from_parts(weight, None, Precision::F32))
         };
         let table = self.table.reshape((self.grid.0, self.grid.1, dim))?;
         // (columns, dim, rows) -> (.., new rows) -> (new rows, dim, columns) -> (.., new columns)
-        let table =
-            resize(self.grid.0, grid.0)?.forward(&table.permute((1, 2, 0))?.contiguous()?)?;
-        let table =
-            resize(self.grid.1, grid.1)?.forward(&table.permute((2, 1, 0))?.contiguous()?)?;
-        Ok(table
-            .transpose(1, 2)?
-            .contiguous()?
-            .reshape((1, grid.0 * grid.1, dim))?)
+        let table = resize(self.grid.0, grid.0)?.forward(&table.permute((1, 2, 0))?.contiguous()?)?;
+        let table = resize(self.grid.1, grid.1)?.forward(&table.permute((2, 1, 0))?.contiguous()?)?;
+        Ok(table.transpose(1, 2)?.contiguous()?.reshape((1, grid.0 * grid.1, dim))?)
     }
 }
 

@@ -23,22 +23,16 @@ impl Stage {
     /// except in files of the original repository.
     pub(crate) fn new(config: &VisionConfig, stage: usize, layers: &Weights) -> Result<Self> {
         let w = layers.pp(stage);
-        let blocks = (0..config.depths[stage])
-            .map(|block| Block::new(config, stage, &w.pp("blocks").pp(block)));
-        let moved =
-            config.dialect == Dialect::Timm && !layers.contains("0.downsample.reduction.weight");
+        let blocks =
+            (0..config.depths[stage]).map(|block| Block::new(config, stage, &w.pp("blocks").pp(block)));
+        let moved = config.dialect == Dialect::Timm && !layers.contains("0.downsample.reduction.weight");
         let merging = if stage + 1 < config.stages() {
-            let w = layers
-                .pp(if moved { stage + 1 } else { stage })
-                .pp("downsample");
+            let w = layers.pp(if moved { stage + 1 } else { stage }).pp("downsample");
             Some(PatchMerging::new(config, stage, &w)?)
         } else {
             None
         };
-        Ok(Self {
-            blocks: blocks.collect::<Result<_>>()?,
-            merging,
-        })
+        Ok(Self { blocks: blocks.collect::<Result<_>>()?, merging })
     }
 }
 
@@ -103,16 +97,7 @@ impl StagePlan {
             (Dialect::Timm, _) => (Order::RollThenPad, 1),
         };
         let cut = |shift: (usize, usize)| {
-            Partition::new(
-                &Tiling {
-                    map,
-                    window: config.window(stage),
-                    shift,
-                    order,
-                    mask_count,
-                },
-                device,
-            )
+            Partition::new(&Tiling { map, window: config.window(stage), shift, order, mask_count }, device)
         };
         let shift = config.shift(stage, map, config.partitions(grid));
         let differs = shift != (0, 0) && config.depths[stage] > 1;

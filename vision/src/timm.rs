@@ -3,9 +3,7 @@
 use serde_json::{Map, Value};
 use swinseek_kernels::Result;
 
-use crate::config::{
-    Dialect, Stem, Version, VisionConfig, activation, even_heads, pretrained_windows,
-};
+use crate::config::{Dialect, Stem, Version, VisionConfig, activation, even_heads, pretrained_windows};
 use crate::fields::{Fields, count, pair};
 
 /// Arguments of timm's classes that change the result or the shapes.
@@ -26,13 +24,7 @@ const KNOWN: [&str; 14] = [
     "qkv_bias",
 ];
 /// Arguments that matter in training only.
-const IGNORED: [&str; 5] = [
-    "drop_rate",
-    "proj_drop_rate",
-    "attn_drop_rate",
-    "drop_path_rate",
-    "weight_init",
-];
+const IGNORED: [&str; 5] = ["drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "weight_init"];
 
 /// What an architecture's name stands for.
 struct Preset {
@@ -48,12 +40,8 @@ struct Preset {
 /// Reads a timm `config.json` whose `architecture` is `name` (a tag behind a dot is ignored).
 pub(crate) fn read(fields: &Fields, name: &str) -> Result<VisionConfig> {
     let preset = preset(name.split('.').next().unwrap_or(name)).ok_or_else(|| {
-        let expected =
-            "a timm Swin such as `swin_tiny_patch4_window7_224` or `swinv2_base_window8_256`";
-        fields.error(
-            "architecture",
-            format!("found `{name}`, expected {expected}"),
-        )
+        let expected = "a timm Swin such as `swin_tiny_patch4_window7_224` or `swinv2_base_window8_256`";
+        fields.error("architecture", format!("found `{name}`, expected {expected}"))
     })?;
     let none = Value::Object(Map::new());
     let args = match fields.child("model_args")? {
@@ -65,29 +53,18 @@ pub(crate) fn read(fields: &Fields, name: &str) -> Result<VisionConfig> {
 }
 
 fn apply(preset: &Preset, fields: &Fields, args: &Fields) -> Result<VisionConfig> {
-    let depths = args
-        .sizes("depths")?
-        .unwrap_or_else(|| vec![2, 2, preset.depth, 2]);
+    let depths = args.sizes("depths")?.unwrap_or_else(|| vec![2, 2, preset.depth, 2]);
     let stages = depths.len();
     let embed_dim = args.size("embed_dim")?.unwrap_or(preset.embed_dim);
-    let num_heads = args
-        .sizes("num_heads")?
-        .unwrap_or_else(|| (0..4).map(|s| preset.heads << s).collect());
+    let num_heads = args.sizes("num_heads")?.unwrap_or_else(|| (0..4).map(|s| preset.heads << s).collect());
     let input = input_size(fields)?;
     let square = |side: usize| (side, side);
     let pretrained_window_sizes = if args.get("pretrained_window_sizes").is_none() && stages <= 4 {
-        preset.pretrained[..stages]
-            .iter()
-            .copied()
-            .map(square)
-            .collect()
+        preset.pretrained[..stages].iter().copied().map(square).collect()
     } else {
         pretrained_windows(args, stages)?
     };
-    let pool = args
-        .text("global_pool")?
-        .or(fields.text("global_pool")?)
-        .unwrap_or("avg");
+    let pool = args.text("global_pool")?.or(fields.text("global_pool")?).unwrap_or("avg");
     if pool != "avg" {
         return Err(args.error("global_pool", format!("found `{pool}`, expected `avg`")));
     }
@@ -95,10 +72,7 @@ fn apply(preset: &Preset, fields: &Fields, args: &Fields) -> Result<VisionConfig
         version: preset.version,
         dialect: Dialect::Timm,
         final_norm: true,
-        image_size: args
-            .pair("img_size")?
-            .or(input.map(|i| i.1))
-            .unwrap_or(square(preset.image)),
+        image_size: args.pair("img_size")?.or(input.map(|i| i.1)).unwrap_or(square(preset.image)),
         patch_size: args.pair("patch_size")?.unwrap_or((4, 4)),
         num_channels: args.size("in_chans")?.or(input.map(|i| i.0)).unwrap_or(3),
         embed_dim,
@@ -113,10 +87,7 @@ fn apply(preset: &Preset, fields: &Fields, args: &Fields) -> Result<VisionConfig
         absolute_positions: false,
         always_partition: args.flag("always_partition")?.unwrap_or(false),
         out_features: None,
-        num_labels: args
-            .count("num_classes")?
-            .or(fields.count("num_classes")?)
-            .filter(|n| *n > 0),
+        num_labels: args.count("num_classes")?.or(fields.count("num_classes")?).filter(|n| *n > 0),
         stem: Stem::Patch,
         depths,
     })
@@ -131,10 +102,7 @@ fn check_names(preset: &Preset, args: &Fields) -> Result<()> {
             _ => KNOWN.contains(&name) || IGNORED.contains(&name),
         };
         if !known {
-            return Err(args.error(
-                name,
-                "is not an argument of this architecture that is supported here",
-            ));
+            return Err(args.error(name, "is not an argument of this architecture that is supported here"));
         }
     }
     Ok(())
@@ -158,8 +126,7 @@ fn input_size(fields: &Fields) -> Result<Option<(usize, (usize, usize))>> {
 /// A number for all stages, `(height, width)` for all stages (a list of two numbers), or one entry per stage.
 fn windows(preset: &Preset, args: &Fields, stages: usize) -> Result<Vec<(usize, usize)>> {
     let wrong = |found: &Value| {
-        let expected =
-            format!("a number, [height, width], or one entry for each of {stages} stages");
+        let expected = format!("a number, [height, width], or one entry for each of {stages} stages");
         args.error("window_size", format!("found {found}, expected {expected}"))
     };
     let Some(value) = args.get("window_size") else {
@@ -172,19 +139,13 @@ fn windows(preset: &Preset, args: &Fields, stages: usize) -> Result<Vec<(usize, 
             None => Err(args.error("window_size", format!("is needed for {stages} stages"))),
         };
     };
-    let one_for_all = value
-        .as_array()
-        .is_none_or(|list| list.len() == 2 && !list[0].is_array());
+    let one_for_all = value.as_array().is_none_or(|list| list.len() == 2 && !list[0].is_array());
     if one_for_all {
-        return pair(value, 1)
-            .map(|window| vec![window; stages])
-            .ok_or_else(|| wrong(value));
+        return pair(value, 1).map(|window| vec![window; stages]).ok_or_else(|| wrong(value));
     }
-    let list: Option<Vec<_>> = value
-        .as_array()
-        .and_then(|list| list.iter().map(|item| pair(item, 1)).collect());
-    list.filter(|list| list.len() == stages)
-        .ok_or_else(|| wrong(value))
+    let list: Option<Vec<_>> =
+        value.as_array().and_then(|list| list.iter().map(|item| pair(item, 1)).collect());
+    list.filter(|list| list.len() == stages).ok_or_else(|| wrong(value))
 }
 
 /// A number for all stages or a list with one per stage.
@@ -192,54 +153,30 @@ fn mlp_ratios(args: &Fields, stages: usize) -> Result<Vec<f64>> {
     let Some(Value::Array(list)) = args.get("mlp_ratio") else {
         return Ok(vec![args.positive("mlp_ratio")?.unwrap_or(4.0); stages]);
     };
-    let ratios: Option<Vec<f64>> = list
-        .iter()
-        .map(|v| v.as_f64().filter(|x| x.is_finite() && *x > 0.0))
-        .collect();
-    ratios
-        .filter(|ratios| ratios.len() == stages)
-        .ok_or_else(|| {
-            args.error(
-                "mlp_ratio",
-                format!("expected numbers above 0, one for each of {stages} stages"),
-            )
-        })
+    let ratios: Option<Vec<f64>> =
+        list.iter().map(|v| v.as_f64().filter(|x| x.is_finite() && *x > 0.0)).collect();
+    ratios.filter(|ratios| ratios.len() == stages).ok_or_else(|| {
+        args.error("mlp_ratio", format!("expected numbers above 0, one for each of {stages} stages"))
+    })
 }
 
 /// `head_dim` as one number or one (or null) per stage; otherwise heads split the width.
 fn head_dims(args: &Fields, embed_dim: usize, num_heads: &[usize]) -> Result<Vec<usize>> {
-    let wrong = || {
-        args.error(
-            "head_dim",
-            "expected a number from 1 on, or one for each stage",
-        )
-    };
+    let wrong = || args.error("head_dim", "expected a number from 1 on, or one for each stage");
     match args.get("head_dim") {
         None => even_heads(embed_dim, num_heads),
         Some(Value::Array(list)) if list.len() != num_heads.len() => Err(wrong()),
         Some(Value::Array(list)) if list.iter().any(Value::is_null) => {
             let even = even_heads(embed_dim, num_heads)?;
             let pick = |(item, even): (&Value, usize)| {
-                if item.is_null() {
-                    Some(even)
-                } else {
-                    count(item, 1)
-                }
+                if item.is_null() { Some(even) } else { count(item, 1) }
             };
-            list.iter()
-                .zip(even)
-                .map(pick)
-                .collect::<Option<_>>()
-                .ok_or_else(wrong)
+            list.iter().zip(even).map(pick).collect::<Option<_>>().ok_or_else(wrong)
         }
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|item| count(item, 1))
-            .collect::<Option<_>>()
-            .ok_or_else(wrong),
-        Some(value) => count(value, 1)
-            .map(|dim| vec![dim; num_heads.len()])
-            .ok_or_else(wrong),
+        Some(Value::Array(list)) => {
+            list.iter().map(|item| count(item, 1)).collect::<Option<_>>().ok_or_else(wrong)
+        }
+        Some(value) => count(value, 1).map(|dim| vec![dim; num_heads.len()]).ok_or_else(wrong),
     }
 }
 
@@ -271,15 +208,7 @@ fn preset(name: &str) -> Option<Preset> {
         _ => return None,
     };
     let pretrained = [pretrained, pretrained, pretrained, pretrained / 2];
-    Some(Preset {
-        version,
-        image,
-        embed_dim,
-        heads,
-        depth,
-        windows: [window; 4],
-        pretrained,
-    })
+    Some(Preset { version, image, embed_dim, heads, depth, windows: [window; 4], pretrained })
 }
 
 /// The Swin-S3 family (arXiv 2111.14725): searched windows.

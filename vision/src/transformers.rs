@@ -3,9 +3,7 @@
 use serde_json::Value;
 use swinseek_kernels::Result;
 
-use crate::config::{
-    Dialect, Stem, Version, VisionConfig, activation, even_heads, pretrained_windows,
-};
+use crate::config::{Dialect, Stem, Version, VisionConfig, activation, even_heads, pretrained_windows};
 use crate::fields::Fields;
 
 /// Reads a transformers `config.json`.
@@ -16,17 +14,14 @@ pub(crate) fn read(fields: &Fields) -> Result<VisionConfig> {
         Some("swinv2") => (Version::V2, true),
         found => {
             let found = found.map_or("nothing".to_owned(), |name| format!("`{name}`"));
-            let message = format!(
-                "found {found}, expected `swin`, `swinv2`, `donut-swin` or a timm `architecture`"
-            );
+            let message =
+                format!("found {found}, expected `swin`, `swinv2`, `donut-swin` or a timm `architecture`");
             return Err(fields.error("model_type", message));
         }
     };
     let depths = fields.sizes("depths")?.unwrap_or_else(|| vec![2, 2, 6, 2]);
     let stages = depths.len();
-    let num_heads = fields
-        .sizes("num_heads")?
-        .unwrap_or_else(|| vec![3, 6, 12, 24]);
+    let num_heads = fields.sizes("num_heads")?.unwrap_or_else(|| vec![3, 6, 12, 24]);
     let embed_dim = fields.size("embed_dim")?.unwrap_or(96);
     let window = fields.size("window_size")?.unwrap_or(7);
     let architectures = fields.texts("architectures")?.unwrap_or_default();
@@ -35,10 +30,9 @@ pub(crate) fn read(fields: &Fields) -> Result<VisionConfig> {
     let absolute_positions = fields.flag("use_absolute_embeddings")?.unwrap_or(false);
     if absolute_positions && (version == Version::V2 || !final_norm) {
         // Their classes store one position more than there are tokens, so the reference cannot add them.
-        return Err(fields.error(
-            "use_absolute_embeddings",
-            "found true, which works for model_type `swin` only",
-        ));
+        return Err(
+            fields.error("use_absolute_embeddings", "found true, which works for model_type `swin` only")
+        );
     }
     Ok(VisionConfig {
         version,
@@ -58,18 +52,9 @@ pub(crate) fn read(fields: &Fields) -> Result<VisionConfig> {
         layer_norm_eps: fields.positive("layer_norm_eps")?.unwrap_or(1e-5),
         absolute_positions,
         // Only the v1 classes know the argument; a v2 model fixes its windows when it is built.
-        always_partition: version == Version::V1
-            && fields.flag("always_partition")?.unwrap_or(backbone),
-        out_features: if backbone {
-            Some(out_features(fields, stages)?)
-        } else {
-            None
-        },
-        num_labels: if is("ForImageClassification") {
-            Some(labels(fields)?)
-        } else {
-            None
-        },
+        always_partition: version == Version::V1 && fields.flag("always_partition")?.unwrap_or(backbone),
+        out_features: if backbone { Some(out_features(fields, stages)?) } else { None },
+        num_labels: if is("ForImageClassification") { Some(labels(fields)?) } else { None },
         stem: stem(fields, embed_dim)?,
         depths,
     })
@@ -93,26 +78,17 @@ fn out_features(fields: &Fields, stages: usize) -> Result<Vec<usize>> {
             };
             (0..=stages).find(known).ok_or_else(|| {
                 let expected = format!("`stem` or `stage1` to `stage{stages}`");
-                fields.error(
-                    "out_features",
-                    format!("found `{name}`, expected {expected}"),
-                )
+                fields.error("out_features", format!("found `{name}`, expected {expected}"))
             })
         };
         names.iter().map(position).collect::<Result<Vec<_>>>()?
     } else if let Some(list) = fields.get("out_indices") {
         let index = |item: &Value| {
             let found = item.as_i64()?;
-            let index = if found < 0 {
-                found.checked_add(stages as i64 + 1)?
-            } else {
-                found
-            };
+            let index = if found < 0 { found.checked_add(stages as i64 + 1)? } else { found };
             usize::try_from(index).ok().filter(|index| *index <= stages)
         };
-        let indices = list
-            .as_array()
-            .and_then(|items| items.iter().map(index).collect());
+        let indices = list.as_array().and_then(|items| items.iter().map(index).collect());
         indices.ok_or_else(|| {
             let expected = format!("a list of numbers from 0 to {stages}");
             fields.error("out_indices", format!("found {list}, expected {expected}"))
@@ -132,14 +108,9 @@ fn stem(fields: &Fields, embed_dim: usize) -> Result<Stem> {
     };
     match stem.text("type")? {
         Some("patch") => Ok(Stem::Patch),
-        Some("conv") => Ok(Stem::Conv {
-            channels: stem.size("channels")?.unwrap_or(embed_dim.div_ceil(2)),
-        }),
+        Some("conv") => Ok(Stem::Conv { channels: stem.size("channels")?.unwrap_or(embed_dim.div_ceil(2)) }),
         found => {
-            let message = format!(
-                "found `{}`, expected `patch` or `conv`",
-                found.unwrap_or("nothing")
-            );
+            let message = format!("found `{}`, expected `patch` or `conv`", found.unwrap_or("nothing"));
             Err(stem.error("type", message))
         }
     }

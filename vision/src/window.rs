@@ -31,24 +31,17 @@ impl Tiling {
     /// The map rounded up to whole windows.
     fn padded(&self) -> (usize, usize) {
         let round = |size: usize, window: usize| size.div_ceil(window) * window;
-        (
-            round(self.map.0, self.window.0),
-            round(self.map.1, self.window.1),
-        )
+        (round(self.map.0, self.window.0), round(self.map.1, self.window.1))
     }
 
     /// Token of the map that stands at `row`, `column` of the rolled and padded map, if it is not padding.
     fn source(&self, row: usize, column: usize) -> Option<usize> {
         let (map, padded) = (self.map, self.padded());
         let (row, column) = match self.order {
-            Order::PadThenRoll => (
-                (row + self.shift.0) % padded.0,
-                (column + self.shift.1) % padded.1,
-            ),
-            Order::RollThenPad if row < map.0 && column < map.1 => (
-                (row + self.shift.0) % map.0,
-                (column + self.shift.1) % map.1,
-            ),
+            Order::PadThenRoll => ((row + self.shift.0) % padded.0, (column + self.shift.1) % padded.1),
+            Order::RollThenPad if row < map.0 && column < map.1 => {
+                ((row + self.shift.0) % map.0, (column + self.shift.1) % map.1)
+            }
             Order::RollThenPad => return None,
         };
         (row < map.0 && column < map.1).then_some(row * map.1 + column)
@@ -94,11 +87,7 @@ pub(crate) struct Partition {
 
 impl Partition {
     pub(crate) fn new(tiling: &Tiling, device: &Device) -> Result<Self> {
-        let source = |(row, column)| {
-            tiling
-                .source(row, column)
-                .map_or(ZERO_ROW, |token| token as u32)
-        };
+        let source = |(row, column)| tiling.source(row, column).map_or(ZERO_ROW, |token| token as u32);
         let index: Vec<u32> = tiling.positions().map(source).collect();
         let mut inverse = vec![ZERO_ROW; tiling.map.0 * tiling.map.1];
         for (position, &token) in index.iter().enumerate() {
@@ -108,69 +97,34 @@ impl Partition {
         }
         let area = tiling.window.0 * tiling.window.1;
         let windows = index.len() / area;
-        let mask = if tiling.shift == (0, 0) {
-            None
-        } else {
-            Some(shift_mask(tiling, device)?)
-        };
-        Ok(Self {
-            index,
-            inverse,
-            mask,
-            windows,
-            area,
-        })
+        let mask = if tiling.shift == (0, 0) { None } else { Some(shift_mask(tiling, device)?) };
+        Ok(Self { index, inverse, mask, windows, area })
     }
 }
 
 /// `(windows, area, area)`: 0 where two tokens of a window were neighbours before the roll, strongly negative elsewhere.
 fn shift_mask(tiling: &Tiling, device: &Device) -> Result<Tensor> {
-    let regions: Vec<u8> = tiling
-        .positions()
-        .map(|(row, column)| tiling.region(row, column))
-        .collect();
+    let regions: Vec<u8> = tiling.positions().map(|(row, column)| tiling.region(row, column)).collect();
     let area = tiling.window.0 * tiling.window.1;
     let hidden = HIDDEN * f32::from(tiling.mask_count);
     let mut mask = Vec::with_capacity(regions.len() * area);
     for window in regions.chunks(area) {
         for query in window {
-            mask.extend(
-                window
-                    .iter()
-                    .map(|key| if key == query { 0.0 } else { hidden }),
-            );
+            mask.extend(window.iter().map(|key| if key == query { 0.0 } else { hidden }));
         }
     }
-    Ok(Tensor::from_vec(
-        mask,
-        (regions.len() / area, area, area),
-        device,
-    )?)
+    Ok(Tensor::from_vec(mask, (regions.len() / area, area, area), device)?)
 }
 
 /// Rows of a map of `rows` × `columns` tokens in the order of patch merging: four neighbours of each merged token,
 /// `[x00, x10, x01, x11]` (the row offset varies first), zero rows beyond an odd edge.
 pub(crate) fn merge_index((rows, columns): (usize, usize)) -> Vec<u32> {
     let token = |row: usize, column: usize| {
-        if row < rows && column < columns {
-            (row * columns + column) as u32
-        } else {
-            ZERO_ROW
-        }
+        if row < rows && column < columns { (row * columns + column) as u32 } else { ZERO_ROW }
     };
-    let corners = (0..rows)
-        .step_by(2)
-        .flat_map(|row| (0..columns).step_by(2).map(move |column| (row, column)));
-    corners
-        .flat_map(|(r, c)| {
-            [
-                token(r, c),
-                token(r + 1, c),
-                token(r, c + 1),
-                token(r + 1, c + 1),
-            ]
-        })
-        .collect()
+    let corners =
+        (0..rows).step_by(2).flat_map(|row| (0..columns).step_by(2).map(move |column| (row, column)));
+    corners.flat_map(|(r, c)| [token(r, c), token(r + 1, c), token(r, c + 1), token(r + 1, c + 1)]).collect()
 }
 
 /// Row of the position-bias table for each (query, key) pair of a window, `area · area` entries.
@@ -181,9 +135,7 @@ pub(crate) fn relative_index(window: (usize, usize)) -> Vec<u32> {
         let (down, right) = (query.0 + rows - 1 - key.0, query.1 + columns - 1 - key.1);
         (down * (2 * columns - 1) + right) as u32
     };
-    cells()
-        .flat_map(|query| cells().map(move |key| entry(query, key)))
-        .collect()
+    cells().flat_map(|query| cells().map(move |key| entry(query, key))).collect()
 }
 
 /// Log-spaced relative coordinates of Swin v2, `(2·rows − 1)(2·columns − 1)` pairs `(vertical, horizontal)`:
@@ -202,10 +154,7 @@ pub(crate) fn relative_coordinates(window: (usize, usize), pretrained: (usize, u
         (-last..=last).map(spaced).collect()
     };
     let (vertical, horizontal) = (axis(window.0, reference.0), axis(window.1, reference.1));
-    vertical
-        .iter()
-        .flat_map(|y| horizontal.iter().flat_map(move |x| [*y, *x]))
-        .collect()
+    vertical.iter().flat_map(|y| horizontal.iter().flat_map(move |x| [*y, *x])).collect()
 }
 
 #[cfg(test)]
@@ -216,25 +165,12 @@ mod tests {
 
     fn tilings() -> impl Strategy<Value = Tiling> {
         let orders = prop_oneof![Just(Order::PadThenRoll), Just(Order::RollThenPad)];
-        (
-            (1usize..14, 1usize..14),
-            (1usize..7, 1usize..7),
-            orders,
-            any::<(bool, bool)>(),
+        ((1usize..14, 1usize..14), (1usize..7, 1usize..7), orders, any::<(bool, bool)>()).prop_map(
+            |(map, window, order, (down, right))| {
+                let shift = (if down { window.0 / 2 } else { 0 }, if right { window.1 / 2 } else { 0 });
+                Tiling { map, window, shift, order, mask_count: 1 }
+            },
         )
-            .prop_map(|(map, window, order, (down, right))| {
-                let shift = (
-                    if down { window.0 / 2 } else { 0 },
-                    if right { window.1 / 2 } else { 0 },
-                );
-                Tiling {
-                    map,
-                    window,
-                    shift,
-                    order,
-                    mask_count: 1,
-                }
-            })
     }
 
     proptest! {
@@ -266,19 +202,13 @@ mod tests {
 
     #[test]
     fn merging_pads_an_odd_map() {
-        assert_eq!(
-            merge_index((1, 3)),
-            [0, ZERO_ROW, 1, ZERO_ROW, 2, ZERO_ROW, ZERO_ROW, ZERO_ROW]
-        );
+        assert_eq!(merge_index((1, 3)), [0, ZERO_ROW, 1, ZERO_ROW, 2, ZERO_ROW, ZERO_ROW, ZERO_ROW]);
     }
 
     #[test]
     fn coordinates_of_the_window_edge_are_log_nine_over_three() {
         // u = ±8 at the edge whatever the window, and log2(9) / 3 = 1.0566.
         let edge = 9f32.log2() / 3.0;
-        assert_eq!(
-            relative_coordinates((2, 1), (0, 0)),
-            [-edge, 0.0, 0.0, 0.0, edge, 0.0]
-        );
+        assert_eq!(relative_coordinates((2, 1), (0, 0)), [-edge, 0.0, 0.0, 0.0, edge, 0.0]);
     }
 }

@@ -10,10 +10,7 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/i
 /// that of C libraries.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmPeak:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -25,21 +22,12 @@ fn hostile() -> Vec<(String, Vec<u8>)> {
         .into();
     // A DICOM element of 4 GiB in front of the data set.
     let mut element = read("dicom/MR_small.dcm");
-    let start = element
-        .windows(4)
-        .position(|w| w == [8, 0, 5, 0] || w == [8, 0, 8, 0])
-        .unwrap();
-    element.splice(
-        start..start,
-        [8, 0, 1, 0, b'O', b'B', 0, 0, 0xF0, 0xFF, 0xFF, 0xFF],
-    );
+    let start = element.windows(4).position(|w| w == [8, 0, 5, 0] || w == [8, 0, 8, 0]).unwrap();
+    element.splice(start..start, [8, 0, 1, 0, b'O', b'B', 0, 0, 0xF0, 0xFF, 0xFF, 0xFF]);
     files.push(("DICOM element".into(), element));
     // A JPEG 2000 codestream of 4 Gi pixels inside a DICOM file of 64 x 64.
     let mut codestream = read("dicom/MR_small_jp2klossless.dcm");
-    let size = codestream
-        .windows(4)
-        .position(|w| w == [0xFF, 0x4F, 0xFF, 0x51])
-        .unwrap();
+    let size = codestream.windows(4).position(|w| w == [0xFF, 0x4F, 0xFF, 0x51]).unwrap();
     codestream[size + 8..size + 16].copy_from_slice(&[0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF]);
     files.push(("JPEG 2000 codestream".into(), codestream));
     // A JPEG frame header of 65500 x 65500 inside a DICOM file of 100 x 100.
@@ -49,10 +37,7 @@ fn hostile() -> Vec<(String, Vec<u8>)> {
     files.push(("JPEG frame".into(), frame));
     // A TIFF tag (StripOffsets) of 4 Mi values, for which 32 bytes each would be taken.
     let mut tag = read("raster/gray16.tiff");
-    let entry = tag
-        .windows(3)
-        .position(|w| w == [0x11, 0x01, 0x04])
-        .unwrap();
+    let entry = tag.windows(3).position(|w| w == [0x11, 0x01, 0x04]).unwrap();
     tag[entry + 4..entry + 8].copy_from_slice(&[0, 0, 0x40, 0]);
     files.push(("TIFF tag".into(), tag));
     files

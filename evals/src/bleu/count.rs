@@ -23,8 +23,7 @@ struct Table {
 impl Table {
     fn reset(&mut self, capacity: usize) {
         self.slots.clear();
-        self.slots
-            .resize((2 * capacity).next_power_of_two().max(8), 0);
+        self.slots.resize((2 * capacity).next_power_of_two().max(8), 0);
         self.len = 0;
     }
 
@@ -167,9 +166,7 @@ impl Counter {
             for position in 0..len.saturating_sub(index) {
                 let prefix = &mut self.prefixes[position];
                 if index > 0 && *prefix != ABSENT {
-                    *prefix = order
-                        .find((*prefix, self.tokens[position + index]))
-                        .unwrap_or(ABSENT);
+                    *prefix = order.find((*prefix, self.tokens[position + index])).unwrap_or(ABSENT);
                 }
                 if *prefix != ABSENT {
                     order.current[*prefix as usize] += 1;
@@ -188,14 +185,7 @@ impl Counter {
         row.push(len as u32);
         row.push(self.reference_len.unwrap_or(0) as u32);
         for order in &self.orders {
-            row.push(
-                order
-                    .counts
-                    .iter()
-                    .zip(&order.most)
-                    .map(|(count, most)| count.min(most))
-                    .sum(),
-            );
+            row.push(order.counts.iter().zip(&order.most).map(|(count, most)| count.min(most)).sum());
         }
         row.extend((0..self.orders.len()).map(|index| len.saturating_sub(index) as u32));
     }

@@ -72,10 +72,7 @@ impl Bleu {
     pub fn validate(&self) -> Result<()> {
         if !(1..=Self::MAX_ORDER).contains(&self.max_order) {
             let message = format!("{}, expected 1 to {}", self.max_order, Self::MAX_ORDER);
-            return Err(Error::Setting {
-                name: "max_order",
-                message,
-            });
+            return Err(Error::Setting { name: "max_order", message });
         }
         self.smoothing.validate()
     }
@@ -86,14 +83,8 @@ impl Bleu {
     /// [`Error::Setting`] as [`Bleu::validate`]; [`Error::Input`] when a segment has no reference.
     pub fn corpus_stats(&self, segments: &[Segment<'_>]) -> Result<SegmentStats> {
         self.validate()?;
-        if let Some(index) = segments
-            .iter()
-            .position(|segment| segment.references.is_empty())
-        {
-            return Err(Error::Input(format!(
-                "segment {} has no reference",
-                index + 1
-            )));
+        if let Some(index) = segments.iter().position(|segment| segment.references.is_empty()) {
+            return Err(Error::Input(format!("segment {} has no reference", index + 1)));
         }
         let rows: Vec<u32> = segments
             .par_iter()
@@ -130,10 +121,7 @@ impl Bleu {
     /// # Errors
     /// As [`Bleu::corpus_stats`].
     pub fn sentence(&self, hypothesis: &str, references: &[&str]) -> Result<BleuScore> {
-        self.corpus(&[Segment {
-            hypothesis,
-            references,
-        }])
+        self.corpus(&[Segment { hypothesis, references }])
     }
 
     /// 95 % bootstrap interval of the corpus score over segments.
@@ -141,18 +129,14 @@ impl Bleu {
     /// # Errors
     /// As [`Bootstrap::interval`].
     pub fn interval(&self, stats: &SegmentStats, bootstrap: Bootstrap) -> Result<Interval> {
-        bootstrap.interval(stats.len(), |segments| {
-            Some(self.score(&stats.sum_of(segments)).score)
-        })
+        bootstrap.interval(stats.len(), |segments| Some(self.score(&stats.sum_of(segments)).score))
     }
 
     /// The settings in sacreBLEU's notation, under our own name and version. `references` is the number of references
     /// of every segment ([`SegmentStats::references`]), `None` when it varies.
     pub fn signature(&self, references: Option<usize>, bootstrap: Option<Bootstrap>) -> String {
         let references = references.map_or("var".into(), |count| count.to_string());
-        let bootstrap = bootstrap.map_or(String::new(), |b| {
-            format!("|bs:{}|seed:{}", b.resamples, b.seed)
-        });
+        let bootstrap = bootstrap.map_or(String::new(), |b| format!("|bs:{}|seed:{}", b.resamples, b.seed));
         format!(
             "nrefs:{references}{bootstrap}|case:{}|eff:{}|tok:{}|smooth:{}|version:swinseek-{}",
             if self.lowercase { "lc" } else { "mixed" },

@@ -40,10 +40,7 @@ impl Smoothing {
             }
             _ => {
                 let message = format!("`{name}`, expected one of exp, floor, add-k, none");
-                return Err(Error::Setting {
-                    name: "smoothing",
-                    message,
-                });
+                return Err(Error::Setting { name: "smoothing", message });
             }
         };
         smoothing.validate().map(|()| smoothing)
@@ -90,11 +87,7 @@ pub struct BleuScore {
 impl BleuScore {
     /// Hypothesis length by reference length; 0 without references.
     pub fn length_ratio(&self) -> f64 {
-        if self.stats.ref_len == 0 {
-            0.0
-        } else {
-            self.stats.hyp_len as f64 / self.stats.ref_len as f64
-        }
+        if self.stats.ref_len == 0 { 0.0 } else { self.stats.hyp_len as f64 / self.stats.ref_len as f64 }
     }
 }
 
@@ -135,10 +128,7 @@ pub(super) fn score(bleu: &Bleu, stats: &BleuStats) -> BleuScore {
                 Smoothing::AddK(k) if n > 0 => k,
                 _ => 0.0,
             };
-            let (correct, total) = (
-                stats.correct[n] as f64 + added,
-                stats.total[n] as f64 + added,
-            );
+            let (correct, total) = (stats.correct[n] as f64 + added, stats.total[n] as f64 + added);
             if total == 0.0 {
                 break;
             }
@@ -155,25 +145,13 @@ pub(super) fn score(bleu: &Bleu, stats: &BleuStats) -> BleuScore {
                 _ => 0.0,
             };
         }
-        let logs: f64 = precisions[..order]
-            .iter()
-            .map(|&precision| log(precision))
-            .sum();
+        let logs: f64 = precisions[..order].iter().map(|&precision| log(precision)).sum();
         score = brevity_penalty * (logs / order as f64).exp();
     }
-    BleuScore {
-        score,
-        precisions,
-        brevity_penalty,
-        stats: stats.clone(),
-    }
+    BleuScore { score, precisions, brevity_penalty, stats: stats.clone() }
 }
 
 /// A precision of 0 makes the score 0 without an infinity on the way.
 fn log(precision: f64) -> f64 {
-    if precision == 0.0 {
-        -9_999_999_999.0
-    } else {
-        precision.ln()
-    }
+    if precision == 0.0 { -9_999_999_999.0 } else { precision.ln() }
 }

@@ -20,12 +20,7 @@ pub struct BleuStats {
 impl BleuStats {
     /// No text at all.
     pub fn zero(max_order: usize) -> Self {
-        Self {
-            hyp_len: 0,
-            ref_len: 0,
-            correct: vec![0; max_order],
-            total: vec![0; max_order],
-        }
+        Self { hyp_len: 0, ref_len: 0, correct: vec![0; max_order], total: vec![0; max_order] }
     }
 }
 
@@ -33,10 +28,7 @@ impl AddAssign<&Self> for BleuStats {
     fn add_assign(&mut self, other: &Self) {
         self.hyp_len += other.hyp_len;
         self.ref_len += other.ref_len;
-        for (own, others) in [
-            (&mut self.correct, &other.correct),
-            (&mut self.total, &other.total),
-        ] {
+        for (own, others) in [(&mut self.correct, &other.correct), (&mut self.total, &other.total)] {
             own.resize(own.len().max(others.len()), 0);
             for (own, other) in own.iter_mut().zip(others) {
                 *own += other;
@@ -56,11 +48,7 @@ pub struct SegmentStats {
 
 impl SegmentStats {
     pub(super) fn new(max_order: usize, rows: Vec<u32>, references: Option<usize>) -> Self {
-        Self {
-            max_order,
-            rows,
-            references,
-        }
+        Self { max_order, rows, references }
     }
 
     fn width(&self) -> usize {
@@ -101,11 +89,7 @@ impl SegmentStats {
     /// When there is no such segment.
     pub fn sum_of(&self, segments: &[usize]) -> BleuStats {
         let width = self.width();
-        self.sum_rows(
-            segments
-                .iter()
-                .map(|segment| &self.rows[segment * width..][..width]),
-        )
+        self.sum_rows(segments.iter().map(|segment| &self.rows[segment * width..][..width]))
     }
 
     fn sum_rows<'a>(&self, rows: impl Iterator<Item = &'a [u32]>) -> BleuStats {
@@ -116,11 +100,6 @@ impl SegmentStats {
             }
         }
         let (correct, total) = sum[2..].split_at(self.max_order);
-        BleuStats {
-            hyp_len: sum[0],
-            ref_len: sum[1],
-            correct: correct.to_vec(),
-            total: total.to_vec(),
-        }
+        BleuStats { hyp_len: sum[0], ref_len: sum[1], correct: correct.to_vec(), total: total.to_vec() }
     }
 }

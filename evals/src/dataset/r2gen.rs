@@ -108,28 +108,15 @@ impl Annotations {
     /// # Errors
     /// [`Error::Data`] with line, column and field.
     pub fn from_json(bytes: &[u8], origin: &str) -> Result<Self> {
-        let fail = |message: String| Error::Data {
-            origin: origin.to_owned(),
-            message,
-        };
+        let fail = |message: String| Error::Data { origin: origin.to_owned(), message };
         let mut splits: BTreeMap<String, Vec<Entry>> =
             serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
-        let mut take = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| splits.remove(*name))
-                .unwrap_or_default()
-        };
-        let mut annotations = Self {
-            train: take(&["train"]),
-            val: take(&["val"]),
-            test: take(&["test"]),
-        };
+        let mut take =
+            |names: &[&str]| names.iter().find_map(|name| splits.remove(*name)).unwrap_or_default();
+        let mut annotations = Self { train: take(&["train"]), val: take(&["val"]), test: take(&["test"]) };
         for (name, entries) in splits {
             if !name.trim().is_empty() || !annotations.test.is_empty() {
-                return Err(fail(format!(
-                    "`{name}`: unknown split, expected train, val and test"
-                )));
+                return Err(fail(format!("`{name}`: unknown split, expected train, val and test")));
             }
             annotations.test = entries;
         }
@@ -165,10 +152,7 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "field `image_path` must be a path or a list of paths"
-    )]
+    #[serde(untagged, expecting = "field `image_path` must be a path or a list of paths")]
     enum Paths {
         One(String),
         Many(Vec<String>),

@@ -27,16 +27,10 @@ fn class(c: char) -> Class {
 /// `(\P{N})(\p{P})` to `\1 \2 `, then `(\p{P})(\P{N})` to ` \1 \2`, then `(\p{S})` to ` \1 `. There is no padding, so
 /// that the full stop of a final "2019." stays where it is.
 pub(super) fn prepare(line: &str, out: &mut Vec<u8>) {
-    let line = split_pairs(
-        line,
-        |a, b| a != Class::Number && b == Class::Punctuation,
-        |a, b| [a, ' ', b, ' '],
-    );
-    let line = split_pairs(
-        &line,
-        |a, b| a == Class::Punctuation && b != Class::Number,
-        |a, b| [' ', a, ' ', b],
-    );
+    let line =
+        split_pairs(line, |a, b| a != Class::Number && b == Class::Punctuation, |a, b| [a, ' ', b, ' ']);
+    let line =
+        split_pairs(&line, |a, b| a == Class::Punctuation && b != Class::Number, |a, b| [' ', a, ' ', b]);
     for c in line.chars() {
         let symbol = class(c) == Class::Symbol;
         if symbol {

@@ -59,16 +59,13 @@ impl FromStr for Tokenizer {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|tokenizer| tokenizer.name() == name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
-                Error::Setting {
-                    name: "tokenizer",
-                    message: format!("`{name}`, expected one of {}", known.join(", ")),
-                }
-            })
+        Self::ALL.into_iter().find(|tokenizer| tokenizer.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
+            Error::Setting {
+                name: "tokenizer",
+                message: format!("`{name}`, expected one of {}", known.join(", ")),
+            }
+        })
     }
 }
 
@@ -104,8 +101,7 @@ impl Tokens {
         self.text.extend_from_slice(line.as_bytes());
         self.spans.clear();
         let characters = line.char_indices().filter(|&(_, c)| !is_space(c));
-        self.spans
-            .extend(characters.map(|(at, c)| (at, at + c.len_utf8())));
+        self.spans.extend(characters.map(|(at, c)| (at, at + c.len_utf8())));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -118,8 +114,6 @@ impl Tokens {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.spans
-            .iter()
-            .map(|&(begin, end)| &self.text[begin..end])
+        self.spans.iter().map(|&(begin, end)| &self.text[begin..end])
     }
 }

@@ -14,12 +14,7 @@ pub(super) fn prepare(line: &str, out: &mut Vec<u8>) {
     replace("-\n", "");
     replace("\n", " ");
     // One after the other: `&amp;lt;` becomes `<`.
-    for (entity, character) in [
-        ("&quot;", "\""),
-        ("&amp;", "&"),
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-    ] {
+    for (entity, character) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
         replace(entity, character);
     }
     out.push(b' ');
@@ -30,24 +25,9 @@ pub(super) fn prepare(line: &str, out: &mut Vec<u8>) {
 /// The four expressions of mteval-v13a in turn, each over the result of the one before. `spare` is a buffer.
 pub(super) fn split_punctuation(text: &mut Vec<u8>, spare: &mut Vec<u8>) {
     isolate_punctuation(text, spare);
-    split_pairs(
-        spare,
-        text,
-        |a, b| !a.is_ascii_digit() && is_stop(b),
-        |a, b| [a, b' ', b, b' '],
-    );
-    split_pairs(
-        text,
-        spare,
-        |a, b| is_stop(a) && !b.is_ascii_digit(),
-        |a, b| [b' ', a, b' ', b],
-    );
-    split_pairs(
-        spare,
-        text,
-        |a, b| a.is_ascii_digit() && b == b'-',
-        |a, b| [a, b' ', b, b' '],
-    );
+    split_pairs(spare, text, |a, b| !a.is_ascii_digit() && is_stop(b), |a, b| [a, b' ', b, b' ']);
+    split_pairs(text, spare, |a, b| is_stop(a) && !b.is_ascii_digit(), |a, b| [b' ', a, b' ', b]);
+    split_pairs(spare, text, |a, b| a.is_ascii_digit() && b == b'-', |a, b| [a, b' ', b, b' ']);
 }
 
 fn is_stop(byte: u8) -> bool {

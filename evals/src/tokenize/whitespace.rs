@@ -58,11 +58,7 @@ mod tests {
         for c in '\0'..=char::MAX {
             let mut buffer = [0; 4];
             let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            assert_eq!(
-                space_len(bytes),
-                if is_space(c) { bytes.len() } else { 0 },
-                "{c:?}"
-            );
+            assert_eq!(space_len(bytes), if is_space(c) { bytes.len() } else { 0 }, "{c:?}");
         }
     }
 }

@@ -7,29 +7,18 @@ use super::{GOLDEN, assert_close, flat, golden_texts, segments, strings};
 
 #[test]
 fn statistics_and_sentence_scores_equal_sacrebleu() {
-    let tokenizers: Vec<Tokenizer> = strings(&GOLDEN["tokenizers"])
-        .iter()
-        .map(|t| t.parse().unwrap())
-        .collect();
+    let tokenizers: Vec<Tokenizer> =
+        strings(&GOLDEN["tokenizers"]).iter().map(|t| t.parse().unwrap()).collect();
     let pairs = GOLDEN["pairs"].as_array().unwrap();
     assert_eq!((pairs.len(), tokenizers.len()), (2000, 5));
     for (index, tokenizer) in tokenizers.into_iter().enumerate() {
-        let bleu = Bleu {
-            tokenizer,
-            effective_order: true,
-            ..Bleu::default()
-        };
+        let bleu = Bleu { tokenizer, effective_order: true, ..Bleu::default() };
         for (number, pair) in pairs.iter().enumerate() {
             let (hypothesis, references) = (pair[0].as_str().unwrap(), strings(&pair[1]));
             let score = bleu.sentence(hypothesis, &references).unwrap();
             let expected: Vec<u64> = serde_json::from_value(pair[2][index].clone()).unwrap();
             let tokens = tokenizer.tokenize(hypothesis);
-            assert_eq!(
-                flat(&score.stats),
-                expected,
-                "{} pair {number}: {tokens:?}",
-                tokenizer.name()
-            );
+            assert_eq!(flat(&score.stats), expected, "{} pair {number}: {tokens:?}", tokenizer.name());
             assert_close(
                 score.score,
                 pair[3][index].as_f64().unwrap(),
@@ -45,10 +34,7 @@ fn corpus_scores_and_signatures_equal_sacrebleu() {
     let corpora = GOLDEN["corpora"].as_array().unwrap();
     assert!(corpora.len() > 500);
     for case in corpora {
-        let (begin, end) = (
-            case[0].as_u64().unwrap() as usize,
-            case[1].as_u64().unwrap() as usize,
-        );
+        let (begin, end) = (case[0].as_u64().unwrap() as usize, case[1].as_u64().unwrap() as usize);
         let settings = &case[2];
         let bleu = Bleu {
             tokenizer: settings["tokenize"].as_str().unwrap().parse().unwrap(),
@@ -81,13 +67,8 @@ fn corpus_scores_and_signatures_equal_sacrebleu() {
 #[test]
 fn characters_have_the_classes_of_the_regex_package() {
     for run in GOLDEN["classes"].as_array().unwrap() {
-        let (first, last) = (
-            run[0].as_u64().unwrap() as u32,
-            run[1].as_u64().unwrap() as u32,
-        );
-        for c in (first..=last)
-            .filter_map(char::from_u32)
-            .filter(|&c| !swinseek_evals::tokenize::is_space(c))
+        let (first, last) = (run[0].as_u64().unwrap() as u32, run[1].as_u64().unwrap() as u32);
+        for c in (first..=last).filter_map(char::from_u32).filter(|&c| !swinseek_evals::tokenize::is_space(c))
         {
             // A letter on both sides splits punctuation and symbols off; a full stop in front stays with numbers only.
             let pieces = |text: String| Tokenizer::Intl.tokenize(&text).split(' ').count();

@@ -20,28 +20,15 @@ static GOLDEN: LazyLock<Value> = LazyLock::new(|| {
 const TOLERANCE: f64 = 1e-9;
 
 fn assert_close(found: f64, expected: f64, what: &str) {
-    assert!(
-        (found - expected).abs() <= TOLERANCE,
-        "{what}: {found}, expected {expected}"
-    );
+    assert!((found - expected).abs() <= TOLERANCE, "{what}: {found}, expected {expected}");
 }
 
 fn strings(value: &Value) -> Vec<&str> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|v| v.as_str().unwrap())
-        .collect()
+    value.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()
 }
 
 fn flat(stats: &BleuStats) -> Vec<u64> {
-    [
-        &[stats.hyp_len, stats.ref_len],
-        stats.correct.as_slice(),
-        &stats.total,
-    ]
-    .concat()
+    [&[stats.hyp_len, stats.ref_len], stats.correct.as_slice(), &stats.total].concat()
 }
 
 fn corpus(bleu: &Bleu, hypotheses: &[&str], references: &[Vec<&str>]) -> BleuScore {
@@ -50,27 +37,19 @@ fn corpus(bleu: &Bleu, hypotheses: &[&str], references: &[Vec<&str>]) -> BleuSco
 
 /// Streams as sacreBLEU takes them: the first references of all segments, the second ones, and so on.
 fn by_segment<'a>(streams: &[&[&'a str]]) -> Vec<Vec<&'a str>> {
-    (0..streams[0].len())
-        .map(|i| streams.iter().map(|stream| stream[i]).collect())
-        .collect()
+    (0..streams[0].len()).map(|i| streams.iter().map(|stream| stream[i]).collect()).collect()
 }
 
 /// All pairs of the goldens: hypotheses with their references.
 fn golden_texts() -> (Vec<&'static str>, Vec<Vec<&'static str>>) {
     let pairs = GOLDEN["pairs"].as_array().unwrap();
-    pairs
-        .iter()
-        .map(|pair| (pair[0].as_str().unwrap(), strings(&pair[1])))
-        .unzip()
+    pairs.iter().map(|pair| (pair[0].as_str().unwrap(), strings(&pair[1]))).unzip()
 }
 
 fn segments<'a>(hypotheses: &[&'a str], references: &'a [Vec<&'a str>]) -> Vec<Segment<'a>> {
     hypotheses
         .iter()
         .zip(references)
-        .map(|(hypothesis, references)| Segment {
-            hypothesis,
-            references,
-        })
+        .map(|(hypothesis, references)| Segment { hypothesis, references })
         .collect()
 }

@@ -10,39 +10,13 @@ use super::{TOLERANCE, flat, golden_texts, segments};
 #[test]
 fn bad_settings_are_named() {
     let message = |bleu: Bleu| bleu.sentence("a", &["a"]).unwrap_err().to_string();
+    assert!(message(Bleu { max_order: 0, ..Bleu::default() }).contains("max_order: 0, expected 1 to 64"));
+    assert!(message(Bleu { smoothing: Smoothing::Floor(f64::NAN), ..Bleu::default() }).contains("NaN"));
     assert!(
-        message(Bleu {
-            max_order: 0,
-            ..Bleu::default()
-        })
-        .contains("max_order: 0, expected 1 to 64")
+        Bleu::default().sentence("a", &[]).unwrap_err().to_string().contains("segment 1 has no reference")
     );
-    assert!(
-        message(Bleu {
-            smoothing: Smoothing::Floor(f64::NAN),
-            ..Bleu::default()
-        })
-        .contains("NaN")
-    );
-    assert!(
-        Bleu::default()
-            .sentence("a", &[])
-            .unwrap_err()
-            .to_string()
-            .contains("segment 1 has no reference")
-    );
-    assert!(
-        Smoothing::from_name("nist", None)
-            .unwrap_err()
-            .to_string()
-            .contains("exp, floor, add-k, none")
-    );
-    assert!(
-        Smoothing::from_name("exp", Some(1.0))
-            .unwrap_err()
-            .to_string()
-            .contains("takes no value")
-    );
+    assert!(Smoothing::from_name("nist", None).unwrap_err().to_string().contains("exp, floor, add-k, none"));
+    assert!(Smoothing::from_name("exp", Some(1.0)).unwrap_err().to_string().contains("takes no value"));
     assert_eq!(Bleu::default().corpus(&[]).unwrap().score, 0.0);
 }
 
@@ -50,19 +24,11 @@ fn bad_settings_are_named() {
 fn intervals_are_reproducible_and_hold_the_score() {
     let (hypotheses, references) = golden_texts();
     let bleu = Bleu::default();
-    let stats = bleu
-        .corpus_stats(&segments(&hypotheses, &references))
-        .unwrap();
-    let bootstrap = Bootstrap {
-        resamples: 200,
-        seed: 5,
-    };
+    let stats = bleu.corpus_stats(&segments(&hypotheses, &references)).unwrap();
+    let bootstrap = Bootstrap { resamples: 200, seed: 5 };
     let interval = bleu.interval(&stats, bootstrap).unwrap();
     assert_eq!(interval, bleu.interval(&stats, bootstrap).unwrap());
-    let other = Bootstrap {
-        seed: 6,
-        ..bootstrap
-    };
+    let other = Bootstrap { seed: 6, ..bootstrap };
     assert_ne!(interval, bleu.interval(&stats, other).unwrap());
     let score = bleu.score(&stats.sum()).score;
     assert!(
@@ -84,43 +50,27 @@ fn intervals_are_reproducible_and_hold_the_score() {
 /// Counting as the paper writes it, with maps of token lists.
 fn plain_counts(hypothesis: &str, references: &[&str], max_order: usize) -> Vec<u64> {
     use std::collections::HashMap;
-    let words =
-        |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
     let ngrams = |words: &[String], n: usize| {
         let mut counts: HashMap<Vec<String>, u64> = HashMap::new();
-        words
-            .windows(n)
-            .for_each(|gram| *counts.entry(gram.to_vec()).or_default() += 1);
+        words.windows(n).for_each(|gram| *counts.entry(gram.to_vec()).or_default() += 1);
         counts
     };
     let hypothesis = words(hypothesis);
     let references: Vec<Vec<String>> = references.iter().map(|r| words(r)).collect();
-    let nearest = references
-        .iter()
-        .map(Vec::len)
-        .min_by_key(|len| (len.abs_diff(hypothesis.len()), *len))
-        .unwrap();
+    let nearest =
+        references.iter().map(Vec::len).min_by_key(|len| (len.abs_diff(hypothesis.len()), *len)).unwrap();
     let (mut correct, mut total) = (Vec::new(), Vec::new());
     for n in 1..=max_order {
         let grams = ngrams(&hypothesis, n);
         let clipped = |(gram, count): (&Vec<String>, &u64)| {
-            (*count).min(
-                references
-                    .iter()
-                    .map(|r| ngrams(r, n).get(gram).copied().unwrap_or(0))
-                    .max()
-                    .unwrap(),
-            )
+            (*count)
+                .min(references.iter().map(|r| ngrams(r, n).get(gram).copied().unwrap_or(0)).max().unwrap())
         };
         correct.push(grams.iter().map(clipped).sum());
         total.push(grams.values().sum());
     }
-    [
-        vec![hypothesis.len() as u64, nearest as u64],
-        correct,
-        total,
-    ]
-    .concat()
+    [vec![hypothesis.len() as u64, nearest as u64], correct, total].concat()
 }
 
 proptest! {

@@ -16,39 +16,21 @@ fn tokenizers_give_the_documented_outputs() {
     assert_eq!(Tokenizer::Zh.tokenize(text), expected);
     assert!(Tokenizer::Intl.tokenize(text).ends_with("isn ' t seen ."));
     let text = "a 1,000.5 mm<skipped> &quot;x&quot; 10-12 – ok…";
-    assert_eq!(
-        Tokenizer::V13a.tokenize(text),
-        "a 1,000.5 mm \" x \" 10 - 12 – ok…"
-    );
+    assert_eq!(Tokenizer::V13a.tokenize(text), "a 1,000.5 mm \" x \" 10 - 12 – ok…");
     assert!(Tokenizer::Intl.tokenize(text).ends_with("10-12 – ok …"));
     assert_eq!(Tokenizer::Intl.tokenize("in 2019."), "in 2019.");
     assert_eq!(Tokenizer::Char.tokenize("a b\u{1f}é"), "a b é");
     assert_eq!(Tokenizer::None.tokenize(" a\u{1f}b\u{3000}c "), "a b c");
     let message = "moses".parse::<Tokenizer>().unwrap_err().to_string();
-    assert!(
-        message.contains("`moses`") && message.contains("13a, none, char, intl, zh"),
-        "{message}"
-    );
+    assert!(message.contains("`moses`") && message.contains("13a, none, char, intl, zh"), "{message}");
 }
 
 #[test]
 fn published_numbers_are_reproduced() {
-    let hypotheses = [
-        "The dog bit the man.",
-        "It wasn't surprising.",
-        "The man had just bitten him.",
-    ];
+    let hypotheses = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."];
     let references = by_segment(&[
-        &[
-            "The dog bit the man.",
-            "It was not unexpected.",
-            "The man bit him first.",
-        ],
-        &[
-            "The dog had bit the man.",
-            "No one was surprised.",
-            "The man had bitten the dog.",
-        ],
+        &["The dog bit the man.", "It was not unexpected.", "The man bit him first."],
+        &["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."],
     ]);
     let score = |bleu: Bleu| corpus(&bleu, &hypotheses, &references).score;
     near(score(Bleu::default()), 48.530827);
@@ -80,10 +62,8 @@ fn near(found: f64, expected: f64) {
 
 #[test]
 fn radiology_sentences_have_the_reference_scores() {
-    let hypotheses = [
-        "the lungs are clear . no effusion .",
-        "there is a 3.5 cm nodule in the right upper lobe",
-    ];
+    let hypotheses =
+        ["the lungs are clear . no effusion .", "there is a 3.5 cm nodule in the right upper lobe"];
     let references = by_segment(&[&[
         "the lungs are clear . no pleural effusion .",
         "a 3.5 cm right upper lobe nodule is seen",
@@ -102,18 +82,11 @@ fn radiology_sentences_have_the_reference_scores() {
 
 #[test]
 fn scores_follow_from_counts() {
-    let stats = BleuStats {
-        hyp_len: 11,
-        ref_len: 11,
-        correct: vec![9, 7, 5, 3],
-        total: vec![10, 8, 6, 4],
-    };
+    let stats = BleuStats { hyp_len: 11, ref_len: 11, correct: vec![9, 7, 5, 3], total: vec![10, 8, 6, 4] };
     near(Bleu::default().score(&stats).score, 83.75922397);
     let words = with(|b| b.tokenizer = Tokenizer::None);
     let hypothesis = "am I am a character sequence";
-    let counted = words
-        .sentence(hypothesis, &["I am a character sequence"])
-        .unwrap();
+    let counted = words.sentence(hypothesis, &["I am a character sequence"]).unwrap();
     assert_eq!(flat(&counted.stats)[6..], [6, 5, 4, 3]);
 }
 
@@ -148,8 +121,7 @@ fn sentences_have_the_scores_of_each_setting() {
 #[test]
 fn wmt17_systems_have_their_published_scores() {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-    let data =
-        std::env::var_os("SWINSEEK_DATA").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    let data = std::env::var_os("SWINSEEK_DATA").map_or_else(|| PathBuf::from(default), PathBuf::from);
     let folder = data.join("wmt17");
     if !folder.is_dir() {
         return;
@@ -157,39 +129,20 @@ fn wmt17_systems_have_their_published_scores() {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let golden: Value = serde_json::from_str(&read("golden.json")).unwrap();
     let reference_text = read("reference.de.txt");
-    let lines = |text: &'static str| -> Vec<&'static str> {
-        text.trim_end_matches('\n').split('\n').collect()
-    };
+    let lines =
+        |text: &'static str| -> Vec<&'static str> { text.trim_end_matches('\n').split('\n').collect() };
     let references = by_segment(&[&lines(reference_text.leak())]);
     for (system, expected) in golden["systems"].as_object().unwrap() {
         let hypotheses = lines(read(expected["file"].as_str().unwrap()).leak());
         for tokenizer in Tokenizer::ALL {
-            let found = corpus(
-                &Bleu {
-                    tokenizer,
-                    ..Bleu::default()
-                },
-                &hypotheses,
-                &references,
-            );
+            let found = corpus(&Bleu { tokenizer, ..Bleu::default() }, &hypotheses, &references);
             let expected = &expected["bleu"][tokenizer.name()];
             let what = format!("{system} {}", tokenizer.name());
             assert_close(found.score, expected["score"].as_f64().unwrap(), &what);
             let counts: Vec<u64> = serde_json::from_value(expected["counts"].clone()).unwrap();
             assert_eq!(found.stats.correct, counts, "{what}");
         }
-        let lower = corpus(
-            &Bleu {
-                lowercase: true,
-                ..Bleu::default()
-            },
-            &hypotheses,
-            &references,
-        );
-        assert_close(
-            lower.score,
-            expected["bleu"]["13a_lowercase"]["score"].as_f64().unwrap(),
-            system,
-        );
+        let lower = corpus(&Bleu { lowercase: true, ..Bleu::default() }, &hypotheses, &references);
+        assert_close(lower.score, expected["bleu"]["13a_lowercase"]["score"].as_f64().unwrap(), system);
     }
 }

@@ -26,30 +26,18 @@ pub(super) fn to_f32<'a>(
             let scale = scale(&scale_name, find(scale_name.clone()), rows)?;
             let row_len = view.shape.last().copied().unwrap_or(1).max(1);
             let rows = view.bytes.chunks_exact(row_len).zip(scale);
-            Ok(rows
-                .flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q.cast_signed()) * s))
-                .collect())
+            Ok(rows.flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q.cast_signed()) * s)).collect())
         }
         Dtype::F8_E4M3 => {
             let scale_name = format!("{name}_scale_inv");
             let &[rows, columns] = view.shape else {
-                return Err(unsupported(
-                    name,
-                    view.dtype,
-                    "FP8 is read for matrices only",
-                ));
+                return Err(unsupported(name, view.dtype, "FP8 is read for matrices only"));
             };
             let blocks = [rows.div_ceil(fp8_block[0]), columns.div_ceil(fp8_block[1])];
             let scale = scale(&scale_name, find(scale_name.clone()), &blocks)?;
-            Ok(dequantize_fp8(
-                view.bytes, columns, &scale, blocks[1], fp8_block,
-            ))
+            Ok(dequantize_fp8(view.bytes, columns, &scale, blocks[1], fp8_block))
         }
-        other => Err(unsupported(
-            name,
-            other,
-            "expected F32, F16, BF16, F64, I8 or F8_E4M3",
-        )),
+        other => Err(unsupported(name, other, "expected F32, F16, BF16, F64, I8 or F8_E4M3")),
     }
 }
 
@@ -57,38 +45,16 @@ pub(super) fn to_f32<'a>(
 fn plain(name: &str, view: &View) -> Result<Vec<f32>> {
     let bytes = view.bytes;
     Ok(match view.dtype {
-        Dtype::F32 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&b| f32::from_le_bytes(b))
-            .collect(),
-        Dtype::F16 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&b| f16::from_le_bytes(b).to_f32())
-            .collect(),
-        Dtype::BF16 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&b| bf16::from_le_bytes(b).to_f32())
-            .collect(),
-        Dtype::F64 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&b| f64::from_le_bytes(b) as f32)
-            .collect(),
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+        Dtype::F16 => bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::BF16 => bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
         other => return Err(unsupported(name, other, "expected a floating-point type")),
     })
 }
 
 fn scale(name: &str, view: Option<View>, shape: &[usize]) -> Result<Vec<f32>> {
-    let view = view.ok_or_else(|| Error::MissingTensor {
-        name: name.to_owned(),
-    })?;
+    let view = view.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
     if view.shape != shape {
         return Err(Error::Shape {
             name: name.to_owned(),
@@ -100,9 +66,7 @@ fn scale(name: &str, view: Option<View>, shape: &[usize]) -> Result<Vec<f32>> {
 }
 
 fn unsupported(name: &str, dtype: Dtype, expected: &str) -> Error {
-    Error::Input(format!(
-        "tensor `{name}` is stored as {dtype:?}: {expected}"
-    ))
+    Error::Input(format!("tensor `{name}` is stored as {dtype:?}: {expected}"))
 }
 
 fn dequantize_fp8(
@@ -132,11 +96,7 @@ fn e4m3(bits: u8) -> f32 {
         (0, _) => mantissa / 8.0 * 2f32.powi(-6),
         _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
     };
-    if bits & 0x80 == 0 {
-        magnitude
-    } else {
-        -magnitude
-    }
+    if bits & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
 #[cfg(test)]
@@ -158,9 +118,6 @@ mod tests {
         // 3 × 5 of ones in blocks of 2 × 2: scale (i, j) of a 2 × 3 grid.
         let values = dequantize_fp8(&[0x38; 15], 5, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, [2, 2]);
         let first = [1.0, 1.0, 2.0, 2.0, 3.0];
-        assert_eq!(
-            values,
-            [&first[..], &first, &[4.0, 4.0, 5.0, 5.0, 6.0]].concat()
-        );
+        assert_eq!(values, [&first[..], &first, &[4.0, 4.0, 5.0, 5.0, 6.0]].concat());
     }
 }

@@ -15,10 +15,8 @@ const BUFFERS: [&str; 7] = [
 
 /// Whether `name` may be in a file without being read.
 pub(super) fn is_known_leftover(name: &str, config: &Value) -> bool {
-    let buffer = |suffix: &&str| {
-        name.strip_suffix(*suffix)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
+    let buffer =
+        |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     BUFFERS.iter().any(buffer) || is_tied_head(name, config) || is_next_token_layer(name, config)
 }
 
@@ -28,10 +26,7 @@ fn is_tied_head(name: &str, config: &Value) -> bool {
         let flag = config.pointer(&format!("{part}/tie_word_embeddings"));
         flag.and_then(Value::as_bool).unwrap_or(default)
     };
-    let mbart = config
-        .pointer("/decoder/model_type")
-        .and_then(Value::as_str)
-        == Some("mbart");
+    let mbart = config.pointer("/decoder/model_type").and_then(Value::as_str) == Some("mbart");
     name.ends_with("lm_head.weight")
         && (tied("", false) || tied("/language", false) || tied("/decoder", mbart))
 }
@@ -39,12 +34,8 @@ fn is_tied_head(name: &str, config: &Value) -> bool {
 /// Multi-token-prediction layers stand behind the last decoder layer (DeepSeek-V3) and are not run.
 fn is_next_token_layer(name: &str, config: &Value) -> bool {
     let number = |field: &str| config.get(field).and_then(Value::as_u64).unwrap_or(0);
-    let layer = name
-        .strip_prefix("model.layers.")
-        .and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
-    let (layers, extra) = (
-        number("num_hidden_layers"),
-        number("num_nextn_predict_layers"),
-    );
+    let layer =
+        name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
+    let (layers, extra) = (number("num_hidden_layers"), number("num_nextn_predict_layers"));
     layer.is_some_and(|layer| (layers..layers + extra).contains(&layer))
 }

@@ -20,18 +20,12 @@ pub struct FreshSource {
 impl FreshSource {
     /// A source of parameters for this seed.
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            tensors: Mutex::default(),
-        }
+        Self { seed, tensors: Mutex::default() }
     }
 
     /// Everything created so far.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        self.tensors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.tensors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn create(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
@@ -46,9 +40,7 @@ impl FreshSource {
     /// `count` normal values by the Box-Muller transform.
     fn normal(&self, name: &str, count: usize, std: f64) -> Vec<f32> {
         let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(&self.seed.to_le_bytes())
-            .update(name.as_bytes());
+        hasher.update(&self.seed.to_le_bytes()).update(name.as_bytes());
         let mut rng = ChaCha12Rng::from_seed(*hasher.finalize().as_bytes());
         let pair = |_| {
             // 1 - u is in (0, 1]: its logarithm is finite.

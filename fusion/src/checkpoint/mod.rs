@@ -56,35 +56,21 @@ impl Checkpoint {
     /// their headers. No tensor is read yet.
     pub fn open(dir: &Path) -> Result<Arc<Self>> {
         let config = read_json(&dir.join("config.json"))?;
-        let files: Vec<WeightFile> = weight_paths(dir)?
-            .iter()
-            .map(|path| WeightFile::open(path))
-            .collect::<Result<_>>()?;
+        let files: Vec<WeightFile> =
+            weight_paths(dir)?.iter().map(|path| WeightFile::open(path)).collect::<Result<_>>()?;
         let mut index = BTreeMap::new();
         for (number, file) in files.iter().enumerate() {
             for name in file.names() {
                 if let Some(first) = index.insert(name.clone(), number) {
                     let other = files[first].path().display();
-                    return Err(Error::file(
-                        file.path(),
-                        format!("tensor `{name}` is also in {other}"),
-                    ));
+                    return Err(Error::file(file.path(), format!("tensor `{name}` is also in {other}")));
                 }
             }
         }
         check_index(dir, &index)?;
-        let fp8_block =
-            fp8_block(&config).map_err(|error| Error::model(&dir.join("config.json"), error))?;
+        let fp8_block = fp8_block(&config).map_err(|error| Error::model(&dir.join("config.json"), error))?;
         let (read, digest) = (Mutex::default(), OnceLock::new());
-        Ok(Arc::new(Self {
-            dir: dir.to_owned(),
-            config,
-            files,
-            index,
-            fp8_block,
-            read,
-            digest,
-        }))
+        Ok(Arc::new(Self { dir: dir.to_owned(), config, files, index, fp8_block, read, digest }))
     }
 
     /// The directory this was opened from.
@@ -115,17 +101,12 @@ impl Checkpoint {
 
     /// Bytes of the weight files.
     pub fn size_bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .map(|file| file.bytes().len() as u64)
-            .sum()
+        self.files.iter().map(|file| file.bytes().len() as u64).sum()
     }
 
     /// The tensor as `f32`, whatever shape it has.
     pub fn load(&self, name: &str) -> swinseek_kernels::Result<Tensor> {
-        let missing = || KernelError::MissingTensor {
-            name: name.to_owned(),
-        };
+        let missing = || KernelError::MissingTensor { name: name.to_owned() };
         let file = &self.files[*self.index.get(name).ok_or_else(missing)?];
         let view = file.view(name).ok_or_else(missing)?;
         let find = |leaf: String| -> Option<file::View<'_>> {
@@ -140,20 +121,14 @@ impl Checkpoint {
     /// All parameters by name as `f32`; scales of quantised tensors are applied, not listed.
     pub fn load_all(&self) -> swinseek_kernels::Result<HashMap<String, Tensor>> {
         let scale = |name: &str| name.ends_with("_scale") || name.ends_with("_scale_inv");
-        self.names()
-            .filter(|name| !scale(name))
-            .map(|name| Ok((name.to_owned(), self.load(name)?)))
-            .collect()
+        self.names().filter(|name| !scale(name)).map(|name| Ok((name.to_owned(), self.load(name)?))).collect()
     }
 
     /// Tensors that no one has asked for so far and that are not known leftovers of older files.
     pub fn unused(&self) -> Vec<String> {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let unread = self.index.keys().filter(|name| !read.contains(*name));
-        unread
-            .filter(|name| !extra::is_known_leftover(name, &self.config))
-            .cloned()
-            .collect()
+        unread.filter(|name| !extra::is_known_leftover(name, &self.config)).cloned().collect()
     }
 
     /// Refuses a checkpoint with tensors that the built model did not ask for.
@@ -162,11 +137,7 @@ impl Checkpoint {
         let Some(first) = unused.first() else {
             return Ok(());
         };
-        let more = if unused.len() > 1 {
-            format!(" (and {} more)", unused.len() - 1)
-        } else {
-            String::new()
-        };
+        let more = if unused.len() > 1 { format!(" (and {} more)", unused.len() - 1) } else { String::new() };
         let file = self.files[self.index[first]].path();
         let message = format!(
             "unexpected tensor `{first}`{more}: the model in config.json has no parameter of that name"
@@ -188,12 +159,7 @@ impl Checkpoint {
             };
             add("config.json", self.config.to_string().as_bytes());
             for file in &self.files {
-                let name = file
-                    .path()
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
+                let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
                 add(&name, file.bytes());
             }
             hasher.finalize().to_hex().to_string()
@@ -201,52 +167,34 @@ impl Checkpoint {
     }
 
     fn mark_read(&self, name: &str) {
-        self.read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned());
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 }
 
 impl TensorSource for Checkpoint {
     fn tensor(&self, name: &str, shape: &[usize], _init: Init) -> swinseek_kernels::Result<Tensor> {
         match self.shape(name) {
-            None => Err(KernelError::MissingTensor {
-                name: name.to_owned(),
-            }),
-            Some(found) if found != shape => Err(KernelError::Shape {
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                found,
-            }),
+            None => Err(KernelError::MissingTensor { name: name.to_owned() }),
+            Some(found) if found != shape => {
+                Err(KernelError::Shape { name: name.to_owned(), expected: shape.to_vec(), found })
+            }
             Some(_) => self.load(name),
         }
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        Some(
-            self.files[*self.index.get(name)?]
-                .view(name)?
-                .shape
-                .to_vec(),
-        )
+        Some(self.files[*self.index.get(name)?].view(name)?.shape.to_vec())
     }
 }
 
 /// A JSON file, with its size checked before it is read.
 pub fn read_json(path: &Path) -> Result<Value> {
-    let size = std::fs::metadata(path)
-        .map_err(|error| Error::file(path, error))?
-        .len();
+    let size = std::fs::metadata(path).map_err(|error| Error::file(path, error))?.len();
     if size > JSON_LIMIT {
-        return Err(Error::file(
-            path,
-            format!("{size} bytes, expected at most {JSON_LIMIT} of JSON"),
-        ));
+        return Err(Error::file(path, format!("{size} bytes, expected at most {JSON_LIMIT} of JSON")));
     }
     let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::file(path, format!("not valid JSON: {error}")))
+    serde_json::from_slice(&bytes).map_err(|error| Error::file(path, format!("not valid JSON: {error}")))
 }
 
 fn weight_paths(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -255,10 +203,7 @@ fn weight_paths(dir: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![single]);
     }
     if !dir.join(INDEX).is_file() {
-        return Err(Error::file(
-            dir,
-            format!("no weights, expected {SINGLE} or {INDEX}"),
-        ));
+        return Err(Error::file(dir, format!("no weights, expected {SINGLE} or {INDEX}")));
     }
     let shards: BTreeSet<String> = weight_map(dir)?.into_values().collect();
     Ok(shards.into_iter().map(|shard| dir.join(shard)).collect())
@@ -270,32 +215,22 @@ fn weight_map(dir: &Path) -> Result<BTreeMap<String, String>> {
     let json = read_json(&path)?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| {
-        Error::file(
-            &path,
-            "field `weight_map` is missing, expected an object of file names",
-        )
+        Error::file(&path, "field `weight_map` is missing, expected an object of file names")
     })?;
     let mut files = BTreeMap::new();
     for (name, shard) in map {
         // A shard is a plain file name: an index must not reach outside its directory.
-        let plain = shard
-            .as_str()
-            .filter(|s| !s.is_empty() && !s.contains(['/', '\\']) && *s != "..");
+        let plain = shard.as_str().filter(|s| !s.is_empty() && !s.contains(['/', '\\']) && *s != "..");
         let shard = plain.ok_or_else(|| {
             Error::file(
                 &path,
-                format!(
-                    "`weight_map.{name}` is {shard}, expected the name of a file beside the index"
-                ),
+                format!("`weight_map.{name}` is {shard}, expected the name of a file beside the index"),
             )
         })?;
         files.insert(name.clone(), shard.to_owned());
     }
     if files.is_empty() {
-        return Err(Error::file(
-            &path,
-            "`weight_map` is empty, expected at least one tensor",
-        ));
+        return Err(Error::file(&path, "`weight_map` is empty, expected at least one tensor"));
     }
     Ok(files)
 }
@@ -305,33 +240,21 @@ fn check_index(dir: &Path, index: &BTreeMap<String, usize>) -> Result<()> {
     if dir.join(SINGLE).is_file() {
         return Ok(());
     }
-    match weight_map(dir)?
-        .iter()
-        .find(|(name, _)| !index.contains_key(*name))
-    {
+    match weight_map(dir)?.iter().find(|(name, _)| !index.contains_key(*name)) {
         None => Ok(()),
-        Some((name, shard)) => Err(Error::file(
-            &dir.join(shard),
-            format!("no tensor `{name}`, although {INDEX} places it here"),
-        )),
+        Some((name, shard)) => {
+            Err(Error::file(&dir.join(shard), format!("no tensor `{name}`, although {INDEX} places it here")))
+        }
     }
 }
 
 /// Rows and columns that share one FP8 scale (`quantization_config.weight_block_size`, 128 × 128 by default).
 fn fp8_block(config: &Value) -> swinseek_kernels::Result<[usize; 2]> {
-    let Some(value) = config
-        .pointer("/quantization_config/weight_block_size")
-        .filter(|v| !v.is_null())
+    let Some(value) = config.pointer("/quantization_config/weight_block_size").filter(|v| !v.is_null())
     else {
         return Ok([128, 128]);
     };
-    let side = |i: usize| {
-        value
-            .get(i)
-            .and_then(Value::as_u64)
-            .filter(|&n| n > 0)
-            .map(|n| n as usize)
-    };
+    let side = |i: usize| value.get(i).and_then(Value::as_u64).filter(|&n| n > 0).map(|n| n as usize);
     match (side(0), side(1), value.get(2)) {
         (Some(rows), Some(columns), None) => Ok([rows, columns]),
         _ => Err(KernelError::config(

@@ -24,24 +24,15 @@ pub enum StoredType {
 /// Whether [`StoredType::Int8`] stores this tensor in 8 bits: weight matrices and stacked experts that are large
 /// enough to matter, but no router (a top-k must not move), no bias network and no positions.
 pub fn quantizable(name: &str, shape: &[usize]) -> bool {
-    let exact = [
-        "mlp.gate.weight",
-        "cpb_mlp",
-        "continuous_position_bias_mlp",
-        "position",
-        "indexer",
-        "_head.",
-    ];
+    let exact =
+        ["mlp.gate.weight", "cpb_mlp", "continuous_position_bias_mlp", "position", "indexer", "_head."];
     let matrix = match shape.len() {
         2 => name.ends_with(".weight"),
         3 => name.contains("experts"),
         _ => false,
     };
     let wide = shape.last().is_some_and(|&row| row >= 32);
-    matrix
-        && wide
-        && shape.iter().product::<usize>() >= 1024
-        && !exact.iter().any(|part| name.contains(part))
+    matrix && wide && shape.iter().product::<usize>() >= 1024 && !exact.iter().any(|part| name.contains(part))
 }
 
 /// Writes `config.json` and `model.safetensors` into `dir`, which is created if it does not exist. Each file
@@ -54,35 +45,25 @@ pub fn save(
 ) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
     write_tensors(&dir.join("model.safetensors"), tensors, stored)?;
-    let mut json = serde_json::to_vec_pretty(config)
-        .map_err(|error| Error::file(&dir.join("config.json"), error))?;
+    let mut json =
+        serde_json::to_vec_pretty(config).map_err(|error| Error::file(&dir.join("config.json"), error))?;
     json.push(b'\n');
     write_atomic(&dir.join("config.json"), &json)
 }
 
 /// Writes one safetensors file. The same tensors give the same bytes.
-pub fn write_tensors(
-    path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
-    stored: StoredType,
-) -> Result<()> {
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, stored: StoredType) -> Result<()> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     for (name, tensor) in tensors {
         add_entries(&mut entries, name, tensor, stored)?;
     }
     let views: Vec<(&String, TensorView)> = entries
         .iter()
-        .map(|(name, entry)| {
-            Ok((
-                name,
-                TensorView::new(entry.dtype, entry.shape.clone(), &entry.bytes)?,
-            ))
-        })
+        .map(|(name, entry)| Ok((name, TensorView::new(entry.dtype, entry.shape.clone(), &entry.bytes)?)))
         .collect::<std::result::Result<_, safetensors::SafeTensorError>>()
         .map_err(|error| Error::file(path, error))?;
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|error| Error::file(path, error))?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| Error::file(path, error))?;
     write_atomic(path, &bytes)
 }
 
@@ -93,31 +74,17 @@ fn add_entries(
     tensor: &Tensor,
     stored: StoredType,
 ) -> Result<()> {
-    let values = tensor
-        .to_dtype(DType::F32)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
+    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let shape = tensor.dims().to_vec();
     let entry = match (stored, shape.split_last()) {
         (StoredType::F16, _) => {
-            let bytes = values
-                .iter()
-                .flat_map(|&v| f16::from_f32(v).to_le_bytes())
-                .collect();
-            Entry {
-                dtype: Dtype::F16,
-                shape,
-                bytes,
-            }
+            let bytes = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+            Entry { dtype: Dtype::F16, shape, bytes }
         }
         (StoredType::Int8, Some((&row_len, rows))) if quantizable(name, &shape) => {
             let (bytes, scale) = quantize_rows(&values, row_len);
             entries.insert(format!("{name}_scale"), Entry::f32(rows.to_vec(), &scale));
-            Entry {
-                dtype: Dtype::I8,
-                shape,
-                bytes,
-            }
+            Entry { dtype: Dtype::I8, shape, bytes }
         }
         _ => Entry::f32(shape, &values),
     };
@@ -151,11 +118,7 @@ struct Entry {
 
 impl Entry {
     fn f32(shape: Vec<usize>, values: &[f32]) -> Self {
-        Self {
-            dtype: Dtype::F32,
-            shape,
-            bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
+        Self { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
     }
 }
 
@@ -166,10 +129,7 @@ fn quantize_rows(values: &[f32], row_len: usize) -> (Vec<u8>, Vec<f32>) {
     for row in values.chunks_exact(row_len) {
         let max = row.iter().fold(0f32, |max, v| max.max(v.abs()));
         let scale = if max > 0.0 { max / 127.0 } else { 1.0 };
-        bytes.extend(
-            row.iter()
-                .map(|v| ((v / scale).round() as i8).cast_unsigned()),
-        );
+        bytes.extend(row.iter().map(|v| ((v / scale).round() as i8).cast_unsigned()));
         scales.push(scale);
     }
     (bytes, scales)

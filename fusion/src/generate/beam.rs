@@ -7,8 +7,8 @@ use swinseek_kernels::Result;
 use swinseek_language::sampler::{log_softmax, top_n};
 
 use super::{
-    FinishReason, GenerateParams, Generation, Token, TokenModel, attention_rows, attention_trace,
-    id_tensor, next_logits,
+    FinishReason, GenerateParams, Generation, Token, TokenModel, attention_rows, attention_trace, id_tensor,
+    next_logits,
 };
 
 /// A running answer.
@@ -50,21 +50,13 @@ pub(super) fn search<M: TokenModel>(
     for step in 0..room {
         let rows: Vec<&[u32]> = match step {
             0 => vec![prompt],
-            _ => beams
-                .iter()
-                .map(|beam| std::slice::from_ref(&beam.tokens[step - 1].id))
-                .collect(),
+            _ => beams.iter().map(|beam| std::slice::from_ref(&beam.tokens[step - 1].id)).collect(),
         };
         let mut trace = attention_trace(params);
         let logits = next_logits(model, &id_tensor(&rows)?, &mut cache, &mut trace)?;
         let attention = attention_rows(&trace)?;
         let candidates = candidates(&logits, &beams, params)?;
-        let step = Step {
-            beams: &beams,
-            attention: &attention,
-            last: step + 1 == room,
-            params,
-        };
+        let step = Step { beams: &beams, attention: &attention, last: step + 1 == room, params };
         let (next, kept_rows) = step.divide(&candidates, &mut finished);
         if next.is_empty() || !can_improve(&next, &finished, params) {
             break;
@@ -72,23 +64,12 @@ pub(super) fn search<M: TokenModel>(
         model.select_rows(&mut cache, &kept_rows)?;
         beams = next;
     }
-    let empty = Generation {
-        tokens: Vec::new(),
-        finish: FinishReason::Length,
-        stop_logprob: None,
-    };
-    Ok(finished
-        .into_iter()
-        .next()
-        .map_or(empty, |best| Generation {
-            finish: if best.stop_logprob.is_some() {
-                FinishReason::Stop
-            } else {
-                FinishReason::Length
-            },
-            stop_logprob: best.stop_logprob,
-            tokens: best.beam.tokens,
-        }))
+    let empty = Generation { tokens: Vec::new(), finish: FinishReason::Length, stop_logprob: None };
+    Ok(finished.into_iter().next().map_or(empty, |best| Generation {
+        finish: if best.stop_logprob.is_some() { FinishReason::Stop } else { FinishReason::Length },
+        stop_logprob: best.stop_logprob,
+        tokens: best.beam.tokens,
+    }))
 }
 
 /// The best continuations of all beams, best first: enough that `num_beams` are left when all stop ids are chosen.
@@ -97,20 +78,10 @@ fn candidates(logits: &Tensor, beams: &[Beam], params: &GenerateParams) -> Resul
     let mut all = Vec::new();
     for (row, (logits, beam)) in logits.to_vec2::<f32>()?.iter().zip(beams).enumerate() {
         for (id, logprob) in top_n(&log_softmax(logits), wanted) {
-            all.push(Candidate {
-                row,
-                id,
-                logprob,
-                score: beam.score + f64::from(logprob),
-            });
+            all.push(Candidate { row, id, logprob, score: beam.score + f64::from(logprob) });
         }
     }
-    all.sort_by(|a, b| {
-        b.score
-            .total_cmp(&a.score)
-            .then(a.row.cmp(&b.row))
-            .then(a.id.cmp(&b.id))
-    });
+    all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row)).then(a.id.cmp(&b.id)));
     all.truncate(wanted);
     Ok(all)
 }
@@ -126,11 +97,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// The beams that go on, with the rows they continue; answers that end join `finished`, best first.
-    fn divide(
-        &self,
-        candidates: &[Candidate],
-        finished: &mut Vec<Finished>,
-    ) -> (Vec<Beam>, Vec<usize>) {
+    fn divide(&self, candidates: &[Candidate], finished: &mut Vec<Finished>) -> (Vec<Beam>, Vec<usize>) {
         let num_beams = self.params.num_beams;
         let (mut next, mut rows) = (Vec::with_capacity(num_beams), Vec::with_capacity(num_beams));
         for (rank, candidate) in candidates.iter().enumerate() {
@@ -156,16 +123,9 @@ impl Step<'_> {
             id: candidate.id,
             logprob: candidate.logprob,
             top_logprobs: Vec::new(),
-            attention: self
-                .attention
-                .get(candidate.row)
-                .cloned()
-                .unwrap_or_default(),
+            attention: self.attention.get(candidate.row).cloned().unwrap_or_default(),
         });
-        Beam {
-            tokens,
-            score: candidate.score,
-        }
+        Beam { tokens, score: candidate.score }
     }
 
     fn finish(&self, candidate: &Candidate, stops: bool) -> Finished {
@@ -173,26 +133,16 @@ impl Step<'_> {
         let length = (beam.tokens.len() + 1) as f64;
         let score = candidate.score / length.powf(self.params.length_penalty);
         if stops {
-            Finished {
-                beam: beam.clone(),
-                stop_logprob: Some(candidate.logprob),
-                score,
-            }
+            Finished { beam: beam.clone(), stop_logprob: Some(candidate.logprob), score }
         } else {
-            Finished {
-                beam: self.extend(candidate),
-                stop_logprob: None,
-                score,
-            }
+            Finished { beam: self.extend(candidate), stop_logprob: None, score }
         }
     }
 }
 
 /// Whether the best running beam, at its present length, would beat the worst of a full set of finished answers.
 fn can_improve(running: &[Beam], finished: &[Finished], params: &GenerateParams) -> bool {
-    let worst = finished
-        .get(params.num_beams - 1)
-        .map(|answer| answer.score);
+    let worst = finished.get(params.num_beams - 1).map(|answer| answer.score);
     let best = running.first().map_or(f64::NEG_INFINITY, |beam| {
         beam.score / (beam.tokens.len() as f64).powf(params.length_penalty)
     });

@@ -129,11 +129,7 @@ pub fn generate<M: TokenModel>(
     let mut cache = model.new_cache();
     let mut history = prompt.to_vec();
     let mut next = prompt.to_vec();
-    let mut result = Generation {
-        tokens: Vec::new(),
-        finish: FinishReason::Length,
-        stop_logprob: None,
-    };
+    let mut result = Generation { tokens: Vec::new(), finish: FinishReason::Length, stop_logprob: None };
     for _ in 0..room {
         let mut trace = attention_trace(params);
         let logits = next_logits(model, &id_tensor(&[&next])?, &mut cache, &mut trace)?;
@@ -145,12 +141,8 @@ pub fn generate<M: TokenModel>(
             break;
         }
         let attention = attention_rows(&trace)?.pop().unwrap_or_default();
-        let token = Token {
-            id: sampled.id,
-            logprob: sampled.logprob,
-            top_logprobs: sampled.top_logprobs,
-            attention,
-        };
+        let token =
+            Token { id: sampled.id, logprob: sampled.logprob, top_logprobs: sampled.top_logprobs, attention };
         history.push(token.id);
         next = vec![token.id];
         let flow = on_token(&token);
@@ -166,9 +158,7 @@ pub fn generate<M: TokenModel>(
 /// How many tokens may follow the prompt.
 fn room(context: usize, prompt: &[u32], params: &GenerateParams) -> Result<usize> {
     if prompt.is_empty() {
-        return Err(Error::Input(
-            "the prompt has no tokens, expected at least one".to_owned(),
-        ));
+        return Err(Error::Input("the prompt has no tokens, expected at least one".to_owned()));
     }
     if params.num_beams == 0 {
         return Err(Error::config("num_beams", "is 0, expected at least 1"));
@@ -183,15 +173,8 @@ fn room(context: usize, prompt: &[u32], params: &GenerateParams) -> Result<usize
     Ok(params.max_new_tokens.min(context - prompt.len() + 1))
 }
 
-fn replay(
-    mut generation: Generation,
-    on_token: &mut impl FnMut(&Token) -> ControlFlow<()>,
-) -> Generation {
-    if let Some(stop) = generation
-        .tokens
-        .iter()
-        .position(|token| on_token(token).is_break())
-    {
+fn replay(mut generation: Generation, on_token: &mut impl FnMut(&Token) -> ControlFlow<()>) -> Generation {
+    if let Some(stop) = generation.tokens.iter().position(|token| on_token(token).is_break()) {
         generation.tokens.truncate(stop + 1);
         generation.finish = FinishReason::Cancelled;
     }
@@ -201,19 +184,11 @@ fn replay(
 /// Rows of ids, all of one length, as `(batch, tokens)`.
 pub(crate) fn id_tensor(rows: &[&[u32]]) -> Result<Tensor> {
     let tokens = rows.first().map_or(0, |row| row.len());
-    Ok(Tensor::from_vec(
-        rows.concat(),
-        (rows.len(), tokens),
-        &Device::Cpu,
-    )?)
+    Ok(Tensor::from_vec(rows.concat(), (rows.len(), tokens), &Device::Cpu)?)
 }
 
 fn attention_trace(params: &GenerateParams) -> Trace {
-    if params.attention {
-        Trace::only(&["cross."])
-    } else {
-        Trace::off()
-    }
+    if params.attention { Trace::only(&["cross."]) } else { Trace::off() }
 }
 
 /// Attention of the last position over the memory, mean over cross layers and heads, one vector a batch row.
@@ -221,10 +196,7 @@ fn attention_rows(trace: &Trace) -> Result<Vec<Vec<f32>>> {
     let mut sum: Option<Tensor> = None;
     let layers = trace.tensors().len().max(1) as f64;
     for weights in trace.tensors().values() {
-        let last = weights
-            .narrow(2, weights.dim(2)? - 1, 1)?
-            .squeeze(2)?
-            .mean(1)?;
+        let last = weights.narrow(2, weights.dim(2)? - 1, 1)?.squeeze(2)?.mean(1)?;
         sum = Some(match sum {
             Some(sum) => (sum + last)?,
             None => last,
@@ -250,8 +222,5 @@ fn next_logits<M: TokenModel>(
 
 /// The last position `(batch, dim)` of `hidden (batch, tokens, dim)`.
 pub(crate) fn last_position(hidden: &Tensor) -> Result<Tensor> {
-    Ok(hidden
-        .narrow(1, hidden.dim(1)? - 1, 1)?
-        .squeeze(1)?
-        .contiguous()?)
+    Ok(hidden.narrow(1, hidden.dim(1)? - 1, 1)?.squeeze(1)?.contiguous()?)
 }

@@ -71,18 +71,12 @@ impl Golden {
                 continue;
             };
             let shape = view.shape.to_vec();
-            let ints = |size: usize, read: fn(&[u8]) -> i64| {
-                view.bytes.chunks_exact(size).map(read).collect()
-            };
+            let ints =
+                |size: usize, read: fn(&[u8]) -> i64| view.bytes.chunks_exact(size).map(read).collect();
             let stored = match view.dtype {
                 Dtype::F32 => {
-                    let values: Vec<f32> = view
-                        .bytes
-                        .as_chunks()
-                        .0
-                        .iter()
-                        .map(|&b| f32::from_le_bytes(b))
-                        .collect();
+                    let values: Vec<f32> =
+                        view.bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
                     Stored::Float(Tensor::from_vec(values, shape, &Device::Cpu)?)
                 }
                 Dtype::I64 => Stored::Int {
@@ -91,27 +85,18 @@ impl Golden {
                 },
                 Dtype::I32 => Stored::Int {
                     shape,
-                    values: ints(4, |b| {
-                        i32::from_le_bytes(b.try_into().unwrap_or_default()).into()
-                    }),
+                    values: ints(4, |b| i32::from_le_bytes(b.try_into().unwrap_or_default()).into()),
                 },
-                Dtype::U8 | Dtype::BOOL => Stored::Int {
-                    shape,
-                    values: ints(1, |b| b[0].into()),
-                },
+                Dtype::U8 | Dtype::BOOL => Stored::Int { shape, values: ints(1, |b| b[0].into()) },
                 other => {
-                    let message = format!(
-                        "tensor `{name}` is stored as {other:?}, expected F32, I64, I32, U8 or BOOL"
-                    );
+                    let message =
+                        format!("tensor `{name}` is stored as {other:?}, expected F32, I64, I32, U8 or BOOL");
                     return Err(Error::file(path, message));
                 }
             };
             tensors.insert(name, stored);
         }
-        Ok(Self {
-            path: path.display().to_string(),
-            tensors,
-        })
+        Ok(Self { path: path.display().to_string(), tensors })
     }
 
     /// The runs with outputs, the one without a prefix first.
@@ -123,20 +108,11 @@ impl Golden {
                 runs.entry(prefix).or_default().insert(output, stored);
             }
         }
-        runs.into_iter()
-            .map(|(prefix, outputs)| Run {
-                prefix,
-                outputs,
-                golden: self,
-            })
-            .collect()
+        runs.into_iter().map(|(prefix, outputs)| Run { prefix, outputs, golden: self }).collect()
     }
 
     pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::File {
-            path: self.path.clone(),
-            message: message.to_string(),
-        }
+        Error::File { path: self.path.clone(), message: message.to_string() }
     }
 }
 
@@ -163,9 +139,7 @@ impl Run<'_> {
     }
 
     fn is_padded(&self) -> bool {
-        ["attention_mask", "decoder_attention_mask"]
-            .iter()
-            .any(|name| self.own(name).is_some())
+        ["attention_mask", "decoder_attention_mask"].iter().any(|name| self.own(name).is_some())
     }
 
     /// Whether this run continues a prompt.
@@ -175,8 +149,7 @@ impl Run<'_> {
 
     /// The error for an input that the run needs.
     pub(super) fn missing(&self, input: &str) -> Error {
-        self.golden
-            .error(format!("run `{}` has no input `{input}`", self.prefix))
+        self.golden.error(format!("run `{}` has no input `{input}`", self.prefix))
     }
 
     /// The run's name in messages and reports.
@@ -188,9 +161,9 @@ impl Run<'_> {
         match self.input(name) {
             None => Ok(None),
             Some(Stored::Float(tensor)) => Ok(Some(tensor.clone())),
-            Some(Stored::Int { .. }) => Err(self
-                .golden
-                .error(format!("`{name}` holds integers, expected F32"))),
+            Some(Stored::Int { .. }) => {
+                Err(self.golden.error(format!("`{name}` holds integers, expected F32")))
+            }
         }
     }
 
@@ -206,29 +179,21 @@ impl Run<'_> {
 
     /// Integers as `U32`, if the run has them.
     pub(super) fn integers(&self, name: &str) -> Result<Option<Tensor>> {
-        self.input(name)
-            .map(|stored| self.as_u32(name, stored))
-            .transpose()
+        self.input(name).map(|stored| self.as_u32(name, stored)).transpose()
     }
 
     /// As [`Run::integers`], but only if they were stored for this run and no other.
     pub(super) fn own_integers(&self, name: &str) -> Result<Option<Tensor>> {
-        self.own(name)
-            .map(|stored| self.as_u32(name, stored))
-            .transpose()
+        self.own(name).map(|stored| self.as_u32(name, stored)).transpose()
     }
 
     fn as_u32(&self, name: &str, stored: &Stored) -> Result<Tensor> {
         let Stored::Int { shape, values } = stored else {
-            return Err(self
-                .golden
-                .error(format!("`{name}` holds floats, expected integers")));
+            return Err(self.golden.error(format!("`{name}` holds floats, expected integers")));
         };
         let values: Option<Vec<u32>> = values.iter().map(|&v| u32::try_from(v).ok()).collect();
-        let values = values.ok_or_else(|| {
-            self.golden
-                .error(format!("`{name}` holds negative numbers, expected ids"))
-        })?;
+        let values = values
+            .ok_or_else(|| self.golden.error(format!("`{name}` holds negative numbers, expected ids")))?;
         Ok(Tensor::from_vec(values, shape.as_slice(), &Device::Cpu)?)
     }
 }

@@ -22,11 +22,8 @@ pub fn verify(dir: &Path, golden: &Path, tolerance: f64) -> Result<Report> {
     let golden = golden::Golden::open(golden)?;
     let checkpoint = Checkpoint::open(dir)?;
     let model = load::build(&checkpoint, Precision::F32)?;
-    let mut report = Report {
-        architecture: inspect::class(checkpoint.config()),
-        tolerance,
-        rows: Vec::new(),
-    };
+    let mut report =
+        Report { architecture: inspect::class(checkpoint.config()), tolerance, rows: Vec::new() };
     let runs = golden.runs();
     if runs.is_empty() {
         return Err(golden.error("holds no output to compare"));

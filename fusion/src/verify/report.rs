@@ -39,10 +39,7 @@ impl Report {
 
     /// Largest difference of all.
     pub fn max_abs_diff(&self) -> f64 {
-        self.rows
-            .iter()
-            .filter_map(|row| row.max_abs_diff)
-            .fold(0.0, f64::max)
+        self.rows.iter().filter_map(|row| row.max_abs_diff).fold(0.0, f64::max)
     }
 
     /// Rows that do not agree.
@@ -74,8 +71,7 @@ impl Real {
         let position = index / inner;
         // Scores between positions: the key must be real, too.
         let key_counts = || self.mask[position / self.tokens * self.tokens + index % inner];
-        self.mask[position]
-            && (!(paired && shape.len() == 3 && inner == self.tokens) || key_counts())
+        self.mask[position] && (!(paired && shape.len() == 3 && inner == self.tokens) || key_counts())
     }
 }
 
@@ -87,49 +83,22 @@ pub(super) fn compare(
     real: Option<&Real>,
     tolerance: f64,
 ) -> Result<Row> {
-    let failed = |name: String, note: String| Row {
-        name,
-        max_abs_diff: None,
-        ok: false,
-        note: Some(note),
-    };
+    let failed = |name: String, note: String| Row { name, max_abs_diff: None, ok: false, note: Some(note) };
     let Some(found) = found else {
         return Ok(failed(name, "not produced by this model".to_owned()));
     };
     if !same_shape(found.dims(), expected.shape()) {
-        return Ok(failed(
-            name,
-            format!("shape {:?}, expected {:?}", found.dims(), expected.shape()),
-        ));
+        return Ok(failed(name, format!("shape {:?}, expected {:?}", found.dims(), expected.shape())));
     }
     let found: Vec<f64> = found.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
     let counts = |i: usize| real.is_none_or(|real| real.counts(expected.shape(), i));
-    let pairs = found
-        .iter()
-        .zip(expected.values()?)
-        .enumerate()
-        .filter(|(i, _)| counts(*i));
+    let pairs = found.iter().zip(expected.values()?).enumerate().filter(|(i, _)| counts(*i));
     // A NaN must not vanish in a maximum.
     let max = pairs
         .map(|(_, (a, b))| (a - b).abs())
-        .fold(0.0, |max: f64, d| {
-            if d.is_nan() {
-                f64::INFINITY
-            } else {
-                max.max(d)
-            }
-        });
-    let limit = if matches!(expected, Stored::Int { .. }) {
-        0.0
-    } else {
-        tolerance
-    };
-    Ok(Row {
-        name,
-        max_abs_diff: Some(max),
-        ok: max <= limit,
-        note: None,
-    })
+        .fold(0.0, |max: f64, d| if d.is_nan() { f64::INFINITY } else { max.max(d) });
+    let limit = if matches!(expected, Stored::Int { .. }) { 0.0 } else { tolerance };
+    Ok(Row { name, max_abs_diff: Some(max), ok: max <= limit, note: None })
 }
 
 /// Equal, or the same map as `(batch, height, width, dim)` on one side and `(batch, tokens, dim)` on the other.

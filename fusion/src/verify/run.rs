@@ -30,37 +30,21 @@ pub(super) fn repeat(model: &Model, run: &Run, report: &mut Report) -> Result<()
     let mut trace = Trace::all();
     match model {
         Model::Vision(encoder) => {
-            let pixels = run
-                .floats("pixel_values")?
-                .ok_or_else(|| run.missing("pixel_values"))?;
+            let pixels = run.floats("pixel_values")?.ok_or_else(|| run.missing("pixel_values"))?;
             encoder.forward(&pixels, &mut trace)?;
             compare_outputs(run, &trace.take(), None, report)
         }
         Model::Language(model) => causal(model.as_ref(), run, trace, true, report),
         Model::MllamaText(model) => {
-            let memory = run
-                .floats("cross_attention_states")?
-                .filter(|_| run.prefix != TEXT_ONLY);
+            let memory = run.floats("cross_attention_states")?.filter(|_| run.prefix != TEXT_ONLY);
             let memory = memory.map(|memory| model.memory(&memory)).transpose()?;
-            let mask = run
-                .own_integers("cross_attention_mask")?
-                .map(|mask| cross_mask(&mask))
-                .transpose()?;
-            let session = MllamaSession {
-                model,
-                memory: memory.as_ref(),
-                mask: mask.as_ref(),
-            };
+            let mask = run.own_integers("cross_attention_mask")?.map(|mask| cross_mask(&mask)).transpose()?;
+            let session = MllamaSession { model, memory: memory.as_ref(), mask: mask.as_ref() };
             causal(&session, run, trace, mask.is_none(), report)
         }
         Model::Donut(model) => {
-            let pixels = run
-                .floats("pixel_values")?
-                .ok_or_else(|| run.missing("pixel_values"))?;
-            let session = DonutSession {
-                memory: model.memory(&pixels, &mut trace)?,
-                model,
-            };
+            let pixels = run.floats("pixel_values")?.ok_or_else(|| run.missing("pixel_values"))?;
+            let session = DonutSession { memory: model.memory(&pixels, &mut trace)?, model };
             causal(&session, run, trace, true, report)
         }
         Model::SwinSeek(model) => joined(model, run, trace, report),
@@ -69,10 +53,7 @@ pub(super) fn repeat(model: &Model, run: &Run, report: &mut Report) -> Result<()
 
 /// One image per sample.
 fn joined(model: &SwinSeek, run: &Run, mut trace: Trace, report: &mut Report) -> Result<()> {
-    let memory = match run
-        .floats("pixel_values")?
-        .filter(|_| run.prefix != TEXT_ONLY)
-    {
+    let memory = match run.floats("pixel_values")?.filter(|_| run.prefix != TEXT_ONLY) {
         None => None,
         Some(pixels) => {
             let images = model.encode_images(&pixels, &mut trace)?;
@@ -95,11 +76,7 @@ fn causal<M: TokenModel>(
     cached: bool,
     report: &mut Report,
 ) -> Result<()> {
-    if run.is_greedy() {
-        greedy(model, run, report)
-    } else {
-        one_pass(model, run, trace, cached, report)
-    }
+    if run.is_greedy() { greedy(model, run, report) } else { one_pass(model, run, trace, cached, report) }
 }
 
 /// A pass over given ids, and the same again token by token. `trace` already holds what an encoder recorded.
@@ -117,22 +94,14 @@ fn one_pass<M: TokenModel>(
     if run.outputs.contains_key("logits") {
         produced.insert("logits".to_owned(), model.head(&hidden)?);
     }
-    produced
-        .entry("last_hidden_state".to_owned())
-        .or_insert_with(|| hidden.clone());
+    produced.entry("last_hidden_state".to_owned()).or_insert_with(|| hidden.clone());
     let real = padding.real()?;
     compare_outputs(run, &produced, real.as_ref(), report)?;
     if cached {
         let found = token_by_token(model, &ids, &padding)?;
         let expected = Stored::Float(hidden);
         let name = format!("cached.{}", run.name("last_hidden_state"));
-        report.rows.push(compare(
-            name,
-            Some(&found),
-            &expected,
-            real.as_ref(),
-            report.tolerance,
-        )?);
+        report.rows.push(compare(name, Some(&found), &expected, real.as_ref(), report.tolerance)?);
     }
     Ok(())
 }
@@ -165,12 +134,7 @@ fn greedy<M: TokenModel>(model: &M, run: &Run, report: &mut Report) -> Result<()
     let mut cache = model.new_cache();
     let (mut next, mut ids, mut logits) = (prompt.clone(), vec![prompt.clone()], Vec::new());
     for _ in 0..steps {
-        let hidden = model.forward(
-            &next,
-            &Context::causal(),
-            Some(&mut cache),
-            &mut Trace::off(),
-        )?;
+        let hidden = model.forward(&next, &Context::causal(), Some(&mut cache), &mut Trace::off())?;
         let step = model.head(&last_position(&hidden)?)?;
         next = step.argmax_keepdim(D::Minus1)?;
         ids.push(next.clone());
@@ -188,20 +152,11 @@ fn greedy<M: TokenModel>(model: &M, run: &Run, report: &mut Report) -> Result<()
     let hidden = model.forward(&all, &Context::causal(), None, &mut Trace::off())?;
     let hidden = hidden.narrow(1, prompt.dim(1)? - 1, steps)?.contiguous()?;
     let logits = model.head(&hidden)?;
-    let uncached = [
-        ("new_ids", logits.argmax(D::Minus1)?),
-        ("step_logits", logits.squeeze(0)?),
-    ];
+    let uncached = [("new_ids", logits.argmax(D::Minus1)?), ("step_logits", logits.squeeze(0)?)];
     for (name, found) in uncached {
         if let Some(expected) = run.outputs.get(name) {
             let name = format!("uncached.{}", run.name(name));
-            report.rows.push(compare(
-                name,
-                Some(&found),
-                expected,
-                None,
-                report.tolerance,
-            )?);
+            report.rows.push(compare(name, Some(&found), expected, None, report.tolerance)?);
         }
     }
     Ok(())
@@ -214,13 +169,7 @@ fn compare_outputs(
     report: &mut Report,
 ) -> Result<()> {
     for (name, expected) in &run.outputs {
-        let row: Row = compare(
-            run.name(name),
-            produced.get(name),
-            expected,
-            real,
-            report.tolerance,
-        )?;
+        let row: Row = compare(run.name(name), produced.get(name), expected, real, report.tolerance)?;
         report.rows.push(row);
     }
     Ok(())
@@ -238,10 +187,7 @@ impl Padding {
             Some(mask) => Some(mask),
             None => run.own_integers("decoder_attention_mask")?,
         };
-        Ok(Self {
-            mask,
-            positions: run.own_integers("position_ids")?,
-        })
+        Ok(Self { mask, positions: run.own_integers("position_ids")? })
     }
 
     /// For the tokens `start..start + len`.
@@ -263,10 +209,6 @@ impl Padding {
         };
         let (batch, tokens) = mask.dims2()?;
         let mask: Vec<u32> = mask.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
-        Ok(Some(Real {
-            batch,
-            tokens,
-            mask: mask.into_iter().map(|v| v != 0).collect(),
-        }))
+        Ok(Some(Real { batch, tokens, mask: mask.into_iter().map(|v| v != 0).collect() }))
     }
 }

@@ -50,31 +50,21 @@ golden_cases! {
 fn perturbed(name: &str) {
     let dir = copy_of(name);
     let mut weights = tensors(&dir.path().join("model.safetensors"));
-    let (target, weight) = weights
-        .iter()
-        .find(|(name, _)| name.contains("embed") && name.ends_with(".weight"))
-        .unwrap();
-    let (target, moved) = (
-        target.clone(),
-        (weight + noise(weight.dims(), 1).affine(1e-3, 0.0).unwrap()).unwrap(),
-    );
+    let (target, weight) =
+        weights.iter().find(|(name, _)| name.contains("embed") && name.ends_with(".weight")).unwrap();
+    let (target, moved) =
+        (target.clone(), (weight + noise(weight.dims(), 1).affine(1e-3, 0.0).unwrap()).unwrap());
     weights.insert(target, moved);
     write(dir.path(), &weights);
     let report = check(name, dir.path()).unwrap();
-    assert!(
-        !report.ok(),
-        "{name}: a weight moved by 1e-3 was not noticed"
-    );
+    assert!(!report.ok(), "{name}: a weight moved by 1e-3 was not noticed");
     assert!(report.max_abs_diff() > TOLERANCE);
 }
 
 /// The message of the error, which must be one line that names the directory.
 fn message(name: &str, dir: &tempfile::TempDir) -> String {
     let text = check(name, dir.path()).unwrap_err().to_string();
-    assert!(
-        !text.contains('\n') && text.contains(dir.path().to_str().unwrap()),
-        "{text}"
-    );
+    assert!(!text.contains('\n') && text.contains(dir.path().to_str().unwrap()), "{text}");
     text
 }
 
@@ -82,15 +72,10 @@ fn message(name: &str, dir: &tempfile::TempDir) -> String {
 fn a_missing_tensor_is_named() {
     let dir = copy_of("deepseek_v2");
     let mut weights = tensors(&dir.path().join("model.safetensors"));
-    weights
-        .remove("model.layers.1.self_attn.kv_b_proj.weight")
-        .unwrap();
+    weights.remove("model.layers.1.self_attn.kv_b_proj.weight").unwrap();
     write(dir.path(), &weights);
     let text = message("deepseek_v2", &dir);
-    assert!(
-        text.contains("`model.layers.1.self_attn.kv_b_proj.weight` is missing"),
-        "{text}"
-    );
+    assert!(text.contains("`model.layers.1.self_attn.kv_b_proj.weight` is missing"), "{text}");
 }
 
 #[test]
@@ -101,10 +86,7 @@ fn an_extra_tensor_is_named() {
     weights.insert("encoder.layers.9.surprise".to_owned(), tensor);
     write(dir.path(), &weights);
     let text = message("swin", &dir);
-    assert!(
-        text.contains("model.safetensors: unexpected tensor `encoder.layers.9.surprise`"),
-        "{text}"
-    );
+    assert!(text.contains("model.safetensors: unexpected tensor `encoder.layers.9.surprise`"), "{text}");
 }
 
 #[test]
@@ -112,15 +94,9 @@ fn old_buffers_are_no_surprise() {
     let dir = copy_of("llama_gqa");
     let mut weights = tensors(&dir.path().join("model.safetensors"));
     let tensor = weights["model.norm.weight"].clone();
-    weights.insert(
-        "model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(),
-        tensor.clone(),
-    );
+    weights.insert("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), tensor.clone());
     // The head is tied: a stored copy is not read.
-    weights.insert(
-        "lm_head.weight".to_owned(),
-        weights["model.embed_tokens.weight"].clone(),
-    );
+    weights.insert("lm_head.weight".to_owned(), weights["model.embed_tokens.weight"].clone());
     write(dir.path(), &weights);
     assert!(check("llama_gqa", dir.path()).unwrap().ok());
 }
@@ -130,16 +106,10 @@ fn a_misshaped_tensor_is_named_with_both_shapes() {
     let dir = copy_of("donut");
     let mut weights = tensors(&dir.path().join("model.safetensors"));
     let name = "decoder.model.decoder.layers.1.fc1.weight";
-    weights.insert(
-        name.to_owned(),
-        weights[name].t().unwrap().contiguous().unwrap(),
-    );
+    weights.insert(name.to_owned(), weights[name].t().unwrap().contiguous().unwrap());
     write(dir.path(), &weights);
     let text = message("donut", &dir);
-    assert!(
-        text.contains(&format!("`{name}` has shape [24, 40], expected [40, 24]")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("`{name}` has shape [24, 40], expected [40, 24]")), "{text}");
 }
 
 #[test]
@@ -155,8 +125,7 @@ fn an_unknown_value_in_the_configuration_is_named() {
     for (name, field, value) in changed {
         let dir = copy_of(name);
         let path = dir.path().join("config.json");
-        let mut config: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         config[field] = serde_json::from_str(value).unwrap();
         std::fs::write(&path, config.to_string()).unwrap();
         let text = message(name, &dir);
@@ -172,52 +141,27 @@ fn a_golden_with_an_unknown_output_or_no_output_fails() {
     write(dir.path(), &golden);
     let path = dir.path().join("model.safetensors");
     let report = verify(&case("llama_mha"), &path, TOLERANCE).unwrap();
-    let failures: Vec<_> = report
-        .failures()
-        .map(|row| (row.name.as_str(), row.note.as_deref()))
-        .collect();
-    assert_eq!(
-        failures,
-        [("left.surprise", Some("not produced by this model"))]
-    );
+    let failures: Vec<_> = report.failures().map(|row| (row.name.as_str(), row.note.as_deref())).collect();
+    assert_eq!(failures, [("left.surprise", Some("not produced by this model"))]);
 
     golden.retain(|name, _| name == "input_ids");
     write(dir.path(), &golden);
-    assert!(
-        verify(&case("llama_mha"), &path, TOLERANCE)
-            .unwrap_err()
-            .to_string()
-            .contains("no output")
-    );
+    assert!(verify(&case("llama_mha"), &path, TOLERANCE).unwrap_err().to_string().contains("no output"));
 }
 
 #[test]
 fn integers_are_compared_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let mut golden = tensors(&case("deepseek_v3").join("golden.safetensors"));
-    let experts = golden["router.1.experts"]
-        .to_dtype(candle_core::DType::F64)
-        .unwrap();
+    let experts = golden["router.1.experts"].to_dtype(candle_core::DType::F64).unwrap();
     let one = Tensor::zeros_like(&experts).unwrap();
-    let one = one
-        .slice_assign(
-            &[0..1, 0..1],
-            &Tensor::ones((1, 1), one.dtype(), one.device()).unwrap(),
-        )
-        .unwrap();
-    let moved = (experts + one)
-        .unwrap()
-        .to_dtype(candle_core::DType::I64)
-        .unwrap();
+    let one =
+        one.slice_assign(&[0..1, 0..1], &Tensor::ones((1, 1), one.dtype(), one.device()).unwrap()).unwrap();
+    let moved = (experts + one).unwrap().to_dtype(candle_core::DType::I64).unwrap();
     golden.insert("router.1.experts".to_owned(), moved);
     write(dir.path(), &golden);
     // A tolerance of 2 would forgive a token or an expert that is off by one.
-    let report = verify(
-        &case("deepseek_v3"),
-        &dir.path().join("model.safetensors"),
-        2.0,
-    )
-    .unwrap();
+    let report = verify(&case("deepseek_v3"), &dir.path().join("model.safetensors"), 2.0).unwrap();
     let failures: Vec<_> = report.failures().map(|row| row.name.as_str()).collect();
     assert_eq!(failures, ["router.1.experts"]);
 }

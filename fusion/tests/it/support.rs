@@ -16,9 +16,7 @@ use swinseek_kernels::{Precision, TensorSource, Weights};
 
 /// Directory of a golden case.
 pub(crate) fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/goldens")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(name)
 }
 
 /// A golden's model in a directory of its own, to be damaged.
@@ -32,10 +30,7 @@ pub(crate) fn copy_of(name: &str) -> tempfile::TempDir {
 
 /// Tensors of a safetensors file.
 pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
-    candle_core::safetensors::load(path, &Device::Cpu)
-        .unwrap()
-        .into_iter()
-        .collect()
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect()
 }
 
 /// Writes tensors as the model of `dir`.
@@ -72,23 +67,11 @@ pub(crate) fn small_config(fusion: &Value) -> Value {
 pub(crate) fn random_parameters(config: &Value, seed: u64) -> HashMap<String, Tensor> {
     let fresh = Arc::new(FreshSource::new(seed));
     let source: Arc<dyn TensorSource> = fresh.clone();
-    SwinSeek::new(
-        &ModelConfig::from_json(config).unwrap(),
-        &Weights::new(source, Precision::F32),
-    )
-    .unwrap();
+    SwinSeek::new(&ModelConfig::from_json(config).unwrap(), &Weights::new(source, Precision::F32)).unwrap();
     let widen = |(name, tensor): (String, Tensor)| {
         // Norms, logit scales and tanh gates start where they are well conditioned.
-        let norm =
-            name.contains("norm") || name.ends_with("logit_scale") || name.ends_with("_gate");
-        (
-            name,
-            if norm {
-                tensor
-            } else {
-                (tensor * 4.0).unwrap()
-            },
-        )
+        let norm = name.contains("norm") || name.ends_with("logit_scale") || name.ends_with("_gate");
+        (name, if norm { tensor } else { (tensor * 4.0).unwrap() })
     };
     fresh.tensors().into_iter().map(widen).collect()
 }
@@ -97,19 +80,13 @@ pub(crate) fn random_parameters(config: &Value, seed: u64) -> HashMap<String, Te
 pub(crate) fn small_model(fusion: &Value) -> SwinSeek {
     let config = small_config(fusion);
     let source: Arc<dyn TensorSource> = Arc::new(MapSource(random_parameters(&config, 7)));
-    SwinSeek::new(
-        &ModelConfig::from_json(&config).unwrap(),
-        &Weights::new(source, Precision::F32),
-    )
-    .unwrap()
+    SwinSeek::new(&ModelConfig::from_json(&config).unwrap(), &Weights::new(source, Precision::F32)).unwrap()
 }
 
 /// Normal values that depend on `seed` alone.
 pub(crate) fn noise(shape: &[usize], seed: u64) -> Tensor {
     let source = FreshSource::new(seed);
-    source
-        .tensor("noise", shape, swinseek_kernels::Init::Normal { std: 1.0 })
-        .unwrap()
+    source.tensor("noise", shape, swinseek_kernels::Init::Normal { std: 1.0 }).unwrap()
 }
 
 pub(crate) fn ids(rows: &[&[u32]]) -> Tensor {
@@ -118,22 +95,11 @@ pub(crate) fn ids(rows: &[&[u32]]) -> Tensor {
 
 pub(crate) fn max_abs_diff(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
-    let diff = (a - b)
-        .unwrap()
-        .abs()
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .to_dtype(DType::F32)
-        .unwrap();
-    diff.to_vec1::<f32>()
-        .unwrap()
-        .into_iter()
-        .fold(0.0, |max, d| {
-            if d.is_nan() {
-                f32::INFINITY
-            } else {
-                max.max(d)
-            }
-        })
+    let diff = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().to_dtype(DType::F32).unwrap();
+    diff.to_vec1::<f32>().unwrap().into_iter().fold(
+        0.0,
+        |max, d| {
+            if d.is_nan() { f32::INFINITY } else { max.max(d) }
+        },
+    )
 }

@@ -61,13 +61,7 @@ mod linux {
             return false;
         }
         // SAFETY: the call has no effect on memory; it only asks for permission, and may refuse.
-        unsafe {
-            libc::syscall(
-                libc::SYS_arch_prctl,
-                ARCH_REQ_XCOMP_PERM,
-                XFEATURE_XTILEDATA,
-            ) == 0
-        }
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
     }
 
     /// Prepares the tiles of this thread.

@@ -40,8 +40,7 @@ mod x86 {
 
     /// Whether the processor has the parts of AVX-512 that the kernels use.
     pub(crate) fn available() -> bool {
-        std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512bw")
+        std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw")
     }
 
     /// Rows of a block whose sums are kept in registers at a time.
@@ -122,10 +121,7 @@ mod x86 {
             }
             let (mut left, mut right) = (b.left, b.right);
             for _ in 0..b.depth {
-                let (right0, right1) = (
-                    _mm512_loadu_ps(right),
-                    _mm512_loadu_ps(right.wrapping_add(LINES)),
-                );
+                let (right0, right1) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.wrapping_add(LINES)));
                 for r in 0..R {
                     let value = _mm512_set1_ps(*left.wrapping_add(steps[r]));
                     sums[r][0] = _mm512_fmadd_ps(value, right0, sums[r][0]);
@@ -178,10 +174,7 @@ mod x86 {
         let mask = ((1u64 << columns) - 1) as u32;
         let (low, high) = (mask as u16, (mask >> 16) as u16);
         for row in 0..rows {
-            let (from, to) = (
-                from.0.wrapping_add(row * from.1),
-                to.0.wrapping_add(row * to.1),
-            );
+            let (from, to) = (from.0.wrapping_add(row * from.1), to.0.wrapping_add(row * to.1));
             // SAFETY: masked accesses touch only the first `columns` elements.
             unsafe {
                 _mm512_mask_storeu_ps(to, low, _mm512_maskz_loadu_ps(low, from));
@@ -195,10 +188,7 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     fn widen(words: __m512i) -> (__m512, __m512) {
         let odd = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000_u32 as i32));
-        (
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)),
-            _mm512_castsi512_ps(odd),
-        )
+        (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(odd))
     }
 
     /// Positions of the interleaved halves of a register: 0, 16, 1, 17 and so on.
@@ -247,16 +237,11 @@ mod x86 {
                 let mut words = [_mm512_setzero_si512(); 16];
                 let mut ptr = spot.ptr;
                 for (line, words) in words.iter_mut().enumerate() {
-                    let mask = if ALL_LINES || line < spot.lines {
-                        depth_mask
-                    } else {
-                        0
-                    };
+                    let mask = if ALL_LINES || line < spot.lines { depth_mask } else { 0 };
                     // SAFETY: masked loads touch only elements inside the matrix.
                     unsafe {
                         let low = _mm512_maskz_loadu_ps(mask as u16, ptr);
-                        let high =
-                            _mm512_maskz_loadu_ps((mask >> 16) as u16, ptr.wrapping_add(LINES));
+                        let high = _mm512_maskz_loadu_ps((mask >> 16) as u16, ptr.wrapping_add(LINES));
                         *words = $round(high, low);
                     }
                     ptr = ptr.wrapping_add(spot.ld);
@@ -274,17 +259,12 @@ mod x86 {
                 let mut ptr = spot.ptr;
                 for (pair, words) in words.iter_mut().enumerate() {
                     let mask = |depth: usize| {
-                        if ALL_DEPTHS || depth < spot.depth {
-                            line_mask
-                        } else {
-                            0
-                        }
+                        if ALL_DEPTHS || depth < spot.depth { line_mask } else { 0 }
                     };
                     // SAFETY: masked loads touch only elements inside the matrix.
                     unsafe {
                         let even = _mm512_maskz_loadu_ps(mask(2 * pair), ptr);
-                        let odd =
-                            _mm512_maskz_loadu_ps(mask(2 * pair + 1), ptr.wrapping_add(spot.ld));
+                        let odd = _mm512_maskz_loadu_ps(mask(2 * pair + 1), ptr.wrapping_add(spot.ld));
                         *words = _mm512_permutexvar_epi16(interleave, $round(odd, even));
                     }
                     ptr = ptr.wrapping_add(spot.ld).wrapping_add(spot.ld);
@@ -294,20 +274,8 @@ mod x86 {
         };
     }
 
-    packing!(
-        pack_tile,
-        line_words,
-        depth_pairs,
-        round_native,
-        "avx512f,avx512bw,avx512bf16"
-    );
-    packing!(
-        pack_tile_basic,
-        line_words_basic,
-        depth_pairs_basic,
-        round_basic,
-        "avx512f,avx512bw"
-    );
+    packing!(pack_tile, line_words, depth_pairs, round_native, "avx512f,avx512bw,avx512bf16");
+    packing!(pack_tile_basic, line_words_basic, depth_pairs_basic, round_basic, "avx512f,avx512bw");
 
     /// Rounds two registers to one of `bf16`, the second one first.
     #[target_feature(enable = "avx512f,avx512bf16")]
@@ -328,10 +296,7 @@ mod x86 {
         let bits = _mm512_castps_si512(values);
         let upper = _mm512_srli_epi32::<16>(bits);
         // To nearest, ties to even: just below one half, plus the last bit that stays.
-        let bias = _mm512_add_epi32(
-            _mm512_and_si512(upper, _mm512_set1_epi32(1)),
-            _mm512_set1_epi32(0x7fff),
-        );
+        let bias = _mm512_add_epi32(_mm512_and_si512(upper, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
         let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
         let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
         let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
@@ -354,16 +319,11 @@ mod x86 {
         // SAFETY: masked accesses touch only the square.
         unsafe {
             for row in 0..rows {
-                words[row] =
-                    _mm512_maskz_loadu_epi32(column_mask, from.0.wrapping_add(row * from.1).cast());
+                words[row] = _mm512_maskz_loadu_epi32(column_mask, from.0.wrapping_add(row * from.1).cast());
             }
             let words = transpose(&words);
             for column in 0..columns {
-                _mm512_mask_storeu_epi32(
-                    to.0.wrapping_add(column * to.1).cast(),
-                    row_mask,
-                    words[column],
-                );
+                _mm512_mask_storeu_epi32(to.0.wrapping_add(column * to.1).cast(), row_mask, words[column]);
             }
         }
     }

@@ -34,14 +34,7 @@ pub(crate) struct Wanted<'a> {
 
 /// Writes the wanted gradients.
 pub(crate) fn backward(path: Path, operands: Operands<'_>, wanted: Wanted<'_>) {
-    let Operands {
-        grad,
-        x,
-        weight,
-        rows,
-        out_features,
-        in_features,
-    } = operands;
+    let Operands { grad, x, weight, rows, out_features, in_features } = operands;
     let step = chunk_rows(out_features, in_features);
     let mut dx = wanted.x;
     let weight = Matrix::columns(weight, out_features, in_features);
@@ -49,35 +42,19 @@ pub(crate) fn backward(path: Path, operands: Operands<'_>, wanted: Wanted<'_>) {
     if dx.is_some() {
         pack::right(path, weight, &mut tiles);
     }
-    let right = PackedRight {
-        tiles: &tiles,
-        columns: in_features,
-        depth: out_features,
-    };
-    let mut dw = wanted
-        .weight
-        .map(|out| WeightGradient::new(path, out, rows, out_features, in_features));
+    let right = PackedRight { tiles: &tiles, columns: in_features, depth: out_features };
+    let mut dw = wanted.weight.map(|out| WeightGradient::new(path, out, rows, out_features, in_features));
     let mut sums = wanted.bias.as_ref().map(|_| vec![0.0; out_features]);
     for first in (0..rows).step_by(step) {
         let count = step.min(rows - first);
         let grad = &grad[first * out_features..(first + count) * out_features];
         if let Some(rest) = dx.take() {
             let (part, rest) = rest.split_rows(count);
-            packed_product(
-                path,
-                Matrix::rows(grad, count, out_features),
-                right,
-                None,
-                part,
-            );
+            packed_product(path, Matrix::rows(grad, count, out_features), right, None, part);
             dx = Some(rest);
         }
         if let Some(dw) = &mut dw {
-            dw.add(
-                grad,
-                &x[first * in_features..(first + count) * in_features],
-                count,
-            );
+            dw.add(grad, &x[first * in_features..(first + count) * in_features], count);
         }
         if let Some(sums) = &mut sums {
             add_column_sums(grad, sums);
@@ -98,10 +75,7 @@ fn chunk_rows(out_features: usize, in_features: usize) -> usize {
     let width = (out_features + in_features).max(1);
     let cached = CACHE_BYTES / (6 * width);
     let amortised = 4 * out_features * in_features / width;
-    cached
-        .max(amortised)
-        .clamp(256, 2048)
-        .next_multiple_of(DEPTH)
+    cached.max(amortised).clamp(256, 2048).next_multiple_of(DEPTH)
 }
 
 /// `gradᵀ · x`, accumulated chunk by chunk over the rows. The rows are summed in order, whatever the chunks
@@ -118,25 +92,12 @@ struct WeightGradient<'a> {
 }
 
 impl<'a> WeightGradient<'a> {
-    fn new(
-        path: Path,
-        out: Output<'a>,
-        rows: usize,
-        out_features: usize,
-        in_features: usize,
-    ) -> Self {
+    fn new(path: Path, out: Output<'a>, rows: usize, out_features: usize, in_features: usize) -> Self {
         assert!(out.rows == out_features && out.columns == in_features);
         let size = out_features * in_features;
         let saved = rows * out_features.saturating_sub(in_features);
         let transposed = (saved > 4 * size).then(|| vec![0.0; size]);
-        Self {
-            path,
-            out,
-            transposed,
-            out_features,
-            in_features,
-            started: false,
-        }
+        Self { path, out, transposed, out_features, in_features, started: false }
     }
 
     fn add(&mut self, grad: &[f32], x: &[f32], rows: usize) {
@@ -173,8 +134,7 @@ fn add_product(path: Path, left: Matrix<'_>, right: Matrix<'_>, started: bool, o
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
     let row_blocks = m.div_ceil(BLOCK);
     let threads =
-        parallel::threads_for(flops / path.flops_per_ns() + (4 * k * (m + n)) as f64 / 10.0)
-            .min(row_blocks);
+        parallel::threads_for(flops / path.flops_per_ns() + (4 * k * (m + n)) as f64 / 10.0).min(row_blocks);
     let steps = left.steps();
     let mut tiles = Scratch::take(packed_len(n, steps));
     pack::right(path, right, &mut tiles);
@@ -183,8 +143,7 @@ fn add_product(path: Path, left: Matrix<'_>, right: Matrix<'_>, started: bool, o
     parallel::run(threads, |index| {
         let blocks = parallel::part(row_blocks, threads, index);
         let rows = blocks.start * BLOCK..(blocks.end * BLOCK).min(m);
-        let mut packed =
-            Scratch::take(ROWS_PER_PASS.min(rows.len()).div_ceil(LINES) * steps * LINES);
+        let mut packed = Scratch::take(ROWS_PER_PASS.min(rows.len()).div_ceil(LINES) * steps * LINES);
         let session = Session::new(path);
         for first in rows.clone().step_by(ROWS_PER_PASS) {
             let count = ROWS_PER_PASS.min(rows.end - first);
@@ -245,14 +204,9 @@ pub(super) fn add_rows(rows: &[f32], sums: &mut [f32]) {
             if let Some(row) = row.first_chunk::<WIDTH>() {
                 (0..WIDTH).for_each(|i| block[i] += row[i]);
             } else {
-                block
-                    .iter_mut()
-                    .zip(row)
-                    .for_each(|(sum, value)| *sum += value);
+                block.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
         }
-        sums.iter_mut()
-            .zip(block)
-            .for_each(|(sum, value)| *sum += value);
+        sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
     }
 }

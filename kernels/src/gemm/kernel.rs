@@ -74,14 +74,9 @@ pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
     let panel = share.steps * LINES;
     assert!(share.left.len() >= share.rows.div_ceil(LINES) * panel);
     assert!(
-        share.right.len() >= share.pairs.end * 2 * panel
-            && share.pairs.end <= share.columns.div_ceil(BLOCK)
+        share.right.len() >= share.pairs.end * 2 * panel && share.pairs.end <= share.columns.div_ceil(BLOCK)
     );
-    assert!(
-        share
-            .bias
-            .is_none_or(|bias| bias.len() >= share.pairs.end * BLOCK)
-    );
+    assert!(share.bias.is_none_or(|bias| bias.len() >= share.pairs.end * BLOCK));
     // SAFETY: the operands are large enough (asserted); the path was found to be available.
     unsafe {
         match session.0 {
@@ -108,10 +103,7 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
                         _ => (out.cast_const(), share.columns),
                     };
                     let block = Block {
-                        left: share
-                            .left
-                            .as_ptr()
-                            .add(row / LINES * stride + first * LINES),
+                        left: share.left.as_ptr().add(row / LINES * stride + first * LINES),
                         left_stride: stride,
                         rows: (share.rows - row).min(BLOCK),
                         right: share.right.as_ptr().add(pair * 2 * stride + first * LINES),
@@ -145,20 +137,11 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
 unsafe fn edge(block: &Block, columns: usize, kernel: impl Fn(&Block)) {
     let mut aside = [0f32; BLOCK * BLOCK];
     let rows = block.rows;
-    let mut inner = Block {
-        out: aside.as_mut_ptr(),
-        out_ld: BLOCK,
-        ..*block
-    };
+    let mut inner = Block { out: aside.as_mut_ptr(), out_ld: BLOCK, ..*block };
     // SAFETY: only the `rows` by `columns` inside the result are read and written.
     unsafe {
         if block.init_ld != 0 {
-            copy_rows(
-                (block.init, block.init_ld),
-                (inner.out, BLOCK),
-                rows,
-                columns,
-            );
+            copy_rows((block.init, block.init_ld), (inner.out, BLOCK), rows, columns);
             inner.init = inner.out;
             inner.init_ld = BLOCK;
         }

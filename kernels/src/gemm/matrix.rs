@@ -39,35 +39,19 @@ impl<'a> Matrix<'a> {
     /// Row-major `(lines, depth)`: every line is contiguous.
     pub(crate) fn rows(data: &'a [f32], lines: usize, depth: usize) -> Self {
         assert_eq!(data.len(), lines * depth, "operand of {lines} x {depth}");
-        Self {
-            data,
-            lines,
-            depth,
-            ld: depth,
-            strided: false,
-        }
+        Self { data, lines, depth, ld: depth, strided: false }
     }
 
     /// Row-major `(depth, lines)`: the operand is the transpose of what memory holds.
     pub(crate) fn columns(data: &'a [f32], depth: usize, lines: usize) -> Self {
         assert_eq!(data.len(), lines * depth, "operand of {depth} x {lines}");
-        Self {
-            data,
-            lines,
-            depth,
-            ld: lines,
-            strided: true,
-        }
+        Self { data, lines, depth, ld: lines, strided: true }
     }
 
     /// Lines `start..start + lines` of an operand made by [`Self::rows`].
     pub(super) fn line_range(self, start: usize, lines: usize) -> Self {
         debug_assert!(!self.strided && start + lines <= self.lines);
-        Self {
-            data: &self.data[start * self.ld..(start + lines) * self.ld],
-            lines,
-            ..self
-        }
+        Self { data: &self.data[start * self.ld..(start + lines) * self.ld], lines, ..self }
     }
 
     /// Tiles along the depth.
@@ -104,14 +88,7 @@ impl Output<'_> {
         assert!(rows <= self.rows);
         // SAFETY: `rows * columns` elements from `ptr` on belong to this result.
         let rest = unsafe { self.ptr.add(rows * self.columns) };
-        (
-            Self { rows, ..self },
-            Self {
-                ptr: rest,
-                rows: self.rows - rows,
-                ..self
-            },
-        )
+        (Self { rows, ..self }, Self { ptr: rest, rows: self.rows - rows, ..self })
     }
 
     pub(crate) fn copy_from(self, data: &[f32]) {
@@ -136,21 +113,12 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     pub(crate) fn new(rows: usize, columns: usize) -> Self {
-        Self {
-            data: Vec::with_capacity(rows * columns),
-            rows,
-            columns,
-        }
+        Self { data: Vec::with_capacity(rows * columns), rows, columns }
     }
 
     pub(crate) fn output(&mut self) -> Output<'_> {
         let (ptr, rows, columns) = (self.data.as_mut_ptr(), self.rows, self.columns);
-        Output {
-            ptr,
-            rows,
-            columns,
-            lifetime: std::marker::PhantomData,
-        }
+        Output { ptr, rows, columns, lifetime: std::marker::PhantomData }
     }
 
     /// The written result.
@@ -202,19 +170,11 @@ impl PackedWeight {
         let source = Matrix::rows(weight, out_features, in_features);
         let mut tiles = vec![Line::ZERO; packed_len(out_features, source.steps())];
         pack::right(Path::best(), source, &mut tiles);
-        Self {
-            tiles,
-            out_features,
-            in_features,
-        }
+        Self { tiles, out_features, in_features }
     }
 
     pub(crate) fn view(&self) -> PackedRight<'_> {
-        PackedRight {
-            tiles: &self.tiles,
-            columns: self.out_features,
-            depth: self.in_features,
-        }
+        PackedRight { tiles: &self.tiles, columns: self.out_features, depth: self.in_features }
     }
 }
 

@@ -32,23 +32,14 @@ pub(super) fn right(path: Path, source: Matrix<'_>, tiles: &mut [Line]) {
         let range = parallel::part(panels, threads, index);
         // SAFETY: the parts are disjoint and end within `tiles`.
         let part = unsafe {
-            std::slice::from_raw_parts_mut(
-                shared.get().add(range.start * panel_len),
-                range.len() * panel_len,
-            )
+            std::slice::from_raw_parts_mut(shared.get().add(range.start * panel_len), range.len() * panel_len)
         };
         panels_of(path, Side::Right, source, range, part);
     });
 }
 
 /// Packs the panels `range` of `source` into `tiles`.
-pub(super) fn panels_of(
-    path: Path,
-    side: Side,
-    source: Matrix<'_>,
-    range: Range<usize>,
-    tiles: &mut [Line],
-) {
+pub(super) fn panels_of(path: Path, side: Side, source: Matrix<'_>, range: Range<usize>, tiles: &mut [Line]) {
     let steps = source.steps();
     assert!(tiles.len() >= range.len() * steps * LINES);
     let dst = tiles.as_mut_ptr();
@@ -68,9 +59,7 @@ pub(super) fn panels_of(
     if source.strided {
         (0..steps).for_each(|step| range.clone().for_each(|panel| tile(panel, step)));
     } else {
-        range
-            .clone()
-            .for_each(|panel| (0..steps).for_each(|step| tile(panel, step)));
+        range.clone().for_each(|panel| (0..steps).for_each(|step| tile(panel, step)));
     }
 }
 
@@ -88,15 +77,8 @@ pub(super) struct Spot {
 
 impl Spot {
     fn new(source: &Matrix<'_>, line: usize, depth: usize) -> Self {
-        let (line_step, depth_step) = if source.strided {
-            (1, source.ld)
-        } else {
-            (source.ld, 1)
-        };
-        let ptr = source
-            .data
-            .as_ptr()
-            .wrapping_add(line * line_step + depth * depth_step);
+        let (line_step, depth_step) = if source.strided { (1, source.ld) } else { (source.ld, 1) };
+        let ptr = source.data.as_ptr().wrapping_add(line * line_step + depth * depth_step);
         Self {
             ptr,
             ld: source.ld,

@@ -10,11 +10,7 @@ const MIN_SPLIT_NS: f64 = 30_000.0;
 
 /// Threads worth using for work of that estimated duration on one thread.
 pub(super) fn threads_for(estimate_ns: f64) -> usize {
-    if estimate_ns < MIN_SPLIT_NS {
-        1
-    } else {
-        rayon::current_num_threads()
-    }
+    if estimate_ns < MIN_SPLIT_NS { 1 } else { rayon::current_num_threads() }
 }
 
 /// Runs `task(0..tasks)` on the current pool, the first one on the calling thread, and waits for all.

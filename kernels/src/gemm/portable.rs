@@ -12,22 +12,15 @@ use super::single;
 /// # Safety
 /// `spot` describes readable memory; `dst` has room for a tile.
 pub(super) unsafe fn pack_tile(spot: Spot, side: Side, dst: *mut Line) {
-    let (line_step, depth_step) = if spot.strided {
-        (1, spot.ld)
-    } else {
-        (spot.ld, 1)
-    };
+    let (line_step, depth_step) = if spot.strided { (1, spot.ld) } else { (spot.ld, 1) };
     // SAFETY: the caller's promise; a tile has 16 lines of 32 elements.
     let tile = unsafe { std::slice::from_raw_parts_mut(dst.cast::<u16>(), LINES * DEPTH) };
     for line in 0..LINES {
         for depth in 0..DEPTH {
             let inside = line < spot.lines && depth < spot.depth;
             // SAFETY: only elements inside the matrix are read.
-            let value = if inside {
-                unsafe { *spot.ptr.add(line * line_step + depth * depth_step) }
-            } else {
-                0.0
-            };
+            let value =
+                if inside { unsafe { *spot.ptr.add(line * line_step + depth * depth_step) } } else { 0.0 };
             let index = match side {
                 Side::Left => line * DEPTH + depth,
                 Side::Right => (depth / 2) * DEPTH + line * 2 + depth % 2,
@@ -48,10 +41,7 @@ pub(super) unsafe fn block(b: &Block) {
         unsafe {
             let mut sums = [0f32; BLOCK];
             std::ptr::copy_nonoverlapping(b.init.add(row * b.init_ld), sums.as_mut_ptr(), BLOCK);
-            let mut left = b
-                .left
-                .add(row / LINES * b.left_stride + row % LINES)
-                .cast::<[u32; LINES]>();
+            let mut left = b.left.add(row / LINES * b.left_stride + row % LINES).cast::<[u32; LINES]>();
             let mut right = b.right.cast::<[u32; LINES]>();
             for _ in 0..b.steps {
                 for a in *left {
@@ -80,10 +70,7 @@ fn add_pair(a: u32, columns: [u32; LINES], sums: &mut [f32]) {
 /// The two `bf16` of a word as `f32`. Little-endian, as all supported targets are: the first one is below.
 #[inline]
 fn halves(word: u32) -> (f32, f32) {
-    (
-        f32::from_bits(word << 16),
-        f32::from_bits(word & 0xffff_0000),
-    )
+    (f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000))
 }
 
 /// Multiplies one `f32` block.

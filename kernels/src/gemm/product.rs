@@ -19,13 +19,7 @@ pub(crate) enum Right<'a> {
 }
 
 /// `out = left · rightᵀ` (both as lines by depth), plus `bias` per column; `left` is in rows.
-pub(crate) fn product(
-    path: Path,
-    left: Matrix<'_>,
-    right: Right<'_>,
-    bias: Option<&[f32]>,
-    out: Output<'_>,
-) {
+pub(crate) fn product(path: Path, left: Matrix<'_>, right: Right<'_>, bias: Option<&[f32]>, out: Output<'_>) {
     if out.rows == 0 || out.columns == 0 {
         return;
     }
@@ -34,11 +28,7 @@ pub(crate) fn product(
         Right::Plain(source) => {
             let mut tiles = Scratch::take(packed_len(source.lines, source.steps()));
             pack::right(path, source, &mut tiles);
-            let right = PackedRight {
-                tiles: &tiles,
-                columns: source.lines,
-                depth: source.depth,
-            };
+            let right = PackedRight { tiles: &tiles, columns: source.lines, depth: source.depth };
             packed_product(path, left, right, bias, out);
         }
     }
@@ -113,13 +103,7 @@ unsafe fn row_product(
     for first in rows.clone().step_by(chunk) {
         let count = chunk.min(rows.end - first);
         let panels = count.div_ceil(LINES);
-        pack::panels_of(
-            path,
-            Side::Left,
-            left.line_range(first, count),
-            0..panels,
-            &mut packed,
-        );
+        pack::panels_of(path, Side::Left, left.line_range(first, count), 0..panels, &mut packed);
         let share = Share {
             left: &packed,
             rows: count,

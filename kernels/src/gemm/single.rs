@@ -34,12 +34,7 @@ pub(super) struct Block {
 
 /// `out = left · rightᵀ` (both as lines by depth), plus `bias` per column. The depth is summed in order,
 /// starting from the bias, whatever the number of rows and threads.
-pub(crate) fn product_f32(
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-    bias: Option<&[f32]>,
-    out: Output<'_>,
-) {
+pub(crate) fn product_f32(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, out: Output<'_>) {
     assert!(left.depth == right.depth && out.rows == left.lines && out.columns == right.lines);
     let (m, n, k) = (left.lines, right.lines, left.depth);
     if m == 0 || n == 0 {
@@ -65,13 +60,7 @@ pub(crate) fn product_f32(
                 unsafe { pack_panel(right, panel * BLOCK, first, depth, panel_ptr) };
             }
         });
-        let pass = Pass {
-            left,
-            first,
-            depth,
-            start: (first == 0).then_some(&start),
-            columns: n,
-        };
+        let pass = Pass { left, first, depth, start: (first == 0).then_some(&start), columns: n };
         parallel::run(tasks, |index| {
             let (rows, columns) = if by_rows {
                 (parallel::part(row_blocks, tasks, index), 0..panels)
@@ -164,11 +153,7 @@ impl Pass<'_> {
     /// # Safety
     /// `right` is a packed panel, `out` the whole result, of which nobody else uses this block.
     unsafe fn block(&self, row: usize, column: usize, right: *const f32, out: *mut f32) {
-        let (line_step, depth_step) = if self.left.strided {
-            (1, self.left.ld)
-        } else {
-            (self.left.ld, 1)
-        };
+        let (line_step, depth_step) = if self.left.strided { (1, self.left.ld) } else { (self.left.ld, 1) };
         let rows = (self.left.lines - row).min(ROWS);
         let columns = (self.columns - column).min(BLOCK);
         let mut aside = [0f32; ROWS * BLOCK];
@@ -180,11 +165,7 @@ impl Pass<'_> {
                 None => (out.cast_const(), self.columns),
             };
             let mut block = Block {
-                left: self
-                    .left
-                    .data
-                    .as_ptr()
-                    .wrapping_add(row * line_step + self.first * depth_step),
+                left: self.left.data.as_ptr().wrapping_add(row * line_step + self.first * depth_step),
                 line_step,
                 depth_step,
                 rows,
@@ -197,12 +178,7 @@ impl Pass<'_> {
             };
             if columns < BLOCK {
                 if init_ld != 0 {
-                    portable::copy_rows(
-                        (init, init_ld),
-                        (aside.as_mut_ptr(), BLOCK),
-                        rows,
-                        columns,
-                    );
+                    portable::copy_rows((init, init_ld), (aside.as_mut_ptr(), BLOCK), rows, columns);
                     (block.init, block.init_ld) = (aside.as_ptr(), BLOCK);
                 }
                 (block.out, block.out_ld) = (aside.as_mut_ptr(), BLOCK);

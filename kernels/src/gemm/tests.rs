@@ -24,9 +24,7 @@ fn rounded(value: f32) -> f64 {
 
 /// `Σ a b + start` in `f64` and the sum of magnitudes, which scales the rounding error.
 fn dot(terms: impl Iterator<Item = (f64, f64)>, start: f64) -> (f64, f64) {
-    terms.fold((start, start.abs()), |(sum, size), (a, b)| {
-        (sum + a * b, size + (a * b).abs())
-    })
+    terms.fold((start, start.abs()), |(sum, size), (a, b)| (sum + a * b, size + (a * b).abs()))
 }
 
 /// A sum of `terms` exact products in `f32`, in any order, errs by at most `terms` roundings of partial sums,
@@ -35,49 +33,21 @@ fn tolerance(terms: usize, size: f64) -> f64 {
     (terms + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * size * 1.01
 }
 
-fn run(
-    path: Path,
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    (m, n, k): (usize, usize, usize),
-) -> Vec<f32> {
+fn run(path: Path, x: &[f32], w: &[f32], bias: Option<&[f32]>, (m, n, k): (usize, usize, usize)) -> Vec<f32> {
     let (left, right) = (Matrix::rows(x, m, k), Matrix::rows(w, n, k));
     Output::build(m, n, |y| product(path, left, Right::Plain(right), bias, y))
 }
 
 /// The gradient of a weight alone, `(m, n)` from `(rows, m)` and `(rows, n)`.
-fn weight_gradient(
-    path: Path,
-    grad: &[f32],
-    x: &[f32],
-    (rows, m, n): (usize, usize, usize),
-) -> Vec<f32> {
-    let operands = Operands {
-        grad,
-        x,
-        weight: &vec![0.0; m * n],
-        rows,
-        out_features: m,
-        in_features: n,
-    };
+fn weight_gradient(path: Path, grad: &[f32], x: &[f32], (rows, m, n): (usize, usize, usize)) -> Vec<f32> {
+    let operands = Operands { grad, x, weight: &vec![0.0; m * n], rows, out_features: m, in_features: n };
     Output::build(m, n, |dw| {
-        backward(
-            path,
-            operands,
-            Wanted {
-                weight: Some(dw),
-                ..Wanted::default()
-            },
-        );
+        backward(path, operands, Wanted { weight: Some(dw), ..Wanted::default() });
     })
 }
 
 fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap()
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 /// Large enough for every path to use two threads.
@@ -153,11 +123,7 @@ fn rows_do_not_depend_on_their_batch() {
     };
     let all = single(&x, m);
     for row in 0..m {
-        assert_eq!(
-            single(&x[row * k..(row + 1) * k], 1),
-            all[row * n..(row + 1) * n],
-            "f32, row {row}"
-        );
+        assert_eq!(single(&x[row * k..(row + 1) * k], 1), all[row * n..(row + 1) * n], "f32, row {row}");
     }
 }
 
@@ -170,18 +136,10 @@ fn threads_do_not_change_a_bit() {
         // Many rows are split by rows, few by columns.
         for m in [m, 40] {
             let product = || run(path, &x[..m * k], &w, None, (m, n, k));
-            assert_eq!(
-                one.install(product),
-                two.install(product),
-                "{path:?}, {m} rows"
-            );
+            assert_eq!(one.install(product), two.install(product), "{path:?}, {m} rows");
         }
         let gradient = || weight_gradient(path, &x, &w, (k, m, n));
-        assert_eq!(
-            one.install(gradient),
-            two.install(gradient),
-            "{path:?}, gradient"
-        );
+        assert_eq!(one.install(gradient), two.install(gradient), "{path:?}, gradient");
     }
     for m in [m, 10] {
         let (left, right) = (Matrix::rows(&x[..m * k], m, k), Matrix::rows(&w, n, k));
@@ -194,27 +152,12 @@ fn threads_do_not_change_a_bit() {
 fn gradients_together_equal_each_alone() {
     // More rows than are taken at a time; both orders of the operands of the weight's gradient.
     for (rows, m, n) in [(2500, 20, 30), (2500, 70, 8)] {
-        let (grad, x, weight) = (
-            values(rows * m, 13),
-            values(rows * n, 14),
-            values(m * n, 15),
-        );
+        let (grad, x, weight) = (values(rows * m, 13), values(rows * n, 14), values(m * n, 15));
         for path in Path::all() {
-            let (mut dx, mut dw, mut db) =
-                (Fresh::new(rows, n), Fresh::new(m, n), Fresh::new(1, m));
-            let wanted = Wanted {
-                x: Some(dx.output()),
-                weight: Some(dw.output()),
-                bias: Some(db.output()),
-            };
-            let operands = Operands {
-                grad: &grad,
-                x: &x,
-                weight: &weight,
-                rows,
-                out_features: m,
-                in_features: n,
-            };
+            let (mut dx, mut dw, mut db) = (Fresh::new(rows, n), Fresh::new(m, n), Fresh::new(1, m));
+            let wanted = Wanted { x: Some(dx.output()), weight: Some(dw.output()), bias: Some(db.output()) };
+            let operands =
+                Operands { grad: &grad, x: &x, weight: &weight, rows, out_features: m, in_features: n };
             backward(path, operands, wanted);
             // SAFETY: all gradients were wanted, so all are written.
             let (dx, dw, db) = unsafe { (dx.finish(), dw.finish(), db.finish()) };
@@ -223,10 +166,7 @@ fn gradients_together_equal_each_alone() {
                 product(path, left, Right::Plain(right), None, dx);
             });
             assert!(dx == alone, "{path:?}, x");
-            assert!(
-                dw == weight_gradient(path, &grad, &x, (rows, m, n)),
-                "{path:?}, weight"
-            );
+            assert!(dw == weight_gradient(path, &grad, &x, (rows, m, n)), "{path:?}, weight");
             // The same values in `f32`, whose sums associate otherwise at the borders of chunks.
             for (found, expected) in db.iter().zip(column_sums(&grad, m)) {
                 assert!((found - expected).abs() < 1e-3, "{path:?}, bias");
@@ -245,11 +185,7 @@ fn packing_before_or_during_the_product_is_the_same() {
         let before = Output::build(m, n, |y| {
             product(path, left, Right::Packed(packed.view()), Some(&bias), y);
         });
-        assert_eq!(
-            before,
-            run(path, &x, &w, Some(&bias), (m, n, k)),
-            "{path:?}"
-        );
+        assert_eq!(before, run(path, &x, &w, Some(&bias), (m, n, k)), "{path:?}");
     }
 }
 
@@ -269,35 +205,16 @@ fn tiles_are_packed_alike_on_every_path() {
     let (lines, depth) = (43, 75);
     let mut data = values(lines * depth, 11);
     // Ties, infinities and not-a-number must round as `half` rounds them.
-    data[..6].copy_from_slice(&[
-        1.003_906_3,
-        -1.011_718_8,
-        f32::INFINITY,
-        f32::NAN,
-        f32::MAX,
-        -0.0,
-    ]);
-    for source in [
-        Matrix::rows(&data, lines, depth),
-        Matrix::columns(&data, depth, lines),
-    ] {
+    data[..6].copy_from_slice(&[1.003_906_3, -1.011_718_8, f32::INFINITY, f32::NAN, f32::MAX, -0.0]);
+    for source in [Matrix::rows(&data, lines, depth), Matrix::columns(&data, depth, lines)] {
         for side in [pack::Side::Left, pack::Side::Right] {
             let mut packed = Vec::new();
             for path in Path::all() {
                 let mut tiles = vec![matrix::Line::ZERO; matrix::packed_len(lines, source.steps())];
                 pack::panels_of(path, side, source, 0..4, &mut tiles);
-                packed.push(
-                    tiles
-                        .iter()
-                        .flat_map(matrix::Line::bits)
-                        .collect::<Vec<u16>>(),
-                );
+                packed.push(tiles.iter().flat_map(matrix::Line::bits).collect::<Vec<u16>>());
             }
-            assert!(
-                packed.iter().all(|tiles| *tiles == packed[0]),
-                "{side:?}, strided {}",
-                source.strided
-            );
+            assert!(packed.iter().all(|tiles| *tiles == packed[0]), "{side:?}, strided {}", source.strided);
         }
     }
 }
@@ -305,10 +222,7 @@ fn tiles_are_packed_alike_on_every_path() {
 #[test]
 fn empty_sums_are_zero_and_empty_results_are_empty() {
     for path in Path::all() {
-        assert_eq!(
-            run(path, &[], &[], Some(&[1.0, 2.0]), (1, 2, 0)),
-            [1.0, 2.0]
-        );
+        assert_eq!(run(path, &[], &[], Some(&[1.0, 2.0]), (1, 2, 0)), [1.0, 2.0]);
         assert!(run(path, &[], &[1.0; 6], None, (0, 2, 3)).is_empty());
         assert_eq!(weight_gradient(path, &[], &[], (0, 2, 3)), [0.0; 6]);
     }

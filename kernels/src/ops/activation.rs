@@ -4,8 +4,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 
 use super::support::{
-    Elements, Lanes, Out, Rows, elements, for_chunks, map, map_rows, output, rows_per_chunk,
-    tensor, written,
+    Elements, Lanes, Out, Rows, elements, for_chunks, map, map_rows, output, rows_per_chunk, tensor, written,
 };
 use crate::simd::math::{erf, exp, sigmoid};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -18,11 +17,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// `SiLU(gate) ⊙ up`, both of one shape.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.shape() != up.shape() {
-        bail!(
-            "silu_mul: gate has shape {:?}, up has {:?}",
-            gate.shape(),
-            up.shape()
-        );
+        bail!("silu_mul: gate has shape {:?}, up has {:?}", gate.shape(), up.shape());
     }
     gate.contiguous()?.apply_op2(&up.contiguous()?, SiluMul)
 }
@@ -59,9 +54,7 @@ pub fn swiglu_reference(gate_up: &Tensor) -> Result<Tensor> {
 
 /// [`softmax`] of candle primitives.
 pub fn softmax_reference(x: &Tensor) -> Result<Tensor> {
-    let shifted = x
-        .broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?
-        .exp()?;
+    let shifted = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
     shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
 }
 
@@ -69,11 +62,7 @@ pub fn softmax_reference(x: &Tensor) -> Result<Tensor> {
 #[inline(always)]
 fn normal_cdf<S: Simd>(s: S, x: S::V) -> S::V {
     let half = s.splat(0.5);
-    s.fma(
-        half,
-        erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))),
-        half,
-    )
+    s.fma(half, erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))), half)
 }
 
 struct Gelu;
@@ -133,10 +122,7 @@ impl Lanes<3, 2> for SiluMulBackward {
         let one = s.splat(1.0);
         let sigma = sigmoid(s, gate);
         let slope = s.mul(sigma, s.fma(gate, s.sub(one, sigma), one));
-        [
-            s.mul(s.mul(grad, up), slope),
-            s.mul(grad, s.mul(gate, sigma)),
-        ]
+        [s.mul(s.mul(grad, up), slope), s.mul(grad, s.mul(gate, sigma))]
     }
 }
 
@@ -164,18 +150,9 @@ impl CustomOp2 for SiluMul {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let [dg, du] = map(
-            &SiluMulBackward,
-            [
-                &Elements::of(gate)?,
-                &Elements::of(up)?,
-                &Elements::of(&grad)?,
-            ],
-        );
-        Ok((
-            Some(tensor(dg, gate.shape(), gate)?),
-            Some(tensor(du, up.shape(), up)?),
-        ))
+        let [dg, du] =
+            map(&SiluMulBackward, [&Elements::of(gate)?, &Elements::of(up)?, &Elements::of(&grad)?]);
+        Ok((Some(tensor(dg, gate.shape(), gate)?), Some(tensor(du, up.shape(), up)?)))
     }
 }
 
@@ -214,12 +191,7 @@ impl CustomOp1 for SwiGlu {
         // SAFETY: the two halves of each row are all of the output.
         let dx = unsafe {
             written(elements.len(), |dx| {
-                map_rows(
-                    &SiluMulBackward,
-                    &rows,
-                    [&elements, &elements, &grad],
-                    [dx, dx],
-                );
+                map_rows(&SiluMulBackward, &rows, [&elements, &elements, &grad], [dx, dx]);
             })
         };
         tensor(dx, x.shape(), x).map(Some)
@@ -288,11 +260,7 @@ pub(super) unsafe fn scale_row<S: Simd>(s: S, y: *mut f32, len: usize, factor: f
     for at in (0..len).step_by(LANES) {
         // SAFETY: `at < len`.
         unsafe {
-            s.store(
-                y.add(at),
-                s.mul(s.load(y.add(at), len - at), s.splat(factor)),
-                len - at,
-            );
+            s.store(y.add(at), s.mul(s.load(y.add(at), len - at), s.splat(factor)), len - at);
         }
     }
 }
@@ -321,10 +289,7 @@ impl Kernel for SoftmaxRowBackward {
             let n = self.len - at;
             // SAFETY: as above.
             unsafe {
-                let dx = s.mul(
-                    s.load(self.y.add(at), n),
-                    s.sub(s.load(self.grad.add(at), n), dot),
-                );
+                let dx = s.mul(s.load(self.y.add(at), n), s.sub(s.load(self.grad.add(at), n), dot));
                 s.store(self.dx.add(at), dx, n);
             }
         }
@@ -364,11 +329,7 @@ impl CustomOp1 for Softmax {
         // SAFETY: the kernel writes its row.
         let y = unsafe {
             rows_written(x.len(), len, |at, y| {
-                dispatch(SoftmaxRow {
-                    x: x[at..at + len].as_ptr(),
-                    y,
-                    len,
-                });
+                dispatch(SoftmaxRow { x: x[at..at + len].as_ptr(), y, len });
             })
         };
         Ok(output(y, layout.shape()))

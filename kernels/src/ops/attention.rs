@@ -12,9 +12,7 @@ mod scratch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail,
-};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 
 use self::problem::{Arguments, Sizes};
 use super::activation::softmax_reference;
@@ -55,15 +53,11 @@ pub fn attention(
     let mask = match mask {
         Mask::None => OwnedMask::None,
         Mask::Causal { offset } => OwnedMask::Causal { offset },
-        Mask::Additive(mask) => {
-            OwnedMask::Additive(mask.detach().to_dtype(DType::F32)?.contiguous()?)
-        }
+        Mask::Additive(mask) => OwnedMask::Additive(mask.detach().to_dtype(DType::F32)?.contiguous()?),
     };
     let gradients = Arc::default();
     let no_bias = Tensor::zeros(1, DType::F32, q.device())?;
-    let link = KeyLink {
-        gradients: Arc::clone(&gradients),
-    };
+    let link = KeyLink { gradients: Arc::clone(&gradients) };
     let linked = k.apply_op3(&v, bias.as_ref().unwrap_or(&no_bias), link)?;
     let arguments = Arguments {
         sizes,
@@ -73,13 +67,7 @@ pub fn attention(
         mask,
         scale: scale as f32,
     };
-    q.apply_op2(
-        &linked,
-        Attention {
-            arguments,
-            gradients,
-        },
-    )
+    q.apply_op2(&linked, Attention { arguments, gradients })
 }
 
 /// [`attention`] of candle primitives.
@@ -114,28 +102,16 @@ pub fn attention_probabilities(
     match mask {
         Mask::None => {}
         Mask::Causal { offset } => {
-            let hidden = |i: usize| {
-                (0..kv_len).map(move |j| {
-                    if j > i + offset {
-                        f32::NEG_INFINITY
-                    } else {
-                        0.0
-                    }
-                })
-            };
+            let hidden =
+                |i: usize| (0..kv_len).map(move |j| if j > i + offset { f32::NEG_INFINITY } else { 0.0 });
             let mask: Vec<f32> = (0..q_len).flat_map(hidden).collect();
-            let mask =
-                Tensor::from_vec(mask, (q_len, kv_len), q.device())?.to_dtype(scores.dtype())?;
+            let mask = Tensor::from_vec(mask, (q_len, kv_len), q.device())?.to_dtype(scores.dtype())?;
             scores = scores.broadcast_add(&mask)?;
         }
         Mask::Additive(mask) => {
             let rows = mask.dim(0)?;
-            let mask = mask
-                .to_dtype(scores.dtype())?
-                .reshape((1, rows, 1, q_len, kv_len))?;
-            scores = scores
-                .reshape((batch / rows, rows, heads, q_len, kv_len))?
-                .broadcast_add(&mask)?;
+            let mask = mask.to_dtype(scores.dtype())?.reshape((1, rows, 1, q_len, kv_len))?;
+            scores = scores.reshape((batch / rows, rows, heads, q_len, kv_len))?.broadcast_add(&mask)?;
             scores = scores.reshape((batch, heads, q_len, kv_len))?;
         }
     }
@@ -147,18 +123,12 @@ fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
     if kv_heads == heads {
         return Ok(x.clone());
     }
-    x.unsqueeze(3)?
-        .expand((b, t, kv_heads, heads / kv_heads, d))?
-        .reshape((b, t, heads, d))
+    x.unsqueeze(3)?.expand((b, t, kv_heads, heads / kv_heads, d))?.reshape((b, t, heads, d))
 }
 
 /// `x` itself when its last dimension is dense, else a copy.
 fn dense_rows(x: &Tensor) -> Result<Tensor> {
-    if x.dim(D::Minus1)? == 1 || x.stride().last() == Some(&1) {
-        Ok(x.clone())
-    } else {
-        x.contiguous()
-    }
+    if x.dim(D::Minus1)? == 1 || x.stride().last() == Some(&1) { Ok(x.clone()) } else { x.contiguous() }
 }
 
 /// [`Mask`], kept for the backward pass.
@@ -191,16 +161,8 @@ impl CustomOp2 for Attention {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Sizes {
-            batch,
-            q_len,
-            heads,
-            v_dim,
-            ..
-        } = self.arguments.sizes;
-        let result = self
-            .arguments
-            .with(q.as_slice()?, layout, forward::forward)?;
+        let Sizes { batch, q_len, heads, v_dim, .. } = self.arguments.sizes;
+        let result = self.arguments.with(q.as_slice()?, layout, forward::forward)?;
         Ok(output(result, (batch, q_len, heads, v_dim)))
     }
 
@@ -214,10 +176,7 @@ impl CustomOp2 for Attention {
         let [dq, dk, dv, bias] = self.arguments.gradients(q, grad)?;
         if link.track_op() {
             let bias = self.arguments.bias.is_some().then_some(bias);
-            *self
-                .gradients
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some((dk, dv, bias));
+            *self.gradients.lock().unwrap_or_else(PoisonError::into_inner) = Some((dk, dv, bias));
         }
         Ok((Some(dq), Some(link.zeros_like()?)))
     }
@@ -253,11 +212,7 @@ impl CustomOp3 for KeyLink {
         _: &Tensor,
         _: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some((dk, dv, bias)) = self
-            .gradients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        let Some((dk, dv, bias)) = self.gradients.lock().unwrap_or_else(PoisonError::into_inner).take()
         else {
             bail!("attention: two backward passes of one graph at the same time")
         };

@@ -20,22 +20,14 @@ pub fn gather_rows(x: &Tensor, index: &[u32]) -> Result<Tensor> {
     if let Some(i) = index.iter().find(|&&i| i != ZERO_ROW && i as usize >= rows) {
         bail!("gather_rows: index {i} with {rows} rows");
     }
-    x.contiguous()?.apply_op1(GatherRows {
-        index: index.into(),
-    })
+    x.contiguous()?.apply_op1(GatherRows { index: index.into() })
 }
 
 /// [`gather_rows`] of candle primitives.
 pub fn gather_rows_reference(x: &Tensor, index: &[u32]) -> Result<Tensor> {
     let (batch, rows, dim) = x.dims3()?;
-    let padded = Tensor::cat(
-        &[x, &Tensor::zeros((batch, 1, dim), x.dtype(), x.device())?],
-        1,
-    )?;
-    let index: Vec<u32> = index
-        .iter()
-        .map(|&i| if i == ZERO_ROW { rows as u32 } else { i })
-        .collect();
+    let padded = Tensor::cat(&[x, &Tensor::zeros((batch, 1, dim), x.dtype(), x.device())?], 1)?;
+    let index: Vec<u32> = index.iter().map(|&i| if i == ZERO_ROW { rows as u32 } else { i }).collect();
     padded.index_select(&Tensor::new(index, x.device())?, 1)
 }
 
@@ -57,9 +49,7 @@ impl GatherRows {
                 if source == ZERO_ROW {
                     std::ptr::write_bytes(to, 0, dim);
                 } else {
-                    while end < places.end
-                        && self.index[end] == source.wrapping_add((end - at) as u32)
-                    {
+                    while end < places.end && self.index[end] == source.wrapping_add((end - at) as u32) {
                         end += 1;
                     }
                     let from = &x[source as usize * dim..(source as usize + end - at) * dim];
@@ -81,12 +71,7 @@ impl GatherRows {
         }
         let mut next = starts.clone();
         let mut places = vec![0; starts[rows] as usize];
-        for (place, &source) in self
-            .index
-            .iter()
-            .enumerate()
-            .filter(|&(_, &i)| i != ZERO_ROW)
-        {
+        for (place, &source) in self.index.iter().enumerate().filter(|&(_, &i)| i != ZERO_ROW) {
             let slot = &mut next[source as usize];
             places[*slot as usize] = place as u32;
             *slot += 1;
@@ -123,19 +108,11 @@ impl CustomOp1 for GatherRows {
         let shape = (batch, self.index.len(), dim);
         let fill = |y: Out| {
             for_places(shape, y, |item, places, to| {
-                self.copy(
-                    &x[item * rows * dim..(item + 1) * rows * dim],
-                    dim,
-                    places,
-                    to,
-                );
+                self.copy(&x[item * rows * dim..(item + 1) * rows * dim], dim, places, to);
             });
         };
         // SAFETY: the places cover the output.
-        Ok(output(
-            unsafe { written(shape.0 * shape.1 * dim, fill) },
-            shape,
-        ))
+        Ok(output(unsafe { written(shape.0 * shape.1 * dim, fill) }, shape))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -146,8 +123,7 @@ impl CustomOp1 for GatherRows {
         let (starts, places) = self.inverse(rows);
         let fill = |dx: Out| {
             for_places((batch, rows, dim), dx, |item, range, to| {
-                let row =
-                    |place: u32| &grad[(item * self.index.len() + place as usize) * dim..][..dim];
+                let row = |place: u32| &grad[(item * self.index.len() + place as usize) * dim..][..dim];
                 for (i, source) in range.enumerate() {
                     let places = &places[starts[source] as usize..starts[source + 1] as usize];
                     // SAFETY: `to` has room for the range's rows; each is written before it is seen as a slice.

@@ -15,12 +15,7 @@ pub use grouped::{PackedGroups, grouped_linear, grouped_linear_packed, grouped_l
 /// `x (.., in)`, `weight (out, in)`, `bias (out)` to `(.., out)`. Differentiable in all three.
 ///
 /// A row of the result depends on its row of `x` alone, bit for bit: batch size and thread count do not matter.
-pub fn linear(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    precision: Precision,
-) -> Result<Tensor> {
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Tensor> {
     linear_packed(x, weight, bias, precision, None)
 }
 
@@ -33,21 +28,11 @@ pub fn linear_packed(
     packed: Option<&Arc<PackedWeight>>,
 ) -> Result<Tensor> {
     let (out, inner) = weight.dims2()?;
-    if x.rank() == 0
-        || x.dim(x.rank() - 1)? != inner
-        || bias.is_some_and(|bias| bias.dims() != [out])
-    {
+    if x.rank() == 0 || x.dim(x.rank() - 1)? != inner || bias.is_some_and(|bias| bias.dims() != [out]) {
         let bias = bias.map(Tensor::dims);
-        bail!(
-            "linear: x {:?} and bias {bias:?} do not fit weight {:?}",
-            x.dims(),
-            weight.dims()
-        );
+        bail!("linear: x {:?} and bias {bias:?} do not fit weight {:?}", x.dims(), weight.dims());
     }
-    let op = LinearOp {
-        precision,
-        packed: packed.cloned(),
-    };
+    let op = LinearOp { precision, packed: packed.cloned() };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
@@ -94,14 +79,7 @@ fn backward(precision: Precision, operands: Operands<'_>, wanted: Wanted<'_>) {
     if precision == Precision::Bf16 {
         return gemm::backward(Path::best(), operands, wanted);
     }
-    let Operands {
-        grad,
-        x,
-        weight,
-        rows,
-        out_features,
-        in_features,
-    } = operands;
+    let Operands { grad, x, weight, rows, out_features, in_features } = operands;
     if let Some(dx) = wanted.x {
         let weight = Matrix::columns(weight, out_features, in_features);
         gemm::product_f32(Matrix::rows(grad, rows, out_features), weight, None, dx);
@@ -137,13 +115,7 @@ impl LinearOp {
             (Some(packed), Precision::Bf16) => {
                 gemm::product(Path::best(), left, Right::Packed(packed.view()), bias, y);
             }
-            _ => multiply(
-                self.precision,
-                left,
-                Matrix::rows(weight, out, inner),
-                bias,
-                y,
-            ),
+            _ => multiply(self.precision, left, Matrix::rows(weight, out, inner), bias, y),
         });
         Ok((CpuStorage::F32(y), dims.into()))
     }
@@ -160,31 +132,16 @@ impl LinearOp {
         let rows = grad.dims()[..grad.rank() - 1].iter().product();
         let (grad, xs, ws) = (values(&grad)?, values(x)?, values(weight)?);
         let mut dx = x.track_op().then(|| Fresh::new(rows, in_features));
-        let mut dw = weight
-            .track_op()
-            .then(|| Fresh::new(out_features, in_features));
-        let mut db = bias
-            .filter(|bias| bias.track_op())
-            .map(|_| Fresh::new(1, out_features));
-        let operands = Operands {
-            grad: &grad,
-            x: &xs,
-            weight: &ws,
-            rows,
-            out_features,
-            in_features,
-        };
+        let mut dw = weight.track_op().then(|| Fresh::new(out_features, in_features));
+        let mut db = bias.filter(|bias| bias.track_op()).map(|_| Fresh::new(1, out_features));
+        let operands = Operands { grad: &grad, x: &xs, weight: &ws, rows, out_features, in_features };
         let wanted = Wanted {
             x: dx.as_mut().map(Fresh::output),
             weight: dw.as_mut().map(Fresh::output),
             bias: db.as_mut().map(Fresh::output),
         };
         backward(self.precision, operands, wanted);
-        Ok([
-            written(dx, x)?,
-            written(dw, weight)?,
-            bias.map_or(Ok(None), |bias| written(db, bias))?,
-        ])
+        Ok([written(dx, x)?, written(dw, weight)?, bias.map_or(Ok(None), |bias| written(db, bias))?])
     }
 }
 
@@ -200,11 +157,7 @@ impl CustomOp2 for LinearOp {
         w: &CpuStorage,
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward(
-            (slice(x, xl)?, xl.shape()),
-            (slice(w, wl)?, wl.shape()),
-            None,
-        )
+        self.forward((slice(x, xl)?, xl.shape()), (slice(w, wl)?, wl.shape()), None)
     }
 
     fn bwd(
@@ -233,11 +186,7 @@ impl CustomOp3 for LinearOp {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward(
-            (slice(x, xl)?, xl.shape()),
-            (slice(w, wl)?, wl.shape()),
-            Some(slice(b, bl)?),
-        )
+        self.forward((slice(x, xl)?, xl.shape()), (slice(w, wl)?, wl.shape()), Some(slice(b, bl)?))
     }
 
     fn bwd(
@@ -257,8 +206,7 @@ impl CustomOp3 for LinearOp {
 fn written(gradient: Option<Fresh>, of: &Tensor) -> Result<Option<Tensor>> {
     // SAFETY: the backward passes write every element of what is wanted of them.
     let data = gradient.map(|gradient| unsafe { gradient.finish() });
-    data.map(|data| Tensor::from_vec(data, of.shape(), of.device()))
-        .transpose()
+    data.map(|data| Tensor::from_vec(data, of.shape(), of.device())).transpose()
 }
 
 /// The elements of a contiguous operand.
@@ -272,16 +220,10 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 /// The elements of a contiguous tensor on the CPU, borrowed.
 fn values(tensor: &Tensor) -> Result<Values<impl Deref<Target = Storage>>> {
     let (guard, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*guard else {
-        bail!("linear runs on the CPU only")
-    };
+    let Storage::Cpu(storage) = &*guard else { bail!("linear runs on the CPU only") };
     let elements = slice(storage, layout)?;
     let (ptr, len) = (elements.as_ptr(), elements.len());
-    Ok(Values {
-        _guard: guard,
-        ptr,
-        len,
-    })
+    Ok(Values { _guard: guard, ptr, len })
 }
 
 /// Elements of a tensor, together with the read lock that keeps them in place.

@@ -18,20 +18,12 @@ pub const IGNORE: u32 = u32::MAX;
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (rows, vocab) = logits.dims2()?;
     if targets.len() != rows {
-        bail!(
-            "cross_entropy: {} targets for {rows} rows of logits",
-            targets.len()
-        );
+        bail!("cross_entropy: {} targets for {rows} rows of logits", targets.len());
     }
-    if let Some(target) = targets
-        .iter()
-        .find(|&&t| t != IGNORE && t as usize >= vocab)
-    {
+    if let Some(target) = targets.iter().find(|&&t| t != IGNORE && t as usize >= vocab) {
         bail!("cross_entropy: target {target} in a vocabulary of {vocab}");
     }
-    logits.contiguous()?.apply_op1(CrossEntropy {
-        targets: targets.into(),
-    })
+    logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.into() })
 }
 
 /// [`cross_entropy`] of candle primitives.
@@ -39,19 +31,12 @@ pub fn cross_entropy_reference(logits: &Tensor, targets: &[u32]) -> Result<Tenso
     let max = logits.max_keepdim(D::Minus1)?.detach();
     let shifted = logits.broadcast_sub(&max)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    let ids: Vec<u32> = targets
-        .iter()
-        .map(|&t| if t == IGNORE { 0 } else { t })
-        .collect();
-    let counted: Vec<f32> = targets
-        .iter()
-        .map(|&t| if t == IGNORE { 0.0 } else { 1.0 })
-        .collect();
+    let ids: Vec<u32> = targets.iter().map(|&t| if t == IGNORE { 0 } else { t }).collect();
+    let counted: Vec<f32> = targets.iter().map(|&t| if t == IGNORE { 0.0 } else { 1.0 }).collect();
     let count = counted.iter().sum::<f32>().max(1.0);
     let ids = Tensor::from_vec(ids, (targets.len(), 1), logits.device())?;
     let log_probability = (shifted.gather(&ids, 1)? - log_sum)?;
-    let counted =
-        Tensor::from_vec(counted, (targets.len(), 1), logits.device())?.to_dtype(logits.dtype())?;
+    let counted = Tensor::from_vec(counted, (targets.len(), 1), logits.device())?.to_dtype(logits.dtype())?;
     (log_probability * counted)?.sum_all()? * (-1.0 / f64::from(count))
 }
 
@@ -131,17 +116,12 @@ impl CrossEntropy {
         };
         // SAFETY: every row's two elements are written.
         let statistics = unsafe { written(rows * 2, fill) };
-        let losses = self
-            .targets
-            .iter()
-            .zip(statistics.chunks_exact(2))
-            .enumerate();
-        let losses = losses.filter(|(_, (target, _))| **target != IGNORE).map(
-            |(row, (&target, statistics))| {
+        let losses = self.targets.iter().zip(statistics.chunks_exact(2)).enumerate();
+        let losses =
+            losses.filter(|(_, (target, _))| **target != IGNORE).map(|(row, (&target, statistics))| {
                 let logit = f64::from(logits[row * vocab + target as usize]);
                 f64::from(statistics[1]).ln() + f64::from(statistics[0]) - logit
-            },
-        );
+            });
         losses.sum::<f64>() / self.count()
     }
 
@@ -156,11 +136,7 @@ impl CrossEntropy {
                     if self.targets[row] == IGNORE {
                         std::ptr::write_bytes(dx, 0, vocab);
                     } else {
-                        dispatch(ScaledSoftmax {
-                            x: &logits[row * vocab..(row + 1) * vocab],
-                            dx,
-                            factor,
-                        });
+                        dispatch(ScaledSoftmax { x: &logits[row * vocab..(row + 1) * vocab], dx, factor });
                         *dx.add(self.targets[row] as usize) -= factor;
                     }
                 }

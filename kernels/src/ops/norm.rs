@@ -7,9 +7,7 @@
 
 use std::ops::Range;
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail,
-};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
 use super::support::{Elements, Out, elements, for_chunks, output, tensor, written};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -20,24 +18,14 @@ const ROWS: usize = 128;
 /// `(x − mean) / √(var + eps) · weight + bias`, biased variance; `x (.., dim)`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     check("layer_norm", x, &[weight, bias])?;
-    let norm = Norm {
-        centre: true,
-        eps: eps as f32,
-    };
-    x.contiguous()?
-        .apply_op3(&weight.contiguous()?, &bias.contiguous()?, norm)
+    let norm = Norm { centre: true, eps: eps as f32 };
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, norm)
 }
 
 /// `x / √(mean(x²) + eps) · weight`; `x (.., dim)`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     check("rms_norm", x, &[weight])?;
-    x.contiguous()?.apply_op2(
-        &weight.contiguous()?,
-        Norm {
-            centre: false,
-            eps: eps as f32,
-        },
-    )
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Norm { centre: false, eps: eps as f32 })
 }
 
 /// `x / max(‖x‖₂, eps)` as `torch.nn.functional.normalize`; `x (.., dim)`.
@@ -47,35 +35,21 @@ pub fn l2_normalize(x: &Tensor, eps: f64) -> Result<Tensor> {
 }
 
 /// [`layer_norm`] of candle primitives.
-pub fn layer_norm_reference(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    eps: f64,
-) -> Result<Tensor> {
+pub fn layer_norm_reference(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred
-        .broadcast_div(&(variance + eps)?.sqrt()?)?
-        .broadcast_mul(weight)?
-        .broadcast_add(bias)
+    centred.broadcast_div(&(variance + eps)?.sqrt()?)?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
 /// [`rms_norm`] of candle primitives.
 pub fn rms_norm_reference(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?
-        .broadcast_mul(weight)
+    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
 
 /// [`l2_normalize`] of candle primitives.
 pub fn l2_normalize_reference(x: &Tensor, eps: f64) -> Result<Tensor> {
-    x.broadcast_div(
-        &x.sqr()?
-            .sum_keepdim(D::Minus1)?
-            .sqrt()?
-            .clamp(eps, f64::INFINITY)?,
-    )
+    x.broadcast_div(&x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(eps, f64::INFINITY)?)
 }
 
 fn check(name: &str, x: &Tensor, parameters: &[&Tensor]) -> Result<()> {
@@ -117,10 +91,7 @@ unsafe fn statistics<S: Simd>(s: S, norm: &Norm, x: *const f32, dim: usize) -> (
         let centred = s.keep(centred, dim - at, s.splat(0.0));
         squares = s.fma(centred, centred, squares);
     }
-    (
-        centre,
-        1.0 / (s.sum(squares) / dim as f32 + norm.eps).sqrt(),
-    )
+    (centre, 1.0 / (s.sum(squares) / dim as f32 + norm.eps).sqrt())
 }
 
 /// Rows of the output.
@@ -148,8 +119,7 @@ impl Kernel for Forward<'_> {
                 let (centre, scale) = statistics(s, self.norm, x, dim);
                 for at in (0..dim).step_by(LANES) {
                     let n = dim - at;
-                    let normal =
-                        s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
+                    let normal = s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
                     let weight = s.load(self.weight.as_ptr().add(at), n);
                     let result = match self.bias {
                         Some(bias) => s.fma(normal, weight, s.load(bias.as_ptr().add(at), n)),
@@ -189,51 +159,28 @@ impl Kernel for Backward<'_> {
         unsafe {
             let dx = self.dx.part(range.start, range.len());
             for row in 0..self.rows.len() {
-                let (x, grad, dx) = (
-                    x.as_ptr().add(row * dim),
-                    grad.as_ptr().add(row * dim),
-                    dx.add(row * dim),
-                );
+                let (x, grad, dx) =
+                    (x.as_ptr().add(row * dim), grad.as_ptr().add(row * dim), dx.add(row * dim));
                 let (centre, scale) = statistics(s, self.norm, x, dim);
                 let (mut total, mut dot) = (s.splat(0.0), s.splat(0.0));
                 for at in (0..dim).step_by(LANES) {
                     let n = dim - at;
                     let dy = s.load(grad.add(at), n);
-                    let normal =
-                        s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
+                    let normal = s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
                     let g = s.mul(dy, s.load(weight.add(at), n));
                     dot = s.fma(g, normal, dot);
-                    s.store(
-                        dw.as_mut_ptr().add(at),
-                        s.fma(dy, normal, s.load(dw.as_ptr().add(at), n)),
-                        n,
-                    );
+                    s.store(dw.as_mut_ptr().add(at), s.fma(dy, normal, s.load(dw.as_ptr().add(at), n)), n);
                     if self.norm.centre {
                         total = s.add(total, g);
-                        s.store(
-                            db.as_mut_ptr().add(at),
-                            s.add(dy, s.load(db.as_ptr().add(at), n)),
-                            n,
-                        );
+                        s.store(db.as_mut_ptr().add(at), s.add(dy, s.load(db.as_ptr().add(at), n)), n);
                     }
                 }
-                let (total, dot) = (
-                    s.splat(s.sum(total) / dim as f32),
-                    s.splat(s.sum(dot) / dim as f32),
-                );
+                let (total, dot) = (s.splat(s.sum(total) / dim as f32), s.splat(s.sum(dot) / dim as f32));
                 for at in (0..dim).step_by(LANES) {
                     let n = dim - at;
-                    let normal =
-                        s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
-                    let g = s.sub(
-                        s.mul(s.load(grad.add(at), n), s.load(weight.add(at), n)),
-                        total,
-                    );
-                    s.store(
-                        dx.add(at),
-                        s.mul(s.splat(scale), s.sub(g, s.mul(normal, dot))),
-                        n,
-                    );
+                    let normal = s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
+                    let g = s.sub(s.mul(s.load(grad.add(at), n), s.load(weight.add(at), n)), total);
+                    s.store(dx.add(at), s.mul(s.splat(scale), s.sub(g, s.mul(normal, dot))), n);
                 }
             }
         }
@@ -245,14 +192,7 @@ impl Norm {
         let rows = x.len() / weight.len().max(1);
         let fill = |y: Out| {
             for_chunks(rows, ROWS, x.len() * 4, |_, rows| {
-                dispatch(Forward {
-                    norm: self,
-                    x,
-                    weight,
-                    bias,
-                    y,
-                    rows,
-                });
+                dispatch(Forward { norm: self, x, weight, bias, y, rows });
             });
         };
         // SAFETY: the rows cover the output.
@@ -262,11 +202,7 @@ impl Norm {
     /// Gradients of `x`, the weight and the bias (zeros where there is no centre).
     fn backward(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
         let grad = grad.contiguous()?;
-        let (elements, w, grad) = (
-            Elements::of(x)?,
-            Elements::of(weight)?,
-            Elements::of(&grad)?,
-        );
+        let (elements, w, grad) = (Elements::of(x)?, Elements::of(weight)?, Elements::of(&grad)?);
         let (values, w, grad): (&[f32], &[f32], &[f32]) = (&elements, &w, &grad);
         let dim = w.len();
         let rows = values.len() / dim.max(1);
@@ -276,37 +212,20 @@ impl Norm {
         let fill = |dx: Out| {
             for_chunks(rows, ROWS, values.len() * 8, |chunk, rows| {
                 // SAFETY: each chunk has its own sums.
-                let sums = unsafe {
-                    std::slice::from_raw_parts_mut(parts.part(chunk * width, width), width)
-                };
-                dispatch(Backward {
-                    norm: self,
-                    x: values,
-                    weight: w,
-                    grad,
-                    dx,
-                    sums,
-                    rows,
-                });
+                let sums = unsafe { std::slice::from_raw_parts_mut(parts.part(chunk * width, width), width) };
+                dispatch(Backward { norm: self, x: values, weight: w, grad, dx, sums, rows });
             });
         };
         // SAFETY: the rows cover the output.
         let dx = unsafe { written(values.len(), fill) };
         let (first, rest) = sums.split_at_mut(width);
         for part in rest.chunks_exact(width.max(1)) {
-            first
-                .iter_mut()
-                .zip(part)
-                .for_each(|(sum, part)| *sum += part);
+            first.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
         let (dw, db) = first.split_at(dim);
         let db = if self.centre { db.to_vec() } else { Vec::new() };
         let db_len = db.len();
-        Ok([
-            tensor(dx, x.shape(), x)?,
-            tensor(dw.to_vec(), dim, weight)?,
-            tensor(db, db_len, weight)?,
-        ])
+        Ok([tensor(dx, x.shape(), x)?, tensor(dw.to_vec(), dim, weight)?, tensor(db, db_len, weight)?])
     }
 }
 
@@ -324,11 +243,7 @@ impl CustomOp3 for Norm {
         bias: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = self.forward(
-            elements(x, lx)?,
-            elements(weight, lw)?,
-            Some(elements(bias, lb)?),
-        );
+        let y = self.forward(elements(x, lx)?, elements(weight, lw)?, Some(elements(bias, lb)?));
         Ok(output(y, lx.shape()))
     }
 
@@ -357,10 +272,7 @@ impl CustomOp2 for Norm {
         weight: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Ok(output(
-            self.forward(elements(x, lx)?, elements(weight, lw)?, None),
-            lx.shape(),
-        ))
+        Ok(output(self.forward(elements(x, lx)?, elements(weight, lw)?, None), lx.shape()))
     }
 
     fn bwd(
@@ -407,19 +319,11 @@ impl Kernel for L2Rows<'_> {
                 let scale = 1.0 / norm.max(self.eps);
                 let g = grad.map_or(x, |grad| grad.as_ptr().add(row * dim));
                 let pulls = grad.is_some() && norm > self.eps;
-                let shift = if pulls {
-                    row_dot(s, x, g, dim) * scale * scale * scale
-                } else {
-                    0.0
-                };
+                let shift = if pulls { row_dot(s, x, g, dim) * scale * scale * scale } else { 0.0 };
                 for at in (0..dim).step_by(LANES) {
                     let n = dim - at;
                     let scaled = s.mul(s.load(g.add(at), n), s.splat(scale));
-                    s.store(
-                        result.add(at),
-                        s.fma(s.load(x.add(at), n), s.splat(-shift), scaled),
-                        n,
-                    );
+                    s.store(result.add(at), s.fma(s.load(x.add(at), n), s.splat(-shift), scaled), n);
                 }
             }
         }
@@ -432,13 +336,7 @@ unsafe fn row_dot<S: Simd>(s: S, a: *const f32, b: *const f32, dim: usize) -> f3
     let mut dot = s.splat(0.0);
     for at in (0..dim).step_by(LANES) {
         // SAFETY: both have `dim` elements.
-        dot = unsafe {
-            s.fma(
-                s.load(a.add(at), dim - at),
-                s.load(b.add(at), dim - at),
-                dot,
-            )
-        };
+        dot = unsafe { s.fma(s.load(a.add(at), dim - at), s.load(b.add(at), dim - at), dot) };
     }
     s.sum(dot)
 }
@@ -448,14 +346,7 @@ impl L2Normalize {
         let eps = self.eps;
         let fill = |result: Out| {
             for_chunks(x.len() / dim.max(1), ROWS, x.len() * 4, |_, rows| {
-                dispatch(L2Rows {
-                    eps,
-                    dim,
-                    x,
-                    grad,
-                    result,
-                    rows,
-                });
+                dispatch(L2Rows { eps, dim, x, grad, result, rows });
             });
         };
         // SAFETY: the rows cover the output.
@@ -470,19 +361,12 @@ impl CustomOp1 for L2Normalize {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let dim = layout.dims().last().copied().unwrap_or(1);
-        Ok(output(
-            self.rows(elements(x, layout)?, None, dim),
-            layout.shape(),
-        ))
+        Ok(output(self.rows(elements(x, layout)?, None, dim), layout.shape()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
-        let dx = self.rows(
-            &Elements::of(x)?,
-            Some(&Elements::of(&grad)?),
-            x.dim(D::Minus1)?,
-        );
+        let dx = self.rows(&Elements::of(x)?, Some(&Elements::of(&grad)?), x.dim(D::Minus1)?);
         tensor(dx, x.shape(), x).map(Some)
     }
 }

@@ -6,8 +6,8 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
 use super::support::{
-    Elements, Lanes, Out, apply_lanes, cpu_elements, elements, for_chunks, output, rows_per_chunk,
-    tensor, written,
+    Elements, Lanes, Out, apply_lanes, cpu_elements, elements, for_chunks, output, rows_per_chunk, tensor,
+    written,
 };
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -26,31 +26,16 @@ pub enum RopeLayout {
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
     let (batch, tokens, _, dim) = x.dims4()?;
     let (angle_batch, angle_tokens, angles) = cos.dims3()?;
-    let fits =
-        (angle_batch == batch || angle_batch == 1) && angle_tokens == tokens && angles * 2 == dim;
+    let fits = (angle_batch == batch || angle_batch == 1) && angle_tokens == tokens && angles * 2 == dim;
     if !fits || sin.shape() != cos.shape() {
-        bail!(
-            "rope: x {:?}, cos {:?}, sin {:?} do not fit together",
-            x.shape(),
-            cos.shape(),
-            sin.shape()
-        );
+        bail!("rope: x {:?}, cos {:?}, sin {:?} do not fit together", x.shape(), cos.shape(), sin.shape());
     }
-    let x = if x.stride()[3] == 1 {
-        x.clone()
-    } else {
-        x.contiguous()?
-    };
+    let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
     x.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rope { layout })
 }
 
 /// [`rope`] of candle primitives.
-pub fn rope_reference(
-    x: &Tensor,
-    cos: &Tensor,
-    sin: &Tensor,
-    layout: RopeLayout,
-) -> Result<Tensor> {
+pub fn rope_reference(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
     let (b, t, h, d) = x.dims4()?;
     let (cos, sin) = (cos.unsqueeze(2)?, sin.unsqueeze(2)?);
     let (first, second) = pairs(x, layout)?;
@@ -71,10 +56,7 @@ fn pairs(x: &Tensor, layout: RopeLayout) -> Result<(Tensor, Tensor)> {
         RopeLayout::HalfSplit => Ok((x.narrow(3, 0, d / 2)?, x.narrow(3, d / 2, d / 2)?)),
         RopeLayout::Interleaved => {
             let pairs = x.reshape((b, t, h, d / 2, 2))?;
-            Ok((
-                pairs.narrow(4, 0, 1)?.squeeze(4)?,
-                pairs.narrow(4, 1, 1)?.squeeze(4)?,
-            ))
+            Ok((pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?))
         }
     }
 }
@@ -135,17 +117,12 @@ impl Kernel for Rotate<'_> {
         for token in self.tokens.clone() {
             // One row of angles serves all batch rows when it is the only one.
             let angle = token * half % self.cos.len();
-            let (cos, sin) = (
-                &self.cos[angle..angle + half],
-                &self.sin[angle..angle + half],
-            );
+            let (cos, sin) = (&self.cos[angle..angle + half], &self.sin[angle..angle + half]);
             for i in 0..half {
                 (doubled[2 * i], doubled[2 * i + 1]) = (cos[i], cos[i]);
-                (doubled[dim + 2 * i], doubled[dim + 2 * i + 1]) =
-                    (-self.sign * sin[i], self.sign * sin[i]);
+                (doubled[dim + 2 * i], doubled[dim + 2 * i + 1]) = (-self.sign * sin[i], self.sign * sin[i]);
             }
-            let first =
-                self.layout.start_offset() + token / tokens * to_batch + token % tokens * to_token;
+            let first = self.layout.start_offset() + token / tokens * to_batch + token % tokens * to_token;
             for head in 0..heads {
                 let x = self.x[first + head * to_head..][..dim].as_ptr();
                 // SAFETY: a token belongs to one task; rows of x and y have `dim` elements, those of angles `half`.
@@ -154,13 +131,7 @@ impl Kernel for Rotate<'_> {
                     match self.rope.layout {
                         RopeLayout::HalfSplit => {
                             let inputs = [x, x.add(half), cos.as_ptr(), sin.as_ptr()];
-                            apply_lanes(
-                                s,
-                                &RotateHalves { sign: self.sign },
-                                inputs,
-                                [y, y.add(half)],
-                                half,
-                            );
+                            apply_lanes(s, &RotateHalves { sign: self.sign }, inputs, [y, y.add(half)], half);
                         }
                         RopeLayout::Interleaved => {
                             let inputs = [x, doubled.as_ptr(), doubled.as_ptr().add(dim)];
@@ -174,37 +145,16 @@ impl Kernel for Rotate<'_> {
 }
 
 impl Rope {
-    fn rotate(
-        &self,
-        x: &[f32],
-        layout: &Layout,
-        cos: &[f32],
-        sin: &[f32],
-        sign: f32,
-    ) -> Result<Vec<f32>> {
+    fn rotate(&self, x: &[f32], layout: &Layout, cos: &[f32], sin: &[f32], sign: f32) -> Result<Vec<f32>> {
         let (batch, tokens, heads, dim) = layout.shape().dims4()?;
         let len = layout.shape().elem_count();
         if len == 0 {
             return Ok(Vec::new());
         }
         let fill = |y: Out| {
-            for_chunks(
-                batch * tokens,
-                rows_per_chunk(heads * dim),
-                len * 4,
-                |_, tokens| {
-                    dispatch(Rotate {
-                        rope: self,
-                        sign,
-                        x,
-                        layout,
-                        cos,
-                        sin,
-                        y,
-                        tokens,
-                    });
-                },
-            );
+            for_chunks(batch * tokens, rows_per_chunk(heads * dim), len * 4, |_, tokens| {
+                dispatch(Rotate { rope: self, sign, x, layout, cos, sin, y, tokens });
+            });
         };
         // SAFETY: all tokens and heads are all of the output.
         Ok(unsafe { written(len, fill) })
@@ -215,16 +165,9 @@ impl Rope {
         let ((x1, x2), (g1, g2)) = (pairs(x, self.layout)?, pairs(grad, self.layout)?);
         let total = |terms: Tensor| {
             let per_token = terms.sum(2)?;
-            if shared {
-                per_token.sum_keepdim(0)
-            } else {
-                Ok(per_token)
-            }
+            if shared { per_token.sum_keepdim(0) } else { Ok(per_token) }
         };
-        Ok((
-            total(((&g1 * &x1)? + (&g2 * &x2)?)?)?,
-            total(((&g2 * &x1)? - (&g1 * &x2)?)?)?,
-        ))
+        Ok((total(((&g1 * &x1)? + (&g2 * &x2)?)?)?, total(((&g2 * &x1)? - (&g1 * &x2)?)?)?))
     }
 }
 
@@ -242,13 +185,7 @@ impl CustomOp3 for Rope {
         sin: &CpuStorage,
         l_sin: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = self.rotate(
-            x.as_slice()?,
-            layout,
-            elements(cos, l_cos)?,
-            elements(sin, l_sin)?,
-            1.0,
-        )?;
+        let y = self.rotate(x.as_slice()?, layout, elements(cos, l_cos)?, elements(sin, l_sin)?, 1.0)?;
         Ok(output(y, layout.shape()))
     }
 
@@ -262,13 +199,8 @@ impl CustomOp3 for Rope {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let (storage, layout) = grad.storage_and_layout();
-        let dx = self.rotate(
-            cpu_elements(&storage)?,
-            layout,
-            &Elements::of(cos)?,
-            &Elements::of(sin)?,
-            -1.0,
-        )?;
+        let dx =
+            self.rotate(cpu_elements(&storage)?, layout, &Elements::of(cos)?, &Elements::of(sin)?, -1.0)?;
         drop(storage);
         let dx = tensor(dx, x.shape(), x)?;
         if !cos.track_op() && !sin.track_op() {

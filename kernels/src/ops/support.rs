@@ -36,10 +36,7 @@ impl<'a> Elements<'a> {
             bail!("a fused operation was given a tensor that is not contiguous")
         };
         cpu_elements(&storage)?;
-        Ok(Self {
-            storage,
-            range: start..end,
-        })
+        Ok(Self { storage, range: start..end })
     }
 }
 
@@ -85,10 +82,7 @@ unsafe impl Sync for Out {}
 impl Out {
     /// To write into `memory`, which outlives all use.
     pub(crate) fn new(memory: &mut [f32]) -> Self {
-        Self {
-            at: memory.as_mut_ptr(),
-            len: memory.len(),
-        }
+        Self { at: memory.as_mut_ptr(), len: memory.len() }
     }
 
     /// The address of element `start` of `len` elements that the caller, and nobody else, writes.
@@ -103,10 +97,7 @@ impl Out {
 /// `len` elements that `fill` writes, all of them: unwritten memory is not cleared first, which would be one more pass.
 pub(crate) unsafe fn written(len: usize, fill: impl FnOnce(Out)) -> Vec<f32> {
     let mut elements = Vec::with_capacity(len);
-    fill(Out {
-        at: elements.as_mut_ptr(),
-        len,
-    });
+    fill(Out { at: elements.as_mut_ptr(), len });
     // SAFETY: the capacity is there and the caller vouches that `fill` wrote every element.
     unsafe { elements.set_len(len) };
     elements
@@ -208,24 +199,19 @@ pub(crate) fn map_rows<F: Lanes<I, O>, const I: usize, const O: usize>(
     inputs: [&[f32]; I],
     outputs: [Out; O],
 ) {
-    for_chunks(
-        rows.count,
-        rows_per_chunk(rows.len),
-        rows.count * rows.len * 4,
-        |_, chunk| {
-            for row in chunk {
-                let at = |i: usize| rows.inputs[i].0 + row * rows.inputs[i].1;
-                let to = |i: usize| rows.outputs[i].0 + row * rows.outputs[i].1;
-                dispatch(Map {
-                    f,
-                    inputs: std::array::from_fn(|i| inputs[i][at(i)..at(i) + rows.len].as_ptr()),
-                    // SAFETY: a row belongs to one chunk, and rows do not overlap.
-                    outputs: std::array::from_fn(|i| unsafe { outputs[i].part(to(i), rows.len) }),
-                    len: rows.len,
-                });
-            }
-        },
-    );
+    for_chunks(rows.count, rows_per_chunk(rows.len), rows.count * rows.len * 4, |_, chunk| {
+        for row in chunk {
+            let at = |i: usize| rows.inputs[i].0 + row * rows.inputs[i].1;
+            let to = |i: usize| rows.outputs[i].0 + row * rows.outputs[i].1;
+            dispatch(Map {
+                f,
+                inputs: std::array::from_fn(|i| inputs[i][at(i)..at(i) + rows.len].as_ptr()),
+                // SAFETY: a row belongs to one chunk, and rows do not overlap.
+                outputs: std::array::from_fn(|i| unsafe { outputs[i].part(to(i), rows.len) }),
+                len: rows.len,
+            });
+        }
+    });
 }
 
 /// Applies `f` to slices of one length.
@@ -234,15 +220,9 @@ pub(crate) fn map<F: Lanes<I, O>, const I: usize, const O: usize>(
     inputs: [&[f32]; I],
 ) -> [Vec<f32>; O] {
     let len = inputs[0].len();
-    assert!(
-        inputs.iter().all(|x| x.len() == len),
-        "element-wise inputs differ in length"
-    );
+    assert!(inputs.iter().all(|x| x.len() == len), "element-wise inputs differ in length");
     let mut results: [Vec<f32>; O] = std::array::from_fn(|_| Vec::with_capacity(len));
-    let outputs: [Out; O] = std::array::from_fn(|i| Out {
-        at: results[i].as_mut_ptr(),
-        len,
-    });
+    let outputs: [Out; O] = std::array::from_fn(|i| Out { at: results[i].as_mut_ptr(), len });
     for_chunks(len, MAP_CHUNK, len * 4, |_, chunk| {
         dispatch(Map {
             f,
@@ -294,11 +274,7 @@ mod tests {
             let values = (0..dims.iter().product()).map(value).collect::<Vec<f32>>();
             Var::from_vec(values, dims, &Device::Cpu)
         };
-        let vars = [
-            tensor(&[2, 10, 2, 34])?,
-            tensor(&[34])?,
-            tensor(&[2, 10, 2, 34])?,
-        ];
+        let vars = [tensor(&[2, 10, 2, 34])?, tensor(&[34])?, tensor(&[2, 10, 2, 34])?];
         let inputs = vars.each_ref().map(|var| var.as_tensor().clone());
         let y = operation(&inputs)?;
         let grads = y.sqr()?.sum_all()?.backward()?;
@@ -318,14 +294,8 @@ mod tests {
             for (unit, result) in &results {
                 // Without a fused multiply-add each step rounds once more; values and gradients are of O(10).
                 let tolerance = if *unit == Unit::Portable { 1e-4 } else { 0.0 };
-                let far = result
-                    .iter()
-                    .zip(widest)
-                    .find(|(a, b)| (*a - *b).abs() > tolerance);
-                assert!(
-                    far.is_none() && result.len() == widest.len(),
-                    "operation {i}, {unit:?}: {far:?}"
-                );
+                let far = result.iter().zip(widest).find(|(a, b)| (*a - *b).abs() > tolerance);
+                assert!(far.is_none() && result.len() == widest.len(), "operation {i}, {unit:?}: {far:?}");
             }
         }
         Ok(())

@@ -24,28 +24,14 @@ pub fn unfold(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Resul
 }
 
 /// The pixel under each place of each window, in order; [`ZERO_ROW`] in the padding.
-fn window_index(
-    (height, width): (usize, usize),
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-) -> Vec<u32> {
+fn window_index((height, width): (usize, usize), kernel: usize, stride: usize, padding: usize) -> Vec<u32> {
     let steps = |size: usize| (size + 2 * padding - kernel) / stride + 1;
     let mut index = Vec::with_capacity(steps(height) * steps(width) * kernel * kernel);
     for top in (0..steps(height)).map(|step| step * stride) {
         for left in (0..steps(width)).map(|step| step * stride) {
-            for (row, column) in
-                (0..kernel).flat_map(|row| (0..kernel).map(move |column| (row, column)))
-            {
-                let (y, x) = (
-                    (top + row).wrapping_sub(padding),
-                    (left + column).wrapping_sub(padding),
-                );
-                index.push(if y < height && x < width {
-                    (y * width + x) as u32
-                } else {
-                    ZERO_ROW
-                });
+            for (row, column) in (0..kernel).flat_map(|row| (0..kernel).map(move |column| (row, column))) {
+                let (y, x) = ((top + row).wrapping_sub(padding), (left + column).wrapping_sub(padding));
+                index.push(if y < height && x < width { (y * width + x) as u32 } else { ZERO_ROW });
             }
         }
     }
@@ -62,24 +48,17 @@ mod tests {
     fn equals_convolution() -> Result<()> {
         // candle's conv2d is the independent reference; 1e-5 covers f32 sums of at most 75 products of O(1).
         let device = Device::Cpu;
-        for (h, w, c, out, kernel, stride, padding) in [
-            (7, 5, 3, 4, 3, 2, 1),
-            (1, 1, 1, 1, 1, 1, 0),
-            (9, 8, 2, 3, 5, 3, 2),
-        ] {
+        for (h, w, c, out, kernel, stride, padding) in
+            [(7, 5, 3, 4, 3, 2, 1), (1, 1, 1, 1, 1, 1, 0), (9, 8, 2, 3, 5, 3, 2)]
+        {
             let x = Tensor::randn(0f32, 1.0, (2, h, w, c), &device)?;
             let weight = Tensor::randn(0f32, 1.0, (out, c, kernel, kernel), &device)?;
-            let expected = x
-                .permute((0, 3, 1, 2))?
-                .contiguous()?
-                .conv2d(&weight, padding, stride, 1, 1)?;
+            let expected = x.permute((0, 3, 1, 2))?.contiguous()?.conv2d(&weight, padding, stride, 1, 1)?;
             let expected = expected.flatten_from(2)?.transpose(1, 2)?;
             let flat = weight.permute((0, 2, 3, 1))?.reshape((out, ()))?;
             let windows = unfold(&x, kernel, stride, padding)?;
-            let y = windows
-                .reshape(((), kernel * kernel * c))?
-                .matmul(&flat.t()?)?
-                .reshape(expected.shape())?;
+            let y =
+                windows.reshape(((), kernel * kernel * c))?.matmul(&flat.t()?)?.reshape(expected.shape())?;
             let difference = (y - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
             assert!(difference < 1e-5, "{difference}");
         }

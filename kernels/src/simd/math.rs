@@ -15,13 +15,9 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let r = s.fma(n, s.splat(-0.693_359_375), clamped);
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
     let mut p = s.splat(1.987_569_15e-4);
-    for coefficient in [
-        1.398_199_950_7e-3,
-        8.333_451_907_3e-3,
-        4.166_579_589_4e-2,
-        1.666_666_545_9e-1,
-        5.000_000_120_1e-1,
-    ] {
+    for coefficient in
+        [1.398_199_950_7e-3, 8.333_451_907_3e-3, 4.166_579_589_4e-2, 1.666_666_545_9e-1, 5.000_000_120_1e-1]
+    {
         p = s.fma(p, r, s.splat(coefficient));
     }
     let p = s.fma(s.mul(r, r), p, s.add(r, s.splat(1.0)));
@@ -41,13 +37,8 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let t = s.abs(x);
     let square = s.mul(x, x);
     let mut small = s.splat(-5.967_617_03e-4);
-    for coefficient in [
-        4.991_194_23e-3,
-        -2.676_813_49e-2,
-        1.128_199_25e-1,
-        -3.761_253_36e-1,
-        1.283_791_66e-1,
-    ] {
+    for coefficient in [4.991_194_23e-3, -2.676_813_49e-2, 1.128_199_25e-1, -3.761_253_36e-1, 1.283_791_66e-1]
+    {
         small = s.fma(small, square, s.splat(coefficient));
     }
     let small = s.fma(small, x, x);
@@ -102,9 +93,8 @@ mod tests {
         let worst = on_each_unit(|_| {
             let mut worst = 0f64;
             for first in (0..count).step_by(LANES) {
-                let x = std::array::from_fn(|i| {
-                    (low + (high - low) * (first + i) as f64 / count as f64) as f32
-                });
+                let x =
+                    std::array::from_fn(|i| (low + (high - low) * (first + i) as f64 / count as f64) as f32);
                 let y = dispatch(Evaluate(function, x));
                 for (x, y) in x.iter().zip(y) {
                     worst = worst.max(error(f64::from(*x), f64::from(y)));

@@ -56,12 +56,7 @@ impl Product {
     }
 
     #[inline(always)]
-    unsafe fn block<S: Simd, const R: usize, const C: usize>(
-        &self,
-        s: S,
-        row: usize,
-        column: usize,
-    ) {
+    unsafe fn block<S: Simd, const R: usize, const C: usize>(&self, s: S, row: usize, column: usize) {
         let last = self.columns - column - (C - 1) * LANES;
         let lanes = |c: usize| if c + 1 == C { last } else { LANES };
         let mut sums = [[s.splat(0.0); C]; R];
@@ -93,11 +88,7 @@ impl Product {
             }
             for r in 0..R {
                 for c in 0..C {
-                    s.store(
-                        c_at.add(r * self.c.stride + c * LANES),
-                        sums[r][c],
-                        lanes(c),
-                    );
+                    s.store(c_at.add(r * self.c.stride + c * LANES), sums[r][c], lanes(c));
                 }
             }
         }
@@ -111,9 +102,7 @@ impl Kernel for Product {
     fn run<S: Simd>(self, s: S) {
         let mut column = 0;
         while column < self.columns {
-            let vectors = (self.columns - column)
-                .div_ceil(LANES)
-                .min(if S::WIDE { 4 } else { 1 });
+            let vectors = (self.columns - column).div_ceil(LANES).min(if S::WIDE { 4 } else { 1 });
             // Eight to sixteen sums in flight cover the latency of the multiply-add.
             // SAFETY: `vectors` are what is left of the columns, at most.
             unsafe {
@@ -172,15 +161,9 @@ impl Kernel for Transpose {
             for column in (0..self.columns).step_by(LANES) {
                 // SAFETY: the part of the tile that is left, at most 16 × 16.
                 unsafe {
-                    let from = Tile {
-                        at: self.from.at.add(row * self.from.stride + column),
-                        ..self.from
-                    };
+                    let from = Tile { at: self.from.at.add(row * self.from.stride + column), ..self.from };
                     let to = self.to.at.add(column * self.to.stride + row);
-                    let (rows, columns) = (
-                        (self.rows - row).min(LANES),
-                        (self.columns - column).min(LANES),
-                    );
+                    let (rows, columns) = ((self.rows - row).min(LANES), (self.columns - column).min(LANES));
                     s.transpose(from, rows, columns, to, self.to.stride);
                 }
             }
@@ -195,68 +178,31 @@ mod tests {
 
     /// Integers of O(10), so that every product is exact and all paths agree bit for bit.
     fn integers(len: usize, seed: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 31 + seed * 17) % 13) as f32 - 6.0)
-            .collect()
+        (0..len).map(|i| ((i * 31 + seed * 17) % 13) as f32 - 6.0).collect()
     }
 
     #[test]
     fn equals_the_plain_product() {
-        for (rows, depth, columns) in [
-            (1, 1, 1),
-            (3, 5, 7),
-            (8, 4, 16),
-            (13, 9, 33),
-            (21, 3, 40),
-            (17, 6, 130),
-            (9, 0, 5),
-        ] {
-            let (a, b) = (
-                integers(rows * depth + 1, 1),
-                integers(depth * columns + 1, 2),
-            );
+        for (rows, depth, columns) in
+            [(1, 1, 1), (3, 5, 7), (8, 4, 16), (13, 9, 33), (21, 3, 40), (17, 6, 130), (9, 0, 5)]
+        {
+            let (a, b) = (integers(rows * depth + 1, 1), integers(depth * columns + 1, 2));
             let start = integers(rows * columns, 3);
-            let plain = |i: usize, j: usize| {
-                (0..depth)
-                    .map(|k| a[k * rows + i] * b[k * columns + j])
-                    .sum::<f32>()
-            };
+            let plain =
+                |i: usize, j: usize| (0..depth).map(|k| a[k * rows + i] * b[k * columns + j]).sum::<f32>();
             for accumulate in [false, true] {
                 on_each_unit(|unit| {
                     let mut c = start.clone();
                     // `a` is stored by columns here.
-                    let a = Matrix {
-                        at: a.as_ptr(),
-                        row_stride: 1,
-                        column_stride: rows,
-                    };
-                    let b = Tile {
-                        at: b.as_ptr(),
-                        stride: columns,
-                    };
-                    let to = TileMut {
-                        at: c.as_mut_ptr(),
-                        stride: columns,
-                    };
+                    let a = Matrix { at: a.as_ptr(), row_stride: 1, column_stride: rows };
+                    let b = Tile { at: b.as_ptr(), stride: columns };
+                    let to = TileMut { at: c.as_mut_ptr(), stride: columns };
                     // SAFETY: the vectors are as long as the matrices.
                     unsafe {
-                        Product {
-                            rows,
-                            depth,
-                            columns,
-                            a,
-                            b,
-                            c: to,
-                            accumulate,
-                        }
-                        .compute();
+                        Product { rows, depth, columns, a, b, c: to, accumulate }.compute();
                     }
                     for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-                        let before = if accumulate {
-                            start[i * columns + j]
-                        } else {
-                            0.0
-                        };
+                        let before = if accumulate { start[i * columns + j] } else { 0.0 };
                         assert_eq!(
                             c[i * columns + j],
                             before + plain(i, j),
@@ -274,23 +220,11 @@ mod tests {
         let from = integers(rows * stride, 5);
         on_each_unit(|_| {
             let mut to = vec![9.0; columns * 48];
-            let tile = Tile {
-                at: from.as_ptr(),
-                stride,
-            };
-            let target = TileMut {
-                at: to.as_mut_ptr(),
-                stride: 48,
-            };
+            let tile = Tile { at: from.as_ptr(), stride };
+            let target = TileMut { at: to.as_mut_ptr(), stride: 48 };
             // SAFETY: 21 rows are padded to 32, less than the stride.
             unsafe {
-                Transpose {
-                    from: tile,
-                    rows,
-                    columns,
-                    to: target,
-                }
-                .compute();
+                Transpose { from: tile, rows, columns, to: target }.compute();
             }
             for (c, r) in (0..columns).flat_map(|c| (0..48).map(move |r| (c, r))) {
                 let expected = match r {

@@ -2,11 +2,7 @@
 //!
 //! SAFETY of every intrinsic here: an [`Avx512`] or [`Avx2`] is only made by the `run_*` functions, whose callers have
 //! checked the processor; the pointer arguments are the contract of [`Simd::load`] and [`Simd::store`].
-#![allow(
-    clippy::undocumented_unsafe_blocks,
-    clippy::inline_always,
-    clippy::wildcard_imports
-)]
+#![allow(clippy::undocumented_unsafe_blocks, clippy::inline_always, clippy::wildcard_imports)]
 
 use std::arch::x86_64::*;
 
@@ -188,14 +184,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        self,
-        from: Tile,
-        rows: usize,
-        columns: usize,
-        to: *mut f32,
-        to_stride: usize,
-    ) {
+    unsafe fn transpose(self, from: Tile, rows: usize, columns: usize, to: *mut f32, to_stride: usize) {
         unsafe {
             let mask = first(columns);
             let zero = _mm512_setzero_ps();
@@ -273,12 +262,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn with_lanes(self, x: [f32; LANES]) -> Pair {
-        unsafe {
-            [
-                _mm256_loadu_ps(x.as_ptr()),
-                _mm256_loadu_ps(x.as_ptr().add(8)),
-            ]
-        }
+        unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
     }
 
     #[inline(always)]
@@ -337,12 +321,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
-        unsafe {
-            [
-                _mm256_fmadd_ps(a[0], b[0], c[0]),
-                _mm256_fmadd_ps(a[1], b[1], c[1]),
-            ]
-        }
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
     }
 
     #[inline(always)]
@@ -358,10 +337,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn if_less(self, a: Pair, b: Pair, x: Pair, y: Pair) -> Pair {
         unsafe {
-            let less = [
-                _mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]),
-                _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1]),
-            ];
+            let less = [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])];
             [select(less[0], x[0], y[0]), select(less[1], x[1], y[1])]
         }
     }
@@ -375,10 +351,7 @@ impl Simd for Avx2 {
     fn copy_sign(self, a: Pair, sign: Pair) -> Pair {
         unsafe {
             let sign = [sign_bit(sign[0]), sign_bit(sign[1])];
-            [
-                _mm256_or_ps(magnitude(a[0]), sign[0]),
-                _mm256_or_ps(magnitude(a[1]), sign[1]),
-            ]
+            [_mm256_or_ps(magnitude(a[0]), sign[0]), _mm256_or_ps(magnitude(a[1]), sign[1])]
         }
     }
 
@@ -389,12 +362,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn swap_pairs(self, a: Pair) -> Pair {
-        unsafe {
-            [
-                _mm256_permute_ps::<0b10_11_00_01>(a[0]),
-                _mm256_permute_ps::<0b10_11_00_01>(a[1]),
-            ]
-        }
+        unsafe { [_mm256_permute_ps::<0b10_11_00_01>(a[0]), _mm256_permute_ps::<0b10_11_00_01>(a[1])] }
     }
 
     #[inline(always)]

@@ -47,12 +47,7 @@ const COORDINATES: usize = 24;
 impl Case {
     pub(crate) fn new(seed: u64, shapes: &[&[usize]]) -> Self {
         // 50 rounding errors of f32 on values of O(1): sums here have at most some hundred terms.
-        Self {
-            seed,
-            shapes: shapes.iter().map(|s| s.to_vec()).collect(),
-            tolerance: 3e-6 * 10.0,
-            scale: 1.0,
-        }
+        Self { seed, shapes: shapes.iter().map(|s| s.to_vec()).collect(), tolerance: 3e-6 * 10.0, scale: 1.0 }
     }
 
     /// Of values, and of gradients, relative where they are above 1.
@@ -69,10 +64,7 @@ impl Case {
 
     pub(crate) fn tensors(&self) -> Result<Vec<Tensor>> {
         let mut rng = Rng::new(self.seed);
-        self.shapes
-            .iter()
-            .map(|shape| rng.tensor(shape)? * self.scale)
-            .collect()
+        self.shapes.iter().map(|shape| rng.tensor(shape)? * self.scale).collect()
     }
 
     /// `fused` against `reference`: the value, and the gradient of a random linear function of it.
@@ -89,17 +81,10 @@ impl Case {
         fused: impl Fn(&[Tensor]) -> Result<Tensor>,
         reference: impl Fn(&[Tensor]) -> Result<Tensor>,
     ) -> Result<()> {
-        let vars: Vec<Var> = self
-            .tensors()?
-            .iter()
-            .map(Var::from_tensor)
-            .collect::<Result<_>>()?;
+        let vars: Vec<Var> = self.tensors()?.iter().map(Var::from_tensor).collect::<Result<_>>()?;
         let inputs: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-        let exact: Vec<Tensor> = self
-            .tensors()?
-            .iter()
-            .map(|x| x.to_dtype(DType::F64))
-            .collect::<Result<_>>()?;
+        let exact: Vec<Tensor> =
+            self.tensors()?.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<_>>()?;
         let (y, expected) = (fused(&inputs)?, reference(&exact)?);
         assert_eq!(y.shape(), expected.shape());
         self.close("value", &values(&y)?, &values(&expected)?);
@@ -142,9 +127,7 @@ impl Case {
             inputs[i] = Tensor::from_vec(x, inputs[i].shape(), &Device::Cpu)?;
             loss(&inputs)
         };
-        let slopes = at
-            .iter()
-            .map(|&at| Ok((shifted(at, h)? - shifted(at, -h)?) / (2.0 * h)));
+        let slopes = at.iter().map(|&at| Ok((shifted(at, h)? - shifted(at, -h)?) / (2.0 * h)));
         let slopes = slopes.collect::<Result<_>>()?;
         Ok((at, slopes))
     }
@@ -152,10 +135,7 @@ impl Case {
     fn close(&self, what: &str, values: &[f64], expected: &[f64]) {
         assert_eq!(values.len(), expected.len());
         for (i, (x, y)) in values.iter().zip(expected).enumerate() {
-            assert!(
-                (x - y).abs() <= self.tolerance * y.abs().max(1.0),
-                "{what} at {i}: {x}, expected {y}"
-            );
+            assert!((x - y).abs() <= self.tolerance * y.abs().max(1.0), "{what} at {i}: {x}, expected {y}");
         }
     }
 }
@@ -165,21 +145,13 @@ fn values(x: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// The result of `operation` and its gradients, bit for bit, in pools of one and of three threads.
-pub(crate) fn same_on_any_pool(
-    shapes: &[&[usize]],
-    operation: impl Fn(&[Tensor]) -> Result<Tensor> + Sync,
-) {
+pub(crate) fn same_on_any_pool(shapes: &[&[usize]], operation: impl Fn(&[Tensor]) -> Result<Tensor> + Sync) {
     let run = || -> Result<Vec<Vec<u32>>> {
-        let vars: Vec<Var> = Case::new(3, shapes)
-            .tensors()?
-            .iter()
-            .map(Var::from_tensor)
-            .collect::<Result<_>>()?;
+        let vars: Vec<Var> =
+            Case::new(3, shapes).tensors()?.iter().map(Var::from_tensor).collect::<Result<_>>()?;
         let inputs: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
         let y = operation(&inputs)?;
-        let grads = (&y * Rng::new(4).tensor(y.dims())?)?
-            .sum_all()?
-            .backward()?;
+        let grads = (&y * Rng::new(4).tensor(y.dims())?)?.sum_all()?.backward()?;
         let mut all = vec![bits(&y)?];
         for var in &vars {
             all.push(bits(grads.get(var).expect("a gradient"))?);
@@ -188,10 +160,7 @@ pub(crate) fn same_on_any_pool(
     };
     let results: Vec<_> = [1, 3]
         .map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .expect("a pool");
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
             pool.install(run).expect("operations run")
         })
         .into();
@@ -199,9 +168,5 @@ pub(crate) fn same_on_any_pool(
 }
 
 fn bits(x: &Tensor) -> Result<Vec<u32>> {
-    Ok(x.flatten_all()?
-        .to_vec1::<f32>()?
-        .into_iter()
-        .map(f32::to_bits)
-        .collect())
+    Ok(x.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
 }

@@ -42,11 +42,7 @@ pub(crate) struct LatentAttention {
 #[derive(Debug)]
 enum Query {
     Full(Linear),
-    LowRank {
-        down: Linear,
-        norm: RmsNorm,
-        up: Linear,
-    },
+    LowRank { down: Linear, norm: RmsNorm, up: Linear },
 }
 
 /// `kv_b_proj` cut into what the absorbed form multiplies by.
@@ -98,21 +94,14 @@ struct Operands {
 impl Operands {
     /// `[c ; k^R]`, what the cache holds: `(batch, tokens, 1, kv_lora_rank + rope)`.
     fn joined(&self) -> Result<Tensor> {
-        Ok(Tensor::cat(
-            &[&self.latent.unsqueeze(2)?, &self.k_rope],
-            D::Minus1,
-        )?)
+        Ok(Tensor::cat(&[&self.latent.unsqueeze(2)?, &self.k_rope], D::Minus1)?)
     }
 
     /// The same queries with the cached keys.
     fn with_keys(self, joined: &Tensor, sizes: &LatentConfig) -> Result<Self> {
         let rank = sizes.kv_lora_rank;
         let latent = joined.narrow(3, 0, rank)?.squeeze(2)?.contiguous()?;
-        Ok(Self {
-            latent,
-            k_rope: joined.narrow(3, rank, sizes.qk_rope_head_dim)?,
-            ..self
-        })
+        Ok(Self { latent, k_rope: joined.narrow(3, rank, sizes.qk_rope_head_dim)?, ..self })
     }
 }
 
@@ -125,19 +114,12 @@ impl LatentAttention {
     ) -> Result<Self> {
         let dim = config.hidden_size;
         let (heads, rank, rope) = (sizes.num_heads, sizes.kv_lora_rank, sizes.qk_rope_head_dim);
-        let kv_b_proj = projection(
-            rank,
-            heads * (sizes.qk_nope_head_dim + sizes.v_head_dim),
-            false,
-            &w.pp("kv_b_proj"),
-        )?;
+        let kv_b_proj =
+            projection(rank, heads * (sizes.qk_nope_head_dim + sizes.v_head_dim), false, &w.pp("kv_b_proj"))?;
         // A trainer changes its variables in place, so nothing may be derived from them ahead of a pass.
         let trained = kv_b_proj.weight().track_op();
-        let absorbed = if trained {
-            None
-        } else {
-            Some(Absorbed::new(kv_b_proj.weight(), sizes, w.precision())?)
-        };
+        let absorbed =
+            if trained { None } else { Some(Absorbed::new(kv_b_proj.weight(), sizes, w.precision())?) };
         let indexer = match &sizes.indexer {
             Some(indexer) => Some(Indexer::new(dim, sizes, indexer, index, &w.pp("indexer"))?),
             None => None,
@@ -147,12 +129,7 @@ impl LatentAttention {
             kv_a_proj: projection(dim, rank + rope, sizes.bias, &w.pp("kv_a_proj_with_mqa"))?,
             kv_a_norm: RmsNorm::new(rank, LATENT_NORM_EPS, &w.pp("kv_a_layernorm"))?,
             kv_b_proj,
-            o_proj: output_projection(
-                config,
-                (heads * sizes.v_head_dim, dim),
-                sizes.bias,
-                &w.pp("o_proj"),
-            )?,
+            o_proj: output_projection(config, (heads * sizes.v_head_dim, dim), sizes.bias, &w.pp("o_proj"))?,
             absorbed,
             indexer,
             sizes: sizes.clone(),
@@ -177,9 +154,7 @@ impl LatentAttention {
             }
             None => None,
         };
-        let mask = selected
-            .as_ref()
-            .map_or_else(|| pass.mask(), Mask::Additive);
+        let mask = selected.as_ref().map_or_else(|| pass.mask(), Mask::Additive);
         let heads = match cache {
             Some(cache) => {
                 let joined = cache.keys.append(&operands.joined()?, pass.past)?;
@@ -203,23 +178,12 @@ impl LatentAttention {
             qk_rope_head_dim: rotated,
             ..
         } = self.sizes;
-        let layout = if self.sizes.rope_interleave {
-            RopeLayout::Interleaved
-        } else {
-            RopeLayout::HalfSplit
-        };
+        let layout = if self.sizes.rope_interleave { RopeLayout::Interleaved } else { RopeLayout::HalfSplit };
         let rotate = |x: &Tensor| rope(x, &pass.rotation.cos, &pass.rotation.sin, layout);
         let query = query.reshape((b, t, num_heads, nope + rotated))?;
         let compressed = self.kv_a_proj.forward(x)?;
-        let latent = self
-            .kv_a_norm
-            .forward(&compressed.narrow(2, 0, rank)?.contiguous()?)?;
-        let k_rope = rotate(
-            &compressed
-                .narrow(2, rank, rotated)?
-                .contiguous()?
-                .unsqueeze(2)?,
-        )?;
+        let latent = self.kv_a_norm.forward(&compressed.narrow(2, 0, rank)?.contiguous()?)?;
+        let k_rope = rotate(&compressed.narrow(2, rank, rotated)?.contiguous()?.unsqueeze(2)?)?;
         Ok(Operands {
             q_nope: query.narrow(3, 0, nope)?,
             q_rope: rotate(&query.narrow(3, nope, rotated)?.contiguous()?)?,
@@ -230,33 +194,18 @@ impl LatentAttention {
 
     /// Multiplications of both forms for `q_len` queries and `kv_len` keys, per head.
     fn absorbed_is_cheaper(&self, q_len: usize, kv_len: usize) -> bool {
-        let LatentConfig {
-            kv_lora_rank: rank,
-            qk_nope_head_dim: nope,
-            v_head_dim,
-            ..
-        } = self.sizes;
+        let LatentConfig { kv_lora_rank: rank, qk_nope_head_dim: nope, v_head_dim, .. } = self.sizes;
         let width = nope + v_head_dim;
-        q_len * rank * width + q_len * kv_len * 2 * rank
-            < kv_len * rank * width + q_len * kv_len * width
+        q_len * rank * width + q_len * kv_len * 2 * rank < kv_len * rank * width + q_len * kv_len * width
     }
 
     /// Per head: `k = [W_UK c ; k^R]`, `v = W_UV c`. The result is `(batch, tokens, heads · v)`.
     fn attend_expanded(&self, operands: &Operands, mask: Mask) -> Result<Tensor> {
-        let LatentConfig {
-            num_heads,
-            qk_nope_head_dim: nope,
-            qk_rope_head_dim: rotated,
-            v_head_dim,
-            ..
-        } = self.sizes;
+        let LatentConfig { num_heads, qk_nope_head_dim: nope, qk_rope_head_dim: rotated, v_head_dim, .. } =
+            self.sizes;
         let (b, s, _) = operands.latent.dims3()?;
-        let expanded = self.kv_b_proj.forward(&operands.latent)?.reshape((
-            b,
-            s,
-            num_heads,
-            nope + v_head_dim,
-        ))?;
+        let expanded =
+            self.kv_b_proj.forward(&operands.latent)?.reshape((b, s, num_heads, nope + v_head_dim))?;
         let k_rope = operands.k_rope.expand((b, s, num_heads, rotated))?;
         let k = Tensor::cat(&[expanded.narrow(3, 0, nope)?, k_rope], D::Minus1)?;
         let v = expanded.narrow(3, nope, v_head_dim)?.contiguous()?;
@@ -293,42 +242,24 @@ fn per_head(x: &Tensor, weight: &GroupedLinear) -> Result<Tensor> {
     let out = weight.weight().dim(1)?;
     let offsets: Vec<usize> = (0..=heads).map(|head| head * b * t).collect();
     // With one token, rows by head is the order they already stand in.
-    let rows = if b * t == 1 {
-        x.clone()
-    } else {
-        x.permute((2, 0, 1, 3))?
-    };
-    let y = weight.forward(
-        &rows.contiguous()?.reshape((heads * b * t, inner))?,
-        &offsets,
-    )?;
+    let rows = if b * t == 1 { x.clone() } else { x.permute((2, 0, 1, 3))? };
+    let y = weight.forward(&rows.contiguous()?.reshape((heads * b * t, inner))?, &offsets)?;
     if b * t == 1 {
         return Ok(y.reshape((b, t, heads, out))?);
     }
-    Ok(y.reshape((heads, b, t, out))?
-        .permute((1, 2, 0, 3))?
-        .contiguous()?)
+    Ok(y.reshape((heads, b, t, out))?.permute((1, 2, 0, 3))?.contiguous()?)
 }
 
 impl Absorbed {
     fn new(kv_b: &Tensor, sizes: &LatentConfig, precision: Precision) -> Result<Self> {
-        let LatentConfig {
-            num_heads,
-            kv_lora_rank,
-            qk_nope_head_dim: nope,
-            v_head_dim,
-            ..
-        } = *sizes;
+        let LatentConfig { num_heads, kv_lora_rank, qk_nope_head_dim: nope, v_head_dim, .. } = *sizes;
         let heads = kv_b.reshape((num_heads, nope + v_head_dim, kv_lora_rank))?;
         Ok(Self {
             key: GroupedLinear::from_parts(
                 heads.narrow(1, 0, nope)?.transpose(1, 2)?.contiguous()?,
                 precision,
             )?,
-            value: GroupedLinear::from_parts(
-                heads.narrow(1, nope, v_head_dim)?.contiguous()?,
-                precision,
-            )?,
+            value: GroupedLinear::from_parts(heads.narrow(1, nope, v_head_dim)?.contiguous()?, precision)?,
         })
     }
 }
@@ -364,9 +295,7 @@ mod tests {
             "qk_rope_head_dim": 4, "v_head_dim": 5, "n_routed_experts": null
         }))
         .unwrap();
-        let AttentionConfig::Latent(sizes) = &config.attention else {
-            panic!("latent attention expected")
-        };
+        let AttentionConfig::Latent(sizes) = &config.attention else { panic!("latent attention expected") };
         let weights = Weights::new(Arc::new(Random), Precision::F32);
         let attention = LatentAttention::new(&config, sizes, 0, &weights).unwrap();
         let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
@@ -382,14 +311,8 @@ mod tests {
             let expanded = attention.attend_expanded(&operands, mask).unwrap();
             let absorbed = attention.attend_absorbed(&operands, &joined, mask).unwrap();
             assert_eq!(expanded.dims(), [batch, q_len, 15]);
-            let gap = (expanded - absorbed)
-                .unwrap()
-                .abs()
-                .unwrap()
-                .max_all()
-                .unwrap()
-                .to_scalar::<f32>()
-                .unwrap();
+            let gap =
+                (expanded - absorbed).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
             // Sums of 12 products of order 1 in another order.
             assert!(gap < 1e-5, "forms differ by {gap:e}");
         }

@@ -25,9 +25,7 @@ impl SelfAttention {
     /// Reads `self_attn.*` of layer `index`.
     pub(crate) fn new(config: &LanguageConfig, index: usize, w: &Weights) -> Result<Self> {
         Ok(match &config.attention {
-            AttentionConfig::MultiHead(sizes) => {
-                Self::MultiHead(MultiHeadAttention::new(config, sizes, w)?)
-            }
+            AttentionConfig::MultiHead(sizes) => Self::MultiHead(MultiHeadAttention::new(config, sizes, w)?),
             AttentionConfig::Latent(sizes) => {
                 Self::Latent(Box::new(LatentAttention::new(config, sizes, index, w)?))
             }

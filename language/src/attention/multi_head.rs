@@ -27,16 +27,9 @@ pub(crate) struct MultiHeadAttention {
 }
 
 impl MultiHeadAttention {
-    pub(crate) fn new(
-        config: &LanguageConfig,
-        sizes: &MultiHeadConfig,
-        w: &Weights,
-    ) -> Result<Self> {
+    pub(crate) fn new(config: &LanguageConfig, sizes: &MultiHeadConfig, w: &Weights) -> Result<Self> {
         let (dim, bias) = (config.hidden_size, sizes.bias);
-        let (q_dim, kv_dim) = (
-            sizes.num_heads * sizes.head_dim,
-            sizes.num_key_value_heads * sizes.head_dim,
-        );
+        let (q_dim, kv_dim) = (sizes.num_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim);
         Ok(Self {
             q_proj: projection(dim, q_dim, bias, &w.pp("q_proj"))?,
             k_proj: projection(dim, kv_dim, bias, &w.pp("k_proj"))?,
@@ -47,49 +40,18 @@ impl MultiHeadAttention {
     }
 
     /// `x (batch, tokens, dim)` to the same shape.
-    pub(crate) fn forward(
-        &self,
-        x: &Tensor,
-        pass: &Pass,
-        cache: Option<&mut LayerCache>,
-    ) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> Result<Tensor> {
         let (b, t) = (pass.batch, pass.q_len);
-        let MultiHeadConfig {
-            num_heads,
-            num_key_value_heads,
-            head_dim,
-            ..
-        } = self.sizes;
-        let rotate = |x: &Tensor| {
-            rope(
-                x,
-                &pass.rotation.cos,
-                &pass.rotation.sin,
-                RopeLayout::HalfSplit,
-            )
-        };
-        let q = rotate(
-            &self
-                .q_proj
-                .forward(x)?
-                .reshape((b, t, num_heads, head_dim))?,
-        )?;
-        let mut k = rotate(&self.k_proj.forward(x)?.reshape((
-            b,
-            t,
-            num_key_value_heads,
-            head_dim,
-        ))?)?;
-        let mut v = self
-            .v_proj
-            .forward(x)?
-            .reshape((b, t, num_key_value_heads, head_dim))?;
+        let MultiHeadConfig { num_heads, num_key_value_heads, head_dim, .. } = self.sizes;
+        let rotate = |x: &Tensor| rope(x, &pass.rotation.cos, &pass.rotation.sin, RopeLayout::HalfSplit);
+        let q = rotate(&self.q_proj.forward(x)?.reshape((b, t, num_heads, head_dim))?)?;
+        let mut k = rotate(&self.k_proj.forward(x)?.reshape((b, t, num_key_value_heads, head_dim))?)?;
+        let mut v = self.v_proj.forward(x)?.reshape((b, t, num_key_value_heads, head_dim))?;
         if let Some(cache) = cache {
             k = cache.keys.append(&k, pass.past)?;
             v = cache.values.append(&v, pass.past)?;
         }
         let output = attention(&q, &k, &v, None, pass.mask(), (head_dim as f64).powf(-0.5))?;
-        self.o_proj
-            .forward(&output.reshape((b, t, num_heads * head_dim))?)
+        self.o_proj.forward(&output.reshape((b, t, num_heads * head_dim))?)
     }
 }

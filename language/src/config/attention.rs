@@ -79,29 +79,19 @@ impl AttentionConfig {
     }
 
     pub(super) fn read(fields: &Fields, model_type: ModelType, hidden_size: usize) -> Result<Self> {
-        let family = matches!(
-            model_type,
-            ModelType::DeepseekV2 | ModelType::DeepseekV3 | ModelType::DeepseekV32
-        );
+        let family =
+            matches!(model_type, ModelType::DeepseekV2 | ModelType::DeepseekV3 | ModelType::DeepseekV32);
         let rank = if family && fields.flag_or("use_mla", true)? {
             fields.nullable_size("kv_lora_rank", Some(512))?
         } else {
             None
         };
         match rank {
-            Some(kv_lora_rank) => Ok(Self::Latent(LatentConfig::read(
-                fields,
-                model_type,
-                kv_lora_rank,
-            )?)),
+            Some(kv_lora_rank) => Ok(Self::Latent(LatentConfig::read(fields, model_type, kv_lora_rank)?)),
             None if model_type == ModelType::DeepseekV32 => {
                 Err(fields.error("kv_lora_rank", "a positive integer"))
             }
-            None => Ok(Self::MultiHead(MultiHeadConfig::read(
-                fields,
-                model_type,
-                hidden_size,
-            )?)),
+            None => Ok(Self::MultiHead(MultiHeadConfig::read(fields, model_type, hidden_size)?)),
         }
     }
 
@@ -127,18 +117,12 @@ impl MultiHeadConfig {
         let num_heads = fields.size("num_attention_heads")?;
         let num_key_value_heads = fields.size_or("num_key_value_heads", num_heads)?;
         if !num_heads.is_multiple_of(num_key_value_heads) {
-            return Err(fields.error(
-                "num_key_value_heads",
-                &format!("a divisor of num_attention_heads = {num_heads}"),
-            ));
+            return Err(fields
+                .error("num_key_value_heads", &format!("a divisor of num_attention_heads = {num_heads}")));
         }
         // In the files of the later families `head_dim` is qk_rope_head_dim, or repeats the quotient.
         let stated = matches!(model_type, ModelType::Llama | ModelType::Deepseek);
-        let head_dim = if stated {
-            fields.optional_size("head_dim")?
-        } else {
-            None
-        };
+        let head_dim = if stated { fields.optional_size("head_dim")? } else { None };
         let head_dim = match head_dim {
             Some(dim) => dim,
             None if hidden_size.is_multiple_of(num_heads) => hidden_size / num_heads,
@@ -148,12 +132,7 @@ impl MultiHeadConfig {
             }
         };
         let bias = fields.flag_or("attention_bias", false)? && model_type != ModelType::MllamaText;
-        Ok(Self {
-            num_heads,
-            num_key_value_heads,
-            head_dim,
-            bias,
-        })
+        Ok(Self { num_heads, num_key_value_heads, head_dim, bias })
     }
 }
 
@@ -186,16 +165,9 @@ impl IndexerConfig {
     fn read(fields: &Fields, rope_dim: usize) -> Result<Self> {
         let head_dim = fields.size_or("index_head_dim", 128)?;
         if head_dim < rope_dim {
-            return Err(fields.error(
-                "index_head_dim",
-                &format!("at least qk_rope_head_dim = {rope_dim}"),
-            ));
+            return Err(fields.error("index_head_dim", &format!("at least qk_rope_head_dim = {rope_dim}")));
         }
         let num_heads = fields.size_or("index_n_heads", 64)?;
-        Ok(Self {
-            num_heads,
-            head_dim,
-            top_k: fields.size_or("index_topk", 2048)?,
-        })
+        Ok(Self { num_heads, head_dim, top_k: fields.size_or("index_topk", 2048)? })
     }
 }

@@ -16,36 +16,20 @@ impl<'a> Fields<'a> {
     /// Reads `value`, which stands at the dotted `path` (empty for the whole file).
     pub(crate) fn new(value: &'a Value, path: &str) -> Result<Self> {
         match value.as_object() {
-            Some(object) => Ok(Self {
-                object,
-                path: path.to_owned(),
-            }),
-            None => Err(Error::config(
-                path,
-                format!("found {}, expected an object", brief(value)),
-            )),
+            Some(object) => Ok(Self { object, path: path.to_owned() }),
+            None => Err(Error::config(path, format!("found {}, expected an object", brief(value)))),
         }
     }
 
     /// Dotted path of the field `name`.
     pub(crate) fn path(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// An error about the field `name`, quoting what stands there.
     pub(crate) fn error(&self, name: &str, expected: &str) -> Error {
-        let found = self
-            .object
-            .get(name)
-            .map_or_else(|| "nothing".to_owned(), brief);
-        Error::config(
-            self.path(name),
-            format!("found {found}, expected {expected}"),
-        )
+        let found = self.object.get(name).map_or_else(|| "nothing".to_owned(), brief);
+        Error::config(self.path(name), format!("found {found}, expected {expected}"))
     }
 
     /// Whether the field is written down, be it as `null`.
@@ -60,8 +44,7 @@ impl<'a> Fields<'a> {
 
     /// A positive size that must be there.
     pub(crate) fn size(&self, name: &str) -> Result<usize> {
-        self.optional_size(name)?
-            .ok_or_else(|| self.error(name, "a positive integer"))
+        self.optional_size(name)?.ok_or_else(|| self.error(name, "a positive integer"))
     }
 
     /// A positive size, or `default` when it is missing or `null`.
@@ -70,16 +53,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A positive size; `None` for `null`, `default` when it is missing.
-    pub(crate) fn nullable_size(
-        &self,
-        name: &str,
-        default: Option<usize>,
-    ) -> Result<Option<usize>> {
-        if self.has(name) {
-            self.optional_size(name)
-        } else {
-            Ok(default)
-        }
+    pub(crate) fn nullable_size(&self, name: &str, default: Option<usize>) -> Result<Option<usize>> {
+        if self.has(name) { self.optional_size(name) } else { Ok(default) }
     }
 
     /// A positive size, if it is there.
@@ -125,9 +100,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(default);
         };
-        value
-            .as_bool()
-            .ok_or_else(|| self.error(name, "true or false"))
+        value.as_bool().ok_or_else(|| self.error(name, "true or false"))
     }
 
     /// One of the named values, if the field is there.
@@ -135,9 +108,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let found = value
-            .as_str()
-            .and_then(|text| known.iter().find(|(word, _)| *word == text));
+        let found = value.as_str().and_then(|text| known.iter().find(|(word, _)| *word == text));
         found.map(|&(_, meaning)| Some(meaning)).ok_or_else(|| {
             let words: Vec<_> = known.iter().map(|(word, _)| *word).collect();
             self.error(name, &format!("one of {}", words.join(", ")))
@@ -149,10 +120,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        value
-            .as_array()
-            .map(Some)
-            .ok_or_else(|| self.error(name, "a list"))
+        value.as_array().map(Some).ok_or_else(|| self.error(name, "a list"))
     }
 
     /// A list of integers of at least 0; a single integer stands for a list of one.
@@ -160,24 +128,16 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let items = value
-            .as_array()
-            .map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+        let items = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
         let read = |item: &Value| integer(item).filter(|&n| n <= MAX_SIZE).map(|n| n as usize);
         let numbers: Option<Vec<usize>> = items.iter().map(read).collect();
-        numbers
-            .map(Some)
-            .ok_or_else(|| self.error(name, "integers of at least 0"))
+        numbers.map(Some).ok_or_else(|| self.error(name, "integers of at least 0"))
     }
 }
 
 /// Some writers store integers as `4096.0`.
 fn integer(value: &Value) -> Option<u64> {
-    let float = || {
-        value
-            .as_f64()
-            .filter(|x| x.fract() == 0.0 && *x >= 0.0 && *x <= MAX_SIZE as f64)
-    };
+    let float = || value.as_f64().filter(|x| x.fract() == 0.0 && *x >= 0.0 && *x <= MAX_SIZE as f64);
     value.as_u64().or_else(|| float().map(|x| x as u64))
 }
 

@@ -120,28 +120,15 @@ impl LanguageConfig {
         }
         let attention = AttentionConfig::read(&fields, model_type, hidden_size)?;
         let mllama = model_type == ModelType::MllamaText;
-        let rope = RopeConfig::read(
-            &fields,
-            attention.rope_dim(),
-            if mllama { 5e5 } else { 1e4 },
-        )?;
+        let rope = RopeConfig::read(&fields, attention.rope_dim(), if mllama { 5e5 } else { 1e4 })?;
         let attention = attention.with_softmax_factor(rope.softmax_factor());
         let moe = MoeConfig::read(&fields, model_type)?;
         let layers = layer_kinds(&fields, model_type, num_hidden_layers, moe.is_some())?;
         let vocab_size = fields.size("vocab_size")?;
         // Some files write -1 for a token that does not exist.
-        let exists = |name: &str| {
-            fields
-                .get(name)
-                .and_then(Value::as_i64)
-                .is_none_or(|id| id >= 0)
-        };
+        let exists = |name: &str| fields.get(name).and_then(Value::as_i64).is_none_or(|id| id >= 0);
         let token = |name: &str| {
-            let ids = if exists(name) {
-                fields.integers(name)?
-            } else {
-                None
-            };
+            let ids = if exists(name) { fields.integers(name)? } else { None };
             Ok::<_, Error>(ids.unwrap_or_default())
         };
         Ok(Self {
@@ -161,19 +148,14 @@ impl LanguageConfig {
             mlp_bias: fields.flag_or("mlp_bias", false)? && !model_type.is_v3() && !mllama,
             tie_word_embeddings: fields.flag_or("tie_word_embeddings", false)?,
             bos_token_id: token("bos_token_id")?.first().map(|&id| id as u32),
-            eos_token_ids: token("eos_token_id")?
-                .into_iter()
-                .map(|id| id as u32)
-                .collect(),
+            eos_token_ids: token("eos_token_id")?.into_iter().map(|id| id as u32).collect(),
             pad_token_id: token("pad_token_id")?.first().map(|&id| id as u32),
         })
     }
 
     /// Indices of the layers that only a hook fills.
     pub fn cross_attention_layers(&self) -> Vec<usize> {
-        (0..self.layers.len())
-            .filter(|&i| self.layers[i] == LayerKind::Cross)
-            .collect()
+        (0..self.layers.len()).filter(|&i| self.layers[i] == LayerKind::Cross).collect()
     }
 
     /// Standard deviation of a fresh projection that writes to the residual stream: 0.02 / √(2 L), as GPT-2.
@@ -201,26 +183,12 @@ fn layer_kinds(
         let cross = fields.integers("cross_attention_layers")?;
         let cross = cross.unwrap_or_else(|| (3..count).step_by(5).take(8).collect());
         return Ok((0..count)
-            .map(|i| {
-                if cross.contains(&i) {
-                    LayerKind::Cross
-                } else {
-                    LayerKind::Dense
-                }
-            })
+            .map(|i| if cross.contains(&i) { LayerKind::Cross } else { LayerKind::Dense })
             .collect());
     }
-    let words: Vec<&str> = fields
-        .list("layer_types")?
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let expected = if model_type == ModelType::DeepseekV32 {
-        "indexed_attention"
-    } else {
-        "full_attention"
-    };
+    let words: Vec<&str> =
+        fields.list("layer_types")?.into_iter().flatten().filter_map(Value::as_str).collect();
+    let expected = if model_type == ModelType::DeepseekV32 { "indexed_attention" } else { "full_attention" };
     if words.iter().any(|&word| word != expected) {
         return Err(fields.error("layer_types", &format!("\"{expected}\" for every layer")));
     }
@@ -235,24 +203,11 @@ fn layer_kinds(
         };
         let kinds: Option<Vec<_>> = list.iter().map(kind).collect();
         return kinds.filter(|kinds| kinds.len() == count).ok_or_else(|| {
-            fields.error(
-                "mlp_layer_types",
-                &format!("a list of {count} words, each \"dense\" or \"sparse\""),
-            )
+            fields.error("mlp_layer_types", &format!("a list of {count} words, each \"dense\" or \"sparse\""))
         });
     }
-    let dense = fields
-        .count("first_k_dense_replace")?
-        .unwrap_or(if model_type.is_v3() { 3 } else { 0 });
+    let dense = fields.count("first_k_dense_replace")?.unwrap_or(if model_type.is_v3() { 3 } else { 0 });
     let every = fields.size_or("moe_layer_freq", 1)?;
     let sparse = |i: usize| i >= dense && i.is_multiple_of(every);
-    Ok((0..count)
-        .map(|i| {
-            if sparse(i) {
-                LayerKind::Sparse
-            } else {
-                LayerKind::Dense
-            }
-        })
-        .collect())
+    Ok((0..count).map(|i| if sparse(i) { LayerKind::Sparse } else { LayerKind::Dense }).collect())
 }

@@ -90,18 +90,13 @@ impl MoeConfig {
             }
         };
         if top_k > reachable {
-            return Err(fields.error(
-                "num_experts_per_tok",
-                &format!("at most the {reachable} experts within reach"),
-            ));
+            return Err(
+                fields.error("num_experts_per_tok", &format!("at most the {reachable} experts within reach"))
+            );
         }
         let scorings = [("softmax", Scoring::Softmax), ("sigmoid", Scoring::Sigmoid)];
         let scoring = fields.choice("scoring_func", &scorings)?;
-        let scoring = scoring.unwrap_or(if v3 {
-            Scoring::Sigmoid
-        } else {
-            Scoring::Softmax
-        });
+        let scoring = scoring.unwrap_or(if v3 { Scoring::Sigmoid } else { Scoring::Softmax });
         let intermediate_size = fields.size("moe_intermediate_size")?;
         let shared = match (fields.has("n_shared_experts"), model_type) {
             (true, _) => fields.count("n_shared_experts")?.unwrap_or(0),
@@ -119,8 +114,7 @@ impl MoeConfig {
             scoring,
             selection,
             norm_topk_prob: fields.flag_or("norm_topk_prob", v3)? && !ignored,
-            routed_scaling_factor: fields
-                .positive_or("routed_scaling_factor", if v3 { 2.5 } else { 1.0 })?,
+            routed_scaling_factor: fields.positive_or("routed_scaling_factor", if v3 { 2.5 } else { 1.0 })?,
         }))
     }
 }
@@ -136,17 +130,10 @@ fn read_selection(fields: &Fields, v3: bool, num_experts: usize) -> Result<Selec
     if matches!(method, Method::Greedy) {
         return Ok(Selection::Greedy);
     }
-    let groups = fields
-        .nullable_size("n_group", v3.then_some(8))?
-        .unwrap_or(1);
-    let kept = fields
-        .nullable_size("topk_group", v3.then_some(groups.min(4)))?
-        .unwrap_or(1);
+    let groups = fields.nullable_size("n_group", v3.then_some(8))?.unwrap_or(1);
+    let kept = fields.nullable_size("topk_group", v3.then_some(groups.min(4)))?.unwrap_or(1);
     if !num_experts.is_multiple_of(groups) {
-        return Err(fields.error(
-            "n_group",
-            &format!("a divisor of n_routed_experts = {num_experts}"),
-        ));
+        return Err(fields.error("n_group", &format!("a divisor of n_routed_experts = {num_experts}")));
     }
     if kept > groups {
         return Err(fields.error("topk_group", &format!("at most n_group = {groups}")));

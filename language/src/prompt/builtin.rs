@@ -19,14 +19,7 @@ pub enum Builtin {
 }
 
 /// Special tokens of our own tokenizer; their places in this list are their ids.
-pub const SPECIAL_TOKENS: [&str; 6] = [
-    "<pad>",
-    "<bos>",
-    "<eos>",
-    "<image>",
-    "<user>",
-    "<assistant>",
-];
+pub const SPECIAL_TOKENS: [&str; 6] = ["<pad>", "<bos>", "<eos>", "<image>", "<user>", "<assistant>"];
 
 /// The template of our own models.
 pub const OWN_TEMPLATE: &str = "\
@@ -88,10 +81,9 @@ impl Builtin {
             Self::SwinSeek => OWN_TEMPLATE.into(),
             Self::DeepSeekLlm => DEEPSEEK_LLM.into(),
             Self::DeepSeekV3 => DEEPSEEK_V3.replace("PREFIX", "").replace("OPENING", ""),
-            Self::DeepSeekV31 => DEEPSEEK_V3.replace("PREFIX", "'</think>' + ").replace(
-                "OPENING",
-                " + ('<think>' if thinking is defined and thinking else '</think>')",
-            ),
+            Self::DeepSeekV31 => DEEPSEEK_V3
+                .replace("PREFIX", "'</think>' + ")
+                .replace("OPENING", " + ('<think>' if thinking is defined and thinking else '</think>')"),
             Self::DeepSeekVl2 => DEEPSEEK_VL2.into(),
         }
     }

@@ -16,10 +16,7 @@ const NOW: &str = "now in seconds";
 /// An environment that holds one compiled template.
 pub(super) fn with_template(source: &str) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(|error| readable(&error))?);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -31,9 +28,7 @@ pub(super) fn with_template(source: &str) -> Result<Environment<'static>> {
     );
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", tojson);
-    environment
-        .add_template_owned(NAME, source.to_owned())
-        .map_err(|error| readable(&error))?;
+    environment.add_template_owned(NAME, source.to_owned()).map_err(|error| readable(&error))?;
     Ok(environment)
 }
 
@@ -50,20 +45,13 @@ pub(super) fn render(
 
 /// The line of the template and what is wrong there, without the nested reports of the engine.
 fn readable(error: &minijinja::Error) -> Error {
-    let line = error
-        .line()
-        .map_or(String::new(), |line| format!("line {line}: "));
-    let detail = error
-        .detail()
-        .map_or(String::new(), |detail| format!(": {detail}"));
+    let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
+    let detail = error.detail().map_or(String::new(), |detail| format!(": {detail}"));
     Error::config(NAME, format!("{line}{}{detail}", error.kind()))
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False, indent=..)`; the engine's own filter writes for HTML.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the engine hands arguments over"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over")]
 fn tojson(value: Serde<Value>, options: Kwargs) -> std::result::Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     let ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
@@ -77,20 +65,11 @@ fn tojson(value: Serde<Value>, options: Kwargs) -> std::result::Result<String, m
         Some(width) => {
             let indent = " ".repeat(width.min(16));
             let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value
-                .0
-                .serialize(&mut serde_json::Serializer::with_formatter(
-                    &mut out, formatter,
-                ))
+            value.0.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
         }
-        None => value
-            .0
-            .serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, Spaced,
-            )),
+        None => value.0.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)),
     };
-    written
-        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    written.map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
@@ -103,11 +82,7 @@ impl serde_json::ser::Formatter for Spaced {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
     fn begin_object_key<W: ?Sized + std::io::Write>(
@@ -115,34 +90,21 @@ impl serde_json::ser::Formatter for Spaced {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
 }
 
 /// `strftime_now(format)`: the time of the request, in UTC.
-fn strftime_now(
-    state: &State<'_, '_>,
-    format: &str,
-) -> std::result::Result<String, minijinja::Error> {
+fn strftime_now(state: &State<'_, '_>, format: &str) -> std::result::Result<String, minijinja::Error> {
     let fail = |message: String| minijinja::Error::new(ErrorKind::InvalidOperation, message);
     let now = state.lookup(NOW).and_then(|now| i64::try_from(now).ok());
-    let now =
-        now.ok_or_else(|| fail("the template asks for the date, but none was given".into()))?;
+    let now = now.ok_or_else(|| fail("the template asks for the date, but none was given".into()))?;
     strftime(now, format).ok_or_else(|| {
-        fail(format!(
-            "date format {format:?}: expected %Y %m %d %y %B %b %A %a %H %M %S %j %%"
-        ))
+        fail(format!("date format {format:?}: expected %Y %m %d %y %B %b %A %a %H %M %S %j %%"))
     })
 }
 
@@ -160,15 +122,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = [
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-];
+const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
 /// The usual letters of `strftime`; `None` for others.
 fn strftime(seconds: i64, format: &str) -> Option<String> {
@@ -207,8 +161,7 @@ fn strftime(seconds: i64, format: &str) -> Option<String> {
 /// Days from 1970-01-01 to the first of January.
 fn days_before(year: i64) -> i64 {
     let before = year - 1;
-    365 * (year - 1970) + before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400)
-        - 477
+    365 * (year - 1970) + before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400) - 477
 }
 
 /// Year, month and day of a day count since 1970-01-01 in the Gregorian calendar.
@@ -223,20 +176,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let mut left = days - days_before(year);
-    let lengths = [
-        31,
-        28 + i64::from(leap),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let lengths = [31, 28 + i64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let mut month = 0;
     while left >= lengths[month] {
         left -= lengths[month];

@@ -55,22 +55,14 @@ pub enum Part {
 impl Message {
     /// A message of text alone.
     pub fn text(role: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: Content::Text(text.into()),
-            other: Map::new(),
-        }
+        Self { role: role.into(), content: Content::Text(text.into()), other: Map::new() }
     }
 
     /// A user's turn: `images` images, then the text.
     pub fn user(text: impl Into<String>, images: usize) -> Self {
         let mut parts = vec![Part::Image; images];
         parts.push(Part::Text { text: text.into() });
-        Self {
-            role: "user".into(),
-            content: Content::Parts(parts),
-            other: Map::new(),
-        }
+        Self { role: "user".into(), content: Content::Parts(parts), other: Map::new() }
     }
 
     /// Places for images in this message.
@@ -106,15 +98,11 @@ impl ChatTemplate {
     /// [`Error::Config`] naming the line of the template or the field.
     pub fn new(source: &str, tokenizer_config: &Value) -> Result<Self> {
         let token = |field: &str| -> Result<String> {
-            Ok(token_text(field, &tokenizer_config[field])?
-                .unwrap_or_default()
-                .to_owned())
+            Ok(token_text(field, &tokenizer_config[field])?.unwrap_or_default().to_owned())
         };
         Ok(Self {
             environment: environment::with_template(source)?,
-            takes_parts: ["['type']", "[\"type\"]", ".type"]
-                .iter()
-                .any(|spelling| source.contains(spelling)),
+            takes_parts: ["['type']", "[\"type\"]", ".type"].iter().any(|spelling| source.contains(spelling)),
             bos_token: token("bos_token")?,
             eos_token: token("eos_token")?,
             image_token: token("image_token")?,
@@ -147,10 +135,7 @@ impl ChatTemplate {
             (&mut template.image_token, ids.image),
         ];
         for (text, id) in fields {
-            if let Some(token) = id
-                .and_then(|id| tokenizer.token(id))
-                .filter(|_| text.is_empty())
-            {
+            if let Some(token) = id.and_then(|id| tokenizer.token(id)).filter(|_| text.is_empty()) {
                 *text = token;
             }
         }
@@ -167,14 +152,9 @@ impl ChatTemplate {
             Value::Null => Ok(None),
             Value::String(source) => Self::new(source, config).map(Some),
             Value::Array(templates) => {
-                let names: Vec<&str> = templates
-                    .iter()
-                    .filter_map(|t| t["name"].as_str())
-                    .collect();
-                let source = templates
-                    .iter()
-                    .find(|t| t["name"] == name)
-                    .and_then(|t| t["template"].as_str());
+                let names: Vec<&str> = templates.iter().filter_map(|t| t["name"].as_str()).collect();
+                let source =
+                    templates.iter().find(|t| t["name"] == name).and_then(|t| t["template"].as_str());
                 let source = source.ok_or_else(|| {
                     Error::config(
                         "chat_template",
@@ -183,10 +163,9 @@ impl ChatTemplate {
                 })?;
                 Self::new(source, config).map(Some)
             }
-            other => Err(Error::config(
-                "chat_template",
-                format!("{other}, expected text or a list of templates"),
-            )),
+            other => {
+                Err(Error::config("chat_template", format!("{other}, expected text or a list of templates")))
+            }
         }
     }
 
@@ -210,9 +189,7 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Config`] when the template fails, naming its line.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        Ok(self
-            .render_shielded(messages, add_generation_prompt, &[])?
-            .replace(BREAK, ""))
+        Ok(self.render_shielded(messages, add_generation_prompt, &[])?.replace(BREAK, ""))
     }
 
     /// The ids of the prompt. Control tokens come from the template alone; all other text is encoded as it stands in
@@ -226,8 +203,7 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>> {
-        let prompt =
-            self.render_shielded(messages, add_generation_prompt, &tokenizer.control_tokens())?;
+        let prompt = self.render_shielded(messages, add_generation_prompt, &tokenizer.control_tokens())?;
         let mut ids = Vec::new();
         for piece in prompt.split(BREAK) {
             ids.extend(tokenizer.encode(piece, false)?);
@@ -242,10 +218,7 @@ impl ChatTemplate {
         control: &[String],
     ) -> Result<String> {
         let mut variables = self.variables.clone();
-        let messages: Value = messages
-            .iter()
-            .map(|message| self.message_value(message, control))
-            .collect();
+        let messages: Value = messages.iter().map(|message| self.message_value(message, control)).collect();
         variables.insert("messages".into(), messages);
         variables.insert("bos_token".into(), self.bos_token.as_str().into());
         variables.insert("eos_token".into(), self.eos_token.as_str().into());
@@ -281,9 +254,7 @@ impl ChatTemplate {
         value.insert("role".into(), shield(&message.role, control).into());
         value.insert("content".into(), content);
         for (name, field) in &message.other {
-            value
-                .entry(name.clone())
-                .or_insert_with(|| shield_value(field, control));
+            value.entry(name.clone()).or_insert_with(|| shield_value(field, control));
         }
         value.into()
     }
@@ -307,10 +278,7 @@ fn flatten(parts: &[Part], image_token: &str, control: &[String]) -> String {
 fn shield(text: &str, control: &[String]) -> String {
     let text = text.replace(BREAK, "");
     // Published vocabularies have hundreds of control tokens, all of which begin with one of a few characters.
-    let openings: HashSet<char> = control
-        .iter()
-        .filter_map(|token| token.chars().next())
-        .collect();
+    let openings: HashSet<char> = control.iter().filter_map(|token| token.chars().next()).collect();
     let mut shielded = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
         shielded.push(c);
@@ -327,14 +295,10 @@ fn shield(text: &str, control: &[String]) -> String {
 fn shield_value(value: &Value, control: &[String]) -> Value {
     match value {
         Value::String(text) => shield(text, control).into(),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| shield_value(item, control))
-            .collect(),
+        Value::Array(items) => items.iter().map(|item| shield_value(item, control)).collect(),
         Value::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(name, field)| (shield(name, control), shield_value(field, control)));
+            let fields =
+                fields.iter().map(|(name, field)| (shield(name, control), shield_value(field, control)));
             Value::Object(fields.collect())
         }
         other => other.clone(),

@@ -9,9 +9,7 @@ use crate::support::{Case, assert_close, assert_close_where_real, full_pass};
 
 fn step(case: &Case, ids: &Tensor, context: &Context, cache: &mut Cache) -> Tensor {
     let embedded = case.decoder.embed(ids).unwrap();
-    case.decoder
-        .forward(&embedded, context, Some(cache), &NoHook, &mut Trace::off())
-        .unwrap()
+    case.decoder.forward(&embedded, context, Some(cache), &NoHook, &mut Trace::off()).unwrap()
 }
 
 /// Hidden states of `ids` given in chunks of those lengths.
@@ -26,14 +24,8 @@ fn in_chunks(case: &Case, ids: &Tensor, lengths: &[usize]) -> Tensor {
     Tensor::cat(&parts, 1).unwrap()
 }
 
-const CASES: [&str; 6] = [
-    "llama_gqa",
-    "deepseek_moe",
-    "deepseek_v2",
-    "deepseek_v2_lite",
-    "deepseek_v3_yarn",
-    "deepseek_v32",
-];
+const CASES: [&str; 6] =
+    ["llama_gqa", "deepseek_moe", "deepseek_v2", "deepseek_v2_lite", "deepseek_v3_yarn", "deepseek_v32"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
@@ -58,18 +50,11 @@ fn buffers_grow() {
         let ids = Tensor::from_vec(ids, (1, 150), &Device::Cpu).unwrap();
         let whole = full_pass(&case.decoder, &ids, &Context::causal(), &mut Trace::off());
         // V3.2 keeps 4 of up to 150 keys: here a near tie may fall differently, which is not what this test is about.
-        let lengths: Vec<usize> = if name == "deepseek_v32" {
-            vec![100, 50]
-        } else {
-            [vec![1; 70], vec![80]].concat()
-        };
+        let lengths: Vec<usize> =
+            if name == "deepseek_v32" { vec![100, 50] } else { [vec![1; 70], vec![80]].concat() };
         let found = in_chunks(&case, &ids, &lengths);
         if name == "deepseek_v32" {
-            assert_close(
-                "first chunk",
-                &found.narrow(1, 0, 100).unwrap(),
-                &whole.narrow(1, 0, 100).unwrap(),
-            );
+            assert_close("first chunk", &found.narrow(1, 0, 100).unwrap(), &whole.narrow(1, 0, 100).unwrap());
         } else {
             assert_close(name, &found, &whole);
         }
@@ -101,28 +86,15 @@ fn padded_batches_decode_as_each_row_alone() {
             );
             let found = Tensor::cat(&[first, second], 1).unwrap();
             for row in 0..2 {
-                let real: Vec<u32> = mask
-                    .get(row)
-                    .unwrap()
-                    .to_vec1::<i64>()
-                    .unwrap()
-                    .iter()
-                    .map(|&m| m as u32)
-                    .collect();
+                let real: Vec<u32> =
+                    mask.get(row).unwrap().to_vec1::<i64>().unwrap().iter().map(|&m| m as u32).collect();
                 let kept: Vec<u32> = (0..12u32).filter(|&t| real[t as usize] == 1).collect();
                 let kept = Tensor::new(kept, &Device::Cpu).unwrap();
                 let alone = ids.get(row).unwrap().index_select(&kept, 0).unwrap();
-                let alone = Tensor::cat(&[alone, new.get(row).unwrap()], 0)
-                    .unwrap()
-                    .unsqueeze(0)
-                    .unwrap();
+                let alone = Tensor::cat(&[alone, new.get(row).unwrap()], 0).unwrap().unsqueeze(0).unwrap();
                 let whole = full_pass(&case.decoder, &alone, &Context::causal(), &mut Trace::off());
                 let end = whole.narrow(1, alone.dim(1).unwrap() - 2, 2).unwrap();
-                assert_close(
-                    &format!("{name} {side} row {row}"),
-                    &found.narrow(0, row, 1).unwrap(),
-                    &end,
-                );
+                assert_close(&format!("{name} {side} row {row}"), &found.narrow(0, row, 1).unwrap(), &end);
             }
         }
     }
@@ -145,11 +117,7 @@ fn rows_can_be_selected_truncated_and_forked() {
         let swapped_next = Tensor::new(&[[6u32], [4], [6]], &Device::Cpu).unwrap();
         let found = step(&case, &swapped_next, &Context::causal(), &mut swapped);
         for (row, source) in [(0, 1), (1, 0), (2, 1)] {
-            assert_close(
-                name,
-                &found.get(row).unwrap(),
-                &expected.get(source).unwrap(),
-            );
+            assert_close(name, &found.get(row).unwrap(), &expected.get(source).unwrap());
         }
 
         let length = cache.len();
@@ -160,11 +128,7 @@ fn rows_can_be_selected_truncated_and_forked() {
             &mut cache,
         );
         cache.truncate(length);
-        assert_close(
-            name,
-            &step(&case, &next, &Context::causal(), &mut cache),
-            &expected,
-        );
+        assert_close(name, &step(&case, &next, &Context::causal(), &mut cache), &expected);
         assert!(cache.select_rows(&[2]).is_err());
     }
 }
@@ -175,20 +139,11 @@ fn a_row_does_not_depend_on_its_neighbours() {
     let case = Case::load("deepseek_v3");
     let ids = case.ids("left.input_ids");
     let mask = case.golden["left.attention_mask"].clone();
-    let both = full_pass(
-        &case.decoder,
-        &ids,
-        &Context::masked(&mask).unwrap(),
-        &mut Trace::off(),
-    );
+    let both = full_pass(&case.decoder, &ids, &Context::masked(&mask).unwrap(), &mut Trace::off());
     let order = Tensor::new(&[1u32, 0], &Device::Cpu).unwrap();
     let swap = |x: &Tensor| x.index_select(&order, 0).unwrap();
-    let swapped = full_pass(
-        &case.decoder,
-        &swap(&ids),
-        &Context::masked(&swap(&mask)).unwrap(),
-        &mut Trace::off(),
-    );
+    let swapped =
+        full_pass(&case.decoder, &swap(&ids), &Context::masked(&swap(&mask)).unwrap(), &mut Trace::off());
     assert_close_where_real("swapped", &swap(&swapped), &both, &mask);
 }
 
@@ -200,32 +155,18 @@ fn misuse_is_an_error_of_one_line() {
     step(&case, &ids, &Context::causal(), &mut cache);
     let run = |ids: &Tensor, context: &Context, cache: &mut Cache| {
         let embedded = case.decoder.embed(ids)?;
-        case.decoder
-            .forward(&embedded, context, Some(cache), &NoHook, &mut Trace::off())
+        case.decoder.forward(&embedded, context, Some(cache), &NoHook, &mut Trace::off())
     };
     let two = Tensor::new(&[[1u32], [2]], &Device::Cpu).unwrap();
-    let message = run(&two, &Context::causal(), &mut cache)
-        .unwrap_err()
-        .to_string();
+    let message = run(&two, &Context::causal(), &mut cache).unwrap_err().to_string();
     assert_eq!(message, "the cache holds 1 sequences, the batch has 2");
     let unknown = Tensor::new(&[[88u32]], &Device::Cpu).unwrap();
-    let message = run(&unknown, &Context::causal(), &mut cache)
-        .unwrap_err()
-        .to_string();
+    let message = run(&unknown, &Context::causal(), &mut cache).unwrap_err().to_string();
     assert_eq!(message, "token id 88 is outside of the vocabulary of 88");
     let mask = Context::masked(&Tensor::new(&[[1u32, 1]], &Device::Cpu).unwrap()).unwrap();
-    let message = run(&unknown.zeros_like().unwrap(), &mask, &mut cache)
-        .unwrap_err()
-        .to_string();
+    let message = run(&unknown.zeros_like().unwrap(), &mask, &mut cache).unwrap_err().to_string();
     assert_eq!(message, "attention mask of shape 1x2, expected 1x1");
-    let far = Context::causal()
-        .with_positions(&Tensor::new(&[[200_000u32]], &Device::Cpu).unwrap())
-        .unwrap();
-    let message = run(&unknown.zeros_like().unwrap(), &far, &mut cache)
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        message,
-        "position 200000 is beyond the limit of 131072 tokens"
-    );
+    let far = Context::causal().with_positions(&Tensor::new(&[[200_000u32]], &Device::Cpu).unwrap()).unwrap();
+    let message = run(&unknown.zeros_like().unwrap(), &far, &mut cache).unwrap_err().to_string();
+    assert_eq!(message, "position 200000 is beyond the limit of 131072 tokens");
 }

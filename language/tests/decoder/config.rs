@@ -48,11 +48,7 @@ fn rope_frequencies_equal_transformers() {
             );
         }
         let factor = case["attention_factor"].as_f64().unwrap();
-        assert!(
-            (rope.attention_factor() - factor).abs() < 1e-12,
-            "{}",
-            case["name"]
-        );
+        assert!((rope.attention_factor() - factor).abs() < 1e-12, "{}", case["name"]);
     }
 }
 
@@ -92,27 +88,19 @@ fn both_dialects_read_the_same() {
     let mut scaling = yarn;
     scaling["type"] = json!("yarn");
     older["rope_scaling"] = scaling;
-    assert_eq!(
-        read(&older),
-        read(&with(&json!({"rope_parameters": newer})))
-    );
+    assert_eq!(read(&older), read(&with(&json!({"rope_parameters": newer}))));
 }
 
 #[test]
 fn families_differ_where_the_published_ones_do() {
     let config = read(&v3());
-    assert_eq!(
-        config.layers,
-        [LayerKind::Dense, LayerKind::Sparse, LayerKind::Sparse]
-    );
+    assert_eq!(config.layers, [LayerKind::Dense, LayerKind::Sparse, LayerKind::Sparse]);
     let moe = config.moe.unwrap();
-    assert_eq!(
-        (moe.scoring, moe.norm_topk_prob, moe.routed_scaling_factor),
-        (Scoring::Sigmoid, true, 2.5)
-    );
+    assert_eq!((moe.scoring, moe.norm_topk_prob, moe.routed_scaling_factor), (Scoring::Sigmoid, true, 2.5));
     assert_eq!(moe.selection, Selection::NoAux { groups: 4, kept: 2 });
 
-    let v2 = json!({"model_type": "deepseek_v2", "topk_method": "greedy", "n_group": null, "topk_group": null});
+    let v2 =
+        json!({"model_type": "deepseek_v2", "topk_method": "greedy", "n_group": null, "topk_group": null});
     let moe = read(&with(&v2)).moe.unwrap();
     assert_eq!(
         (moe.scoring, moe.selection, moe.routed_scaling_factor),
@@ -129,23 +117,11 @@ fn families_differ_where_the_published_ones_do() {
         };
         assert_eq!(sizes.head_dim, 12);
     }
-    let every = read(&with(
-        &json!({"moe_layer_freq": 2, "first_k_dense_replace": 0}),
-    ));
-    assert_eq!(
-        every.layers,
-        [LayerKind::Sparse, LayerKind::Dense, LayerKind::Sparse]
-    );
-    let listed = read(&with(
-        &json!({"mlp_layer_types": ["sparse", "dense", "dense"]}),
-    ));
-    assert_eq!(
-        listed.layers,
-        [LayerKind::Sparse, LayerKind::Dense, LayerKind::Dense]
-    );
-    let ungrouped = read(&with(&json!({"n_group": null, "topk_group": null})))
-        .moe
-        .unwrap();
+    let every = read(&with(&json!({"moe_layer_freq": 2, "first_k_dense_replace": 0})));
+    assert_eq!(every.layers, [LayerKind::Sparse, LayerKind::Dense, LayerKind::Sparse]);
+    let listed = read(&with(&json!({"mlp_layer_types": ["sparse", "dense", "dense"]})));
+    assert_eq!(listed.layers, [LayerKind::Sparse, LayerKind::Dense, LayerKind::Dense]);
+    let ungrouped = read(&with(&json!({"n_group": null, "topk_group": null}))).moe.unwrap();
     assert_eq!(ungrouped.selection, Selection::NoAux { groups: 1, kept: 1 });
 }
 
@@ -154,66 +130,26 @@ type BadValue = (Value, &'static str, &'static str);
 
 fn check_errors(cases: &[BadValue]) {
     for (changes, field, part) in cases {
-        let message = LanguageConfig::from_json(&with(changes))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.starts_with(&format!("config field `{field}`: ")),
-            "{changes}: {message}"
-        );
-        assert!(
-            message.contains(part) && !message.contains('\n'),
-            "{changes}: {message}"
-        );
+        let message = LanguageConfig::from_json(&with(changes)).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("config field `{field}`: ")), "{changes}: {message}");
+        assert!(message.contains(part) && !message.contains('\n'), "{changes}: {message}");
     }
 }
 
 #[test]
 fn malformed_and_unknown_values_are_named() {
     check_errors(&[
-        (
-            json!({"model_type": "gpt2"}),
-            "model_type",
-            "found \"gpt2\", expected one of llama",
-        ),
+        (json!({"model_type": "gpt2"}), "model_type", "found \"gpt2\", expected one of llama"),
         (json!({"model_type": null}), "model_type", "found null"),
-        (
-            json!({"hidden_size": 0}),
-            "hidden_size",
-            "found 0, expected a positive integer",
-        ),
+        (json!({"hidden_size": 0}), "hidden_size", "found 0, expected a positive integer"),
         (json!({"hidden_size": "48"}), "hidden_size", "found \"48\""),
         (json!({"hidden_size": 1e15}), "hidden_size", "found 1"),
-        (
-            json!({"num_hidden_layers": 100_000}),
-            "num_hidden_layers",
-            "at most 4096",
-        ),
-        (
-            json!({"hidden_act": "gelu"}),
-            "hidden_act",
-            "found \"gelu\", expected one of silu",
-        ),
-        (
-            json!({"scoring_func": "sqrtsoftplus"}),
-            "scoring_func",
-            "one of softmax, sigmoid",
-        ),
-        (
-            json!({"topk_method": "best"}),
-            "topk_method",
-            "greedy, group_limited_greedy, noaux_tc",
-        ),
-        (
-            json!({"torch_dtype": "int4"}),
-            "torch_dtype",
-            "float32, float16, bfloat16",
-        ),
-        (
-            json!({"tie_word_embeddings": "yes"}),
-            "tie_word_embeddings",
-            "expected true or false",
-        ),
+        (json!({"num_hidden_layers": 100_000}), "num_hidden_layers", "at most 4096"),
+        (json!({"hidden_act": "gelu"}), "hidden_act", "found \"gelu\", expected one of silu"),
+        (json!({"scoring_func": "sqrtsoftplus"}), "scoring_func", "one of softmax, sigmoid"),
+        (json!({"topk_method": "best"}), "topk_method", "greedy, group_limited_greedy, noaux_tc"),
+        (json!({"torch_dtype": "int4"}), "torch_dtype", "float32, float16, bfloat16"),
+        (json!({"tie_word_embeddings": "yes"}), "tie_word_embeddings", "expected true or false"),
     ]);
     assert!(LanguageConfig::from_json(&json!([1, 2])).is_err());
 }
@@ -222,41 +158,17 @@ fn malformed_and_unknown_values_are_named() {
 fn sizes_that_do_not_fit_together_are_named() {
     let five = json!({"model_type": "llama", "num_attention_heads": 5, "num_key_value_heads": 5});
     check_errors(&[
-        (
-            json!({"n_group": 3}),
-            "n_group",
-            "a divisor of n_routed_experts = 8",
-        ),
-        (
-            json!({"topk_group": 5}),
-            "topk_group",
-            "at most n_group = 4",
-        ),
-        (
-            json!({"num_experts_per_tok": 5}),
-            "num_experts_per_tok",
-            "at most the 4 experts within reach",
-        ),
-        (
-            json!({"qk_rope_head_dim": 7}),
-            "head_dim",
-            "expected an even size",
-        ),
-        (
-            json!({"mlp_layer_types": ["dense"]}),
-            "mlp_layer_types",
-            "a list of 3 words",
-        ),
+        (json!({"n_group": 3}), "n_group", "a divisor of n_routed_experts = 8"),
+        (json!({"topk_group": 5}), "topk_group", "at most n_group = 4"),
+        (json!({"num_experts_per_tok": 5}), "num_experts_per_tok", "at most the 4 experts within reach"),
+        (json!({"qk_rope_head_dim": 7}), "head_dim", "expected an even size"),
+        (json!({"mlp_layer_types": ["dense"]}), "mlp_layer_types", "a list of 3 words"),
         (
             json!({"model_type": "deepseek_v32", "index_head_dim": 4}),
             "index_head_dim",
             "at least qk_rope_head_dim = 8",
         ),
-        (
-            json!({"model_type": "llama", "num_key_value_heads": 3}),
-            "num_key_value_heads",
-            "a divisor of",
-        ),
+        (json!({"model_type": "llama", "num_key_value_heads": 3}), "num_key_value_heads", "a divisor of"),
         (five, "num_attention_heads", "a divisor of hidden_size = 48"),
     ]);
 }
@@ -265,35 +177,15 @@ fn sizes_that_do_not_fit_together_are_named() {
 fn ropes_that_nothing_here_understands_are_named() {
     let rope = |parameters: Value| json!({"rope_parameters": parameters});
     check_errors(&[
-        (
-            rope(json!({"rope_type": "longrope"})),
-            "rope_parameters.rope_type",
-            "found \"longrope\"",
-        ),
-        (
-            rope(json!({"rope_type": "linear"})),
-            "rope_parameters.factor",
-            "found nothing",
-        ),
-        (
-            rope(json!({"indexed_attention": {}})),
-            "rope_parameters",
-            "one set of parameters",
-        ),
+        (rope(json!({"rope_type": "longrope"})), "rope_parameters.rope_type", "found \"longrope\""),
+        (rope(json!({"rope_type": "linear"})), "rope_parameters.factor", "found nothing"),
+        (rope(json!({"indexed_attention": {}})), "rope_parameters", "one set of parameters"),
         (
             rope(json!({"partial_rotary_factor": 0.5})),
             "rope_parameters.partial_rotary_factor",
             "expected 1.0",
         ),
-        (
-            rope(json!(3)),
-            "rope_parameters",
-            "found 3, expected an object",
-        ),
-        (
-            json!({"rope_scaling": {"type": "su", "factor": 2}}),
-            "rope_scaling.type",
-            "found \"su\"",
-        ),
+        (rope(json!(3)), "rope_parameters", "found 3, expected an object"),
+        (json!({"rope_scaling": {"type": "su", "factor": 2}}), "rope_scaling.type", "found \"su\""),
     ]);
 }

@@ -20,12 +20,7 @@ fn check(name: &str) {
 
 fn main_run(case: &Case) {
     let mut trace = Trace::all();
-    let hidden = full_pass(
-        &case.decoder,
-        &case.ids("input_ids"),
-        &Context::causal(),
-        &mut trace,
-    );
+    let hidden = full_pass(&case.decoder, &case.ids("input_ids"), &Context::causal(), &mut trace);
     if case.decoder.has_head() {
         trace.record("logits", &case.decoder.lm_head(&hidden).unwrap());
     } else {
@@ -38,16 +33,11 @@ fn main_run(case: &Case) {
         .filter(|(name, _)| *name != "input_ids" && !RUNS.iter().any(|r| name.starts_with(r)));
     let mut compared = 0;
     for (name, expected) in outputs {
-        let found = trace
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} is not in the trace"));
+        let found = trace.get(name).unwrap_or_else(|| panic!("{name} is not in the trace"));
         assert_close(name, found, expected);
         compared += 1;
     }
-    assert!(
-        compared >= case.config.num_hidden_layers + 3,
-        "{compared} tensors compared"
-    );
+    assert!(compared >= case.config.num_hidden_layers + 3, "{compared} tensors compared");
 }
 
 fn padded(case: &Case, run: &str) {
@@ -55,10 +45,7 @@ fn padded(case: &Case, run: &str) {
     let mask = of_run("attention_mask");
     let ids = case.ids(&format!("{run}input_ids"));
     let derived = Context::masked(mask).unwrap();
-    let stated = derived
-        .clone()
-        .with_positions(of_run("position_ids"))
-        .unwrap();
+    let stated = derived.clone().with_positions(of_run("position_ids")).unwrap();
     for context in [derived, stated] {
         let hidden = full_pass(&case.decoder, &ids, &context, &mut Trace::off());
         let (name, found) = if case.decoder.has_head() {
@@ -73,36 +60,19 @@ fn padded(case: &Case, run: &str) {
 }
 
 fn greedy(case: &Case) {
-    let expected: Vec<u32> = case
-        .ids("greedy.new_ids")
-        .get(0)
-        .unwrap()
-        .to_vec1()
-        .unwrap();
+    let expected: Vec<u32> = case.ids("greedy.new_ids").get(0).unwrap().to_vec1().unwrap();
     let mut cache = Cache::new(&case.config);
     let mut ids = case.ids("greedy.prompt_ids");
     let mut steps = Vec::new();
     for &new in &expected {
         let embedded = case.decoder.embed(&ids).unwrap();
         let context = Context::causal();
-        let hidden = case
-            .decoder
-            .forward(
-                &embedded,
-                &context,
-                Some(&mut cache),
-                &NoHook,
-                &mut Trace::off(),
-            )
-            .unwrap();
+        let hidden =
+            case.decoder.forward(&embedded, &context, Some(&mut cache), &NoHook, &mut Trace::off()).unwrap();
         let last = hidden.narrow(1, hidden.dim(1).unwrap() - 1, 1).unwrap();
         let logits = case.decoder.lm_head(&last).unwrap().flatten_all().unwrap();
         assert_eq!(
-            logits
-                .argmax(D::Minus1)
-                .unwrap()
-                .to_scalar::<u32>()
-                .unwrap(),
+            logits.argmax(D::Minus1).unwrap().to_scalar::<u32>().unwrap(),
             new,
             "token {}",
             steps.len()
@@ -144,25 +114,12 @@ fn mllama_text_only() {
     let case = Case::load("mllama_text");
     assert_eq!(case.config.cross_attention_layers(), [1, 3]);
     let mut trace = Trace::all();
-    let hidden = full_pass(
-        &case.decoder,
-        &case.ids("input_ids"),
-        &Context::causal(),
-        &mut trace,
-    );
+    let hidden = full_pass(&case.decoder, &case.ids("input_ids"), &Context::causal(), &mut trace);
     assert_close(
         "text_only.logits",
         &case.decoder.lm_head(&hidden).unwrap(),
         &case.golden["text_only.logits"],
     );
-    assert_close(
-        "hidden.1",
-        trace.get("hidden.1").unwrap(),
-        &case.golden["hidden.1"],
-    );
-    assert_close(
-        "hidden.2",
-        trace.get("hidden.2").unwrap(),
-        trace.get("hidden.1").unwrap(),
-    );
+    assert_close("hidden.1", trace.get("hidden.1").unwrap(), &case.golden["hidden.1"]);
+    assert_close("hidden.2", trace.get("hidden.2").unwrap(), trace.get("hidden.1").unwrap());
 }

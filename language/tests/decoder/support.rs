@@ -20,16 +20,10 @@ pub struct Memory(pub HashMap<String, Tensor>);
 
 impl TensorSource for Memory {
     fn tensor(&self, name: &str, shape: &[usize], _init: Init) -> Result<Tensor> {
-        let tensor = self.0.get(name).ok_or_else(|| Error::MissingTensor {
-            name: name.to_owned(),
-        })?;
+        let tensor = self.0.get(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
         if tensor.dims() != shape {
             let (expected, found) = (shape.to_vec(), tensor.dims().to_vec());
-            return Err(Error::Shape {
-                name: name.to_owned(),
-                expected,
-                found,
-            });
+            return Err(Error::Shape { name: name.to_owned(), expected, found });
         }
         Ok(tensor.clone())
     }
@@ -50,11 +44,7 @@ pub struct Fresh {
 impl Fresh {
     pub fn new(seed: u64, spread: f64) -> Arc<Self> {
         let rng = Mutex::new(ChaCha8Rng::seed_from_u64(seed));
-        Arc::new(Self {
-            vars: Mutex::default(),
-            rng,
-            spread,
-        })
+        Arc::new(Self { vars: Mutex::default(), rng, spread })
     }
 }
 
@@ -74,11 +64,7 @@ impl TensorSource for Fresh {
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.vars
-            .lock()
-            .unwrap()
-            .get(name)
-            .map(|var| var.dims().to_vec())
+        self.vars.lock().unwrap().get(name).map(|var| var.dims().to_vec())
     }
 }
 
@@ -96,20 +82,14 @@ pub struct Case {
 
 impl Case {
     pub fn load(name: &str) -> Self {
-        let folder =
-            PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens")).join(name);
-        let load =
-            |file: &str| candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens")).join(name);
+        let load = |file: &str| candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
         let config: Value =
             serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
         let config = LanguageConfig::from_json(&config).unwrap();
         let weights = Weights::new(Arc::new(Memory(load("model.safetensors"))), Precision::F32);
         let decoder = Decoder::new(&config, &weights).unwrap();
-        Self {
-            config,
-            decoder,
-            golden: load("golden.safetensors"),
-        }
+        Self { config, decoder, golden: load("golden.safetensors") }
     }
 
     pub fn ids(&self, name: &str) -> Tensor {
@@ -129,42 +109,22 @@ pub fn full_pass_with(
     hook: &dyn LayerHook,
     trace: &mut Trace,
 ) -> Tensor {
-    decoder
-        .forward(&decoder.embed(ids).unwrap(), context, None, hook, trace)
-        .unwrap()
+    decoder.forward(&decoder.embed(ids).unwrap(), context, None, hook, trace).unwrap()
 }
 
 /// The largest absolute difference; a NaN counts as infinite.
 pub fn distance(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
-    let values = |t: &Tensor| {
-        t.to_dtype(DType::F32)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap()
-    };
+    let values =
+        |t: &Tensor| t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let gap = |(x, y): (f32, f32)| {
-        if (x - y).is_nan() {
-            f32::INFINITY
-        } else {
-            (x - y).abs()
-        }
+        if (x - y).is_nan() { f32::INFINITY } else { (x - y).abs() }
     };
-    values(a)
-        .into_iter()
-        .zip(values(b))
-        .map(gap)
-        .fold(0.0, f32::max)
+    values(a).into_iter().zip(values(b)).map(gap).fold(0.0, f32::max)
 }
 
 pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
-    let limit = if expected.dtype() == DType::F32 {
-        TOLERANCE
-    } else {
-        0.0
-    };
+    let limit = if expected.dtype() == DType::F32 { TOLERANCE } else { 0.0 };
     assert_eq!(found.dtype(), expected.dtype(), "{what}");
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let gap = distance(found, expected);

@@ -54,31 +54,19 @@ fn check_gradients(mut config: Value, expected_without: &[&str]) {
             without.insert(name.rsplit('.').next().unwrap());
             continue;
         };
-        let norm: f32 = gradient
-            .sqr()
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .sqrt()
-            .unwrap()
-            .to_scalar()
-            .unwrap();
+        let norm: f32 = gradient.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar().unwrap();
         assert!(norm > 1e-5, "no gradient reaches {name}");
         // A loss of about 4 carries 5e-7 of rounding: steps that change it by about 2e-3 leave 1e-3 relative.
         let length = (1e-3 / norm).min(0.02);
         let direction = (gradient / f64::from(norm)).unwrap();
         let old = var.as_tensor().copy().unwrap();
         let at = |sign: f64| {
-            var.set(&(&old + &(&direction * (sign * f64::from(length))).unwrap()).unwrap())
-                .unwrap();
+            var.set(&(&old + &(&direction * (sign * f64::from(length))).unwrap()).unwrap()).unwrap();
             loss(&decoder).to_scalar::<f32>().unwrap()
         };
         let slope = (at(1.0) - at(-1.0)) / (2.0 * length);
         var.set(&old).unwrap();
-        assert!(
-            (slope - norm).abs() <= 0.02 * norm + 1e-3,
-            "{name}: slope {slope}, gradient {norm}"
-        );
+        assert!((slope - norm).abs() <= 0.02 * norm + 1e-3, "{name}: slope {slope}, gradient {norm}");
     }
     assert_eq!(without, expected_without.iter().copied().collect());
 }
@@ -125,22 +113,10 @@ fn decoding_follows_weights_that_change() {
         let embedded = decoder.embed(&ids.narrow(1, t, 1).unwrap()).unwrap();
         let context = Context::causal();
         parts.push(
-            decoder
-                .forward(
-                    &embedded,
-                    &context,
-                    Some(&mut cache),
-                    &NoHook,
-                    &mut Trace::off(),
-                )
-                .unwrap(),
+            decoder.forward(&embedded, &context, Some(&mut cache), &NoHook, &mut Trace::off()).unwrap(),
         );
     }
-    assert_close(
-        "decoded",
-        &Tensor::cat(&parts, 1).unwrap().detach(),
-        &whole.detach(),
-    );
+    assert_close("decoded", &Tensor::cat(&parts, 1).unwrap().detach(), &whole.detach());
 }
 
 /// The selection bias moves the choice of experts and nothing else.
@@ -154,11 +130,7 @@ fn the_selection_bias_steers_the_router() {
         .unwrap();
     let mut trace = Trace::only(&["router.0."]);
     full_pass(&decoder, &ids(), &Context::causal(), &mut trace);
-    let experts = trace
-        .get("router.0.experts")
-        .unwrap()
-        .to_vec2::<i64>()
-        .unwrap();
+    let experts = trace.get("router.0.experts").unwrap().to_vec2::<i64>().unwrap();
     assert!(experts.iter().all(|row| row == &[1, 3]));
     let weights = trace.get("router.0.weights").unwrap();
     // Normalised to 1, then scaled by 2.5.
@@ -171,14 +143,8 @@ fn the_selection_bias_steers_the_router() {
 fn fresh_parameters_have_the_names_of_a_checkpoint() {
     let source = Fresh::new(1, 1.0);
     build(&own_block(), &source);
-    let names: Vec<String> = source
-        .vars
-        .lock()
-        .unwrap()
-        .keys()
-        .filter(|n| !n.contains("layers.1."))
-        .cloned()
-        .collect();
+    let names: Vec<String> =
+        source.vars.lock().unwrap().keys().filter(|n| !n.contains("layers.1.")).cloned().collect();
     let layer = [
         "input_layernorm.weight",
         "mlp.experts.down_proj",

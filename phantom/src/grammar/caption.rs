@@ -8,11 +8,8 @@ use crate::finding::{Device, Severity, Side};
 use crate::rng::Rng;
 
 /// Ways to begin, the usual one first.
-const STARTS: [&str; 3] = [
-    "{view} chest radiograph",
-    "{view} radiograph of the chest",
-    "A {view} chest radiograph",
-];
+const STARTS: [&str; 3] =
+    ["{view} chest radiograph", "{view} radiograph of the chest", "A {view} chest radiograph"];
 
 /// One sentence that names the view and every abnormality.
 pub fn caption(facts: &Facts, seed: u64) -> String {
@@ -39,21 +36,13 @@ pub fn caption(facts: &Facts, seed: u64) -> String {
 fn pleural(facts: &Facts) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some((side, severity)) = facts.pneumothorax {
-        parts.push(format!(
-            "a {} {} pneumothorax",
-            severity.size_word(),
-            side.word()
-        ));
+        parts.push(format!("a {} {} pneumothorax", severity.size_word(), side.word()));
     }
     match facts.effusions {
         [None, None] => {}
         [Some(_), Some(_)] => parts.push("bilateral pleural effusions".to_owned()),
         [right, left] => {
-            let side = if right.is_some() {
-                Side::Right
-            } else {
-                Side::Left
-            };
+            let side = if right.is_some() { Side::Right } else { Side::Left };
             let grade = right.or(left).map_or("", Severity::size_word);
             parts.push(format!("a {grade} {} pleural effusion", side.word()));
         }
@@ -71,10 +60,7 @@ fn lungs(facts: &Facts) -> Vec<String> {
         [nodule] => {
             let place = place(nodule.side, nodule.zone);
             let article = if nodule.size_mm == 8 { "an" } else { "a" };
-            parts.push(format!(
-                "{article} {} mm nodule in the {place}",
-                nodule.size_mm
-            ));
+            parts.push(format!("{article} {} mm nodule in the {place}", nodule.size_mm));
         }
         many => parts.push(format!("{} pulmonary nodules", count_word(many.len()))),
     }

@@ -25,9 +25,7 @@ fn fill(template: &str, slots: &[(&str, &str)]) -> String {
         text = text.replace(&format!("{{{}}}", capital(name)), &capital(value));
     }
     // Of all sizes that are ever stated, only this one is said with a vowel first.
-    let text = text
-        .replace(" a 8 mm", " an 8 mm")
-        .replace("A 8 mm", "An 8 mm");
+    let text = text.replace(" a 8 mm", " an 8 mm").replace("A 8 mm", "An 8 mm");
     debug_assert!(!text.contains('{'), "unfilled slot in {text:?}");
     text
 }
@@ -35,7 +33,5 @@ fn fill(template: &str, slots: &[(&str, &str)]) -> String {
 /// The text with its first letter in upper case.
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

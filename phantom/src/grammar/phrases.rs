@@ -35,10 +35,7 @@ pub(crate) const HEART_LARGE: Phrases = &[
     (2.0, "The cardiac silhouette is {degreely} enlarged."),
     (1.5, "There is {degree} cardiomegaly."),
     (1.0, "The heart size is {degreely} enlarged."),
-    (
-        0.7,
-        "There is {degree} enlargement of the cardiac silhouette.",
-    ),
+    (0.7, "There is {degree} enlargement of the cardiac silhouette."),
 ];
 pub(crate) const HEART_OBSCURED: Phrases = &[
     (5.0, "The left heart border is obscured."),
@@ -57,80 +54,35 @@ pub(crate) const LUNGS_CLEAR: Phrases = &[
 
 pub(crate) const NODULE: Phrases = &[
     (5.0, "There is a {size} nodule in the {side} {zone} lung."),
-    (
-        2.0,
-        "There is a {size} pulmonary nodule in the {side} {zone} lung.",
-    ),
+    (2.0, "There is a {size} pulmonary nodule in the {side} {zone} lung."),
     (1.5, "A {size} nodule is seen in the {side} {zone} lung."),
-    (
-        1.2,
-        "There is a round {size} opacity in the {side} {zone} lung.",
-    ),
+    (1.2, "There is a round {size} opacity in the {side} {zone} lung."),
     (0.8, "A {size} nodule projects over the {side} {zone} lung."),
 ];
 pub(crate) const NODULE_MORE: Phrases = &[
     (5.0, "There is a {size} nodule in the {side} {zone} lung."),
-    (
-        2.0,
-        "There is another {size} nodule in the {side} {zone} lung.",
-    ),
-    (
-        1.2,
-        "A further {size} nodule is seen in the {side} {zone} lung.",
-    ),
-    (
-        0.8,
-        "An additional {size} nodule projects over the {side} {zone} lung.",
-    ),
+    (2.0, "There is another {size} nodule in the {side} {zone} lung."),
+    (1.2, "A further {size} nodule is seen in the {side} {zone} lung."),
+    (0.8, "An additional {size} nodule projects over the {side} {zone} lung."),
 ];
 
 pub(crate) const CONSOLIDATION_SMALL: Phrases = &[
-    (
-        5.0,
-        "There is a small consolidation in the {side} {zone} lung.",
-    ),
-    (
-        2.0,
-        "There is a small area of consolidation in the {side} {zone} lung.",
-    ),
-    (
-        1.5,
-        "A small consolidation is seen in the {side} {zone} lung.",
-    ),
-    (
-        1.0,
-        "There is a small patchy opacity in the {side} {zone} lung.",
-    ),
+    (5.0, "There is a small consolidation in the {side} {zone} lung."),
+    (2.0, "There is a small area of consolidation in the {side} {zone} lung."),
+    (1.5, "A small consolidation is seen in the {side} {zone} lung."),
+    (1.0, "There is a small patchy opacity in the {side} {zone} lung."),
 ];
 pub(crate) const CONSOLIDATION_LARGE: Phrases = &[
-    (
-        5.0,
-        "There is a large consolidation in the {side} {zone} lung.",
-    ),
-    (
-        2.0,
-        "There is a large area of consolidation in the {side} {zone} lung.",
-    ),
-    (
-        1.5,
-        "A large consolidation is seen in the {side} {zone} lung.",
-    ),
-    (
-        1.0,
-        "There is a large airspace opacity in the {side} {zone} lung.",
-    ),
+    (5.0, "There is a large consolidation in the {side} {zone} lung."),
+    (2.0, "There is a large area of consolidation in the {side} {zone} lung."),
+    (1.5, "A large consolidation is seen in the {side} {zone} lung."),
+    (1.0, "There is a large airspace opacity in the {side} {zone} lung."),
 ];
 pub(crate) const ATELECTASIS: Phrases = &[
     (5.0, "There is linear atelectasis at the {side} lung base."),
     (2.0, "Linear atelectasis is seen at the {side} lung base."),
-    (
-        1.5,
-        "There is plate-like atelectasis at the {side} lung base.",
-    ),
-    (
-        1.0,
-        "There is a band of atelectasis at the {side} lung base.",
-    ),
+    (1.5, "There is plate-like atelectasis at the {side} lung base."),
+    (1.0, "There is a band of atelectasis at the {side} lung base."),
 ];
 
 pub(crate) const EFFUSION: Phrases = &[
@@ -142,14 +94,8 @@ pub(crate) const EFFUSION: Phrases = &[
 pub(crate) const EFFUSION_SMALL: Phrases = &[
     (5.0, "There is a small {side} pleural effusion."),
     (2.0, "A small {side} pleural effusion is present."),
-    (
-        1.5,
-        "There is blunting of the {side} costophrenic angle by a small pleural effusion.",
-    ),
-    (
-        1.0,
-        "A small {side} pleural effusion blunts the costophrenic angle.",
-    ),
+    (1.5, "There is blunting of the {side} costophrenic angle by a small pleural effusion."),
+    (1.0, "A small {side} pleural effusion blunts the costophrenic angle."),
 ];
 pub(crate) const EFFUSION_BOTH: Phrases = &[
     (5.0, "There are {size} bilateral pleural effusions."),
@@ -158,26 +104,14 @@ pub(crate) const EFFUSION_BOTH: Phrases = &[
     (1.0, "{Size} bilateral pleural effusions are seen."),
 ];
 pub(crate) const EFFUSION_TWO: Phrases = &[
-    (
-        5.0,
-        "There are bilateral pleural effusions, {right} on the right and {left} on the left.",
-    ),
-    (
-        2.0,
-        "Bilateral pleural effusions are present, {right} on the right and {left} on the left.",
-    ),
-    (
-        1.0,
-        "There is a {right} right pleural effusion and a {left} left pleural effusion.",
-    ),
+    (5.0, "There are bilateral pleural effusions, {right} on the right and {left} on the left."),
+    (2.0, "Bilateral pleural effusions are present, {right} on the right and {left} on the left."),
+    (1.0, "There is a {right} right pleural effusion and a {left} left pleural effusion."),
 ];
 pub(crate) const PNEUMOTHORAX: Phrases = &[
     (5.0, "There is a {size} {side} pneumothorax."),
     (2.0, "A {size} {side} pneumothorax is present."),
-    (
-        1.5,
-        "There is a {size} {side} pneumothorax with a visible pleural line.",
-    ),
+    (1.5, "There is a {size} {side} pneumothorax with a visible pleural line."),
     (1.0, "There is a {size} pneumothorax on the {side}."),
 ];
 pub(crate) const NO_PLEURAL: Phrases = &[
@@ -191,11 +125,8 @@ pub(crate) const NO_EFFUSION: Phrases = &[
     (2.0, "No pleural effusion is seen."),
     (1.5, "No pleural effusion."),
 ];
-pub(crate) const NO_PNEUMOTHORAX: Phrases = &[
-    (5.0, "There is no pneumothorax."),
-    (2.0, "No pneumothorax is seen."),
-    (1.5, "No pneumothorax."),
-];
+pub(crate) const NO_PNEUMOTHORAX: Phrases =
+    &[(5.0, "There is no pneumothorax."), (2.0, "No pneumothorax is seen."), (1.5, "No pneumothorax.")];
 
 pub(crate) const TUBE_ABOVE: Phrases = &[
     (5.0, "The endotracheal tube tip is above the carina."),
@@ -218,65 +149,26 @@ pub(crate) const GASTRIC_IN: Phrases = &[
 pub(crate) const GASTRIC_SHORT: Phrases = &[
     (5.0, "The nasogastric tube tip is in the distal esophagus."),
     (2.0, "The nasogastric tube ends in the distal esophagus."),
-    (
-        1.5,
-        "The tip of the nasogastric tube is in the distal esophagus.",
-    ),
-    (
-        1.0,
-        "The nasogastric tube tip projects over the distal esophagus.",
-    ),
+    (1.5, "The tip of the nasogastric tube is in the distal esophagus."),
+    (1.0, "The nasogastric tube tip projects over the distal esophagus."),
 ];
 pub(crate) const CATHETER: Phrases = &[
     (5.0, "A {side} central venous catheter ends in the {place}."),
-    (
-        2.0,
-        "A {side} central venous catheter terminates in the {place}.",
-    ),
-    (
-        1.5,
-        "The tip of a {side} central venous catheter is in the {place}.",
-    ),
-    (
-        1.0,
-        "There is a {side} central venous catheter with its tip in the {place}.",
-    ),
+    (2.0, "A {side} central venous catheter terminates in the {place}."),
+    (1.5, "The tip of a {side} central venous catheter is in the {place}."),
+    (1.0, "There is a {side} central venous catheter with its tip in the {place}."),
 ];
 pub(crate) const PACEMAKER_ONE: Phrases = &[
-    (
-        5.0,
-        "There is a {side} pacemaker with a single lead in the right ventricle.",
-    ),
-    (
-        2.0,
-        "A {side} pacemaker with a single lead in the right ventricle is present.",
-    ),
-    (
-        1.5,
-        "A {side} single lead pacemaker ends in the right ventricle.",
-    ),
-    (
-        1.0,
-        "A {side} chest wall pacemaker has a single lead in the right ventricle.",
-    ),
+    (5.0, "There is a {side} pacemaker with a single lead in the right ventricle."),
+    (2.0, "A {side} pacemaker with a single lead in the right ventricle is present."),
+    (1.5, "A {side} single lead pacemaker ends in the right ventricle."),
+    (1.0, "A {side} chest wall pacemaker has a single lead in the right ventricle."),
 ];
 pub(crate) const PACEMAKER_TWO: Phrases = &[
-    (
-        5.0,
-        "There is a {side} pacemaker with leads in the right atrium and right ventricle.",
-    ),
-    (
-        2.0,
-        "A {side} pacemaker with leads in the right atrium and right ventricle is present.",
-    ),
-    (
-        1.5,
-        "A {side} dual lead pacemaker ends in the right atrium and right ventricle.",
-    ),
-    (
-        1.0,
-        "A {side} chest wall pacemaker has leads in the right atrium and right ventricle.",
-    ),
+    (5.0, "There is a {side} pacemaker with leads in the right atrium and right ventricle."),
+    (2.0, "A {side} pacemaker with leads in the right atrium and right ventricle is present."),
+    (1.5, "A {side} dual lead pacemaker ends in the right atrium and right ventricle."),
+    (1.0, "A {side} chest wall pacemaker has leads in the right atrium and right ventricle."),
 ];
 pub(crate) const ELECTRODES: Phrases = &[
     (5.0, "ECG leads overlie the chest."),
@@ -305,15 +197,10 @@ pub(crate) mod impression {
         (1.5, "{Size} pleural effusion on the {side}."),
         (1.0, "{Side} pleural effusion, {size}."),
     ];
-    pub(crate) const EFFUSION_BOTH: Phrases = &[
-        (6.0, "{Size} bilateral pleural effusions."),
-        (2.0, "Bilateral {size} pleural effusions."),
-    ];
+    pub(crate) const EFFUSION_BOTH: Phrases =
+        &[(6.0, "{Size} bilateral pleural effusions."), (2.0, "Bilateral {size} pleural effusions.")];
     pub(crate) const EFFUSION_TWO: Phrases = &[
-        (
-            6.0,
-            "Bilateral pleural effusions, {right} on the right and {left} on the left.",
-        ),
+        (6.0, "Bilateral pleural effusions, {right} on the right and {left} on the left."),
         (2.0, "{Right} right and {left} left pleural effusions."),
     ];
     pub(crate) const CONSOLIDATION: Phrases = &[
@@ -327,10 +214,7 @@ pub(crate) mod impression {
         (1.5, "Nodule in the {side} {zone} lung measuring {size}."),
     ];
     pub(crate) const NODULES: Phrases = &[
-        (
-            6.0,
-            "{Count} pulmonary nodules, the largest measuring {size}.",
-        ),
+        (6.0, "{Count} pulmonary nodules, the largest measuring {size}."),
         (2.0, "{Count} lung nodules, the largest measuring {size}."),
         (1.0, "{Count} pulmonary nodules measuring up to {size}."),
     ];
@@ -356,9 +240,6 @@ pub(crate) mod impression {
     ];
     pub(crate) const GASTRIC_SHORT: Phrases = &[
         (5.0, "Nasogastric tube short of the stomach."),
-        (
-            2.0,
-            "Nasogastric tube short of the stomach, advancement is suggested.",
-        ),
+        (2.0, "Nasogastric tube short of the stomach, advancement is suggested."),
     ];
 }

@@ -52,10 +52,7 @@ const FEWEST: usize = 6;
 /// many studies, so that the question alone does not give the answer away.
 pub fn questions(facts: &Facts, seed: u64) -> Vec<Question> {
     let rng = &mut Rng::new(seed, 0, 0x5155_4553);
-    let mut asked = Asked {
-        rng,
-        questions: Vec::new(),
-    };
+    let mut asked = Asked { rng, questions: Vec::new() };
     asked.presence(facts);
     asked.pleural(facts);
     asked.lungs(facts);
@@ -93,11 +90,7 @@ const PRESENCE: [(Kind, f32, &str); 7] = [
 impl Asked<'_> {
     fn ask(&mut self, kind: QuestionType, wordings: &[&str], slots: &[(&str, &str)], answer: &str) {
         let question = fill(wordings[self.rng.below(wordings.len())], slots);
-        self.questions.push(Question {
-            question,
-            answer: answer.to_owned(),
-            kind,
-        });
+        self.questions.push(Question { question, answer: answer.to_owned(), kind });
     }
 
     fn ask_presence(&mut self, kind: Kind, name: &str, present: bool) {
@@ -106,11 +99,9 @@ impl Asked<'_> {
             _ => format!("a {name}"),
         };
         let wordings: &[&str] = match kind {
-            Kind::Cardiomegaly => &[
-                "Is there cardiomegaly?",
-                "Is the heart enlarged?",
-                "Does the image show cardiomegaly?",
-            ],
+            Kind::Cardiomegaly => {
+                &["Is there cardiomegaly?", "Is the heart enlarged?", "Does the image show cardiomegaly?"]
+            }
             _ => &[
                 "Is there {named}?",
                 "Is {named} present?",
@@ -118,12 +109,7 @@ impl Asked<'_> {
                 "Can you see {named}?",
             ],
         };
-        self.ask(
-            QuestionType::Presence,
-            wordings,
-            &[("named", &named)],
-            if present { "yes" } else { "no" },
-        );
+        self.ask(QuestionType::Presence, wordings, &[("named", &named)], if present { "yes" } else { "no" });
     }
 
     fn presence(&mut self, facts: &Facts) {
@@ -149,48 +135,19 @@ impl Asked<'_> {
             "Is the {name} small, moderate or large?",
         ];
         if let Some((side, severity)) = facts.pneumothorax {
-            self.ask(
-                QuestionType::Side,
-                &SIDE,
-                &[("name", "pneumothorax")],
-                side.word(),
-            );
-            self.ask(
-                QuestionType::Severity,
-                &GRADE,
-                &[("name", "pneumothorax")],
-                severity.size_word(),
-            );
+            self.ask(QuestionType::Side, &SIDE, &[("name", "pneumothorax")], side.word());
+            self.ask(QuestionType::Severity, &GRADE, &[("name", "pneumothorax")], severity.size_word());
         }
         match facts.effusions {
             [None, None] => {}
             [Some(_), Some(_)] => {
-                self.ask(
-                    QuestionType::Side,
-                    &SIDE[..2],
-                    &[("name", "pleural effusion")],
-                    "both",
-                );
+                self.ask(QuestionType::Side, &SIDE[..2], &[("name", "pleural effusion")], "both");
             }
             [right, left] => {
-                let side = if right.is_some() {
-                    Side::Right
-                } else {
-                    Side::Left
-                };
+                let side = if right.is_some() { Side::Right } else { Side::Left };
                 let grade = right.or(left).map_or("", Severity::size_word);
-                self.ask(
-                    QuestionType::Side,
-                    &SIDE,
-                    &[("name", "pleural effusion")],
-                    side.word(),
-                );
-                self.ask(
-                    QuestionType::Severity,
-                    &GRADE,
-                    &[("name", "pleural effusion")],
-                    grade,
-                );
+                self.ask(QuestionType::Side, &SIDE, &[("name", "pleural effusion")], side.word());
+                self.ask(QuestionType::Severity, &GRADE, &[("name", "pleural effusion")], grade);
             }
         }
     }
@@ -203,38 +160,20 @@ impl Asked<'_> {
         ];
         if let Some(area) = facts.consolidation {
             let place = place(area.side, area.zone);
-            self.ask(
-                QuestionType::Location,
-                &PLACE,
-                &[("name", "consolidation")],
-                &place,
-            );
+            self.ask(QuestionType::Location, &PLACE, &[("name", "consolidation")], &place);
         }
         if let Some(area) = facts.atelectasis {
-            let wordings = [
-                "Which side is the atelectasis on?",
-                "On which side is the atelectasis?",
-            ];
+            let wordings = ["Which side is the atelectasis on?", "On which side is the atelectasis?"];
             self.ask(QuestionType::Side, &wordings, &[], area.side.word());
         }
         if let [nodule] = facts.nodules.as_slice() {
-            self.ask(
-                QuestionType::Location,
-                &PLACE,
-                &[("name", "nodule")],
-                &place(nodule.side, nodule.zone),
-            );
+            self.ask(QuestionType::Location, &PLACE, &[("name", "nodule")], &place(nodule.side, nodule.zone));
             let wordings = [
                 "How large is the nodule?",
                 "What is the diameter of the nodule?",
                 "What size is the nodule?",
             ];
-            self.ask(
-                QuestionType::Size,
-                &wordings,
-                &[],
-                &format!("{} mm", nodule.size_mm),
-            );
+            self.ask(QuestionType::Size, &wordings, &[], &format!("{} mm", nodule.size_mm));
         } else if !facts.nodules.is_empty() {
             let nodule = &facts.nodules[0];
             self.ask(
@@ -250,11 +189,7 @@ impl Asked<'_> {
     }
 
     fn count(&mut self, facts: &Facts) {
-        let count = if facts.nodules.is_empty() {
-            "none"
-        } else {
-            count_word(facts.nodules.len())
-        };
+        let count = if facts.nodules.is_empty() { "none" } else { count_word(facts.nodules.len()) };
         let wordings = [
             "How many nodules are there?",
             "How many lung nodules do you see?",
@@ -271,11 +206,8 @@ impl Asked<'_> {
             HeartFact::Enlarged(Severity::Moderate) => "moderately enlarged",
             HeartFact::Enlarged(Severity::Severe) => "markedly enlarged",
         };
-        let wordings = [
-            "What is the size of the heart?",
-            "How large is the heart?",
-            "What is the heart size?",
-        ];
+        let wordings =
+            ["What is the size of the heart?", "How large is the heart?", "What is the heart size?"];
         self.ask(QuestionType::Severity, &wordings, &[], size);
     }
 
@@ -296,20 +228,9 @@ impl Asked<'_> {
                     if placed.is_some() { "yes" } else { "no" },
                 );
             }
-            if let Some(tip) = placed
-                .and_then(|fact| fact.tip)
-                .filter(|_| device != Device::Pacemaker)
-            {
-                let wordings = [
-                    "Where does the {name} end?",
-                    "Where is the tip of the {name}?",
-                ];
-                self.ask(
-                    QuestionType::Tip,
-                    &wordings,
-                    &[("name", device.word())],
-                    tip_words(tip),
-                );
+            if let Some(tip) = placed.and_then(|fact| fact.tip).filter(|_| device != Device::Pacemaker) {
+                let wordings = ["Where does the {name} end?", "Where is the tip of the {name}?"];
+                self.ask(QuestionType::Tip, &wordings, &[("name", device.word())], tip_words(tip));
             }
         }
     }
@@ -340,50 +261,24 @@ impl Asked<'_> {
                 0.22,
             );
             ask(format!("Is there a {word} pneumothorax?"), air, 0.12);
-            ask(
-                format!("Is there a nodule in the {word} lung?"),
-                nodule,
-                0.2,
-            );
+            ask(format!("Is there a nodule in the {word} lung?"), nodule, 0.2);
         }
-        ask(
-            "Is the patient rotated?".to_owned(),
-            facts.rotated.is_some(),
-            0.11,
-        );
-        ask(
-            "Are the lung volumes low?".to_owned(),
-            facts.low_volumes,
-            0.15,
-        );
-        ask(
-            "Is there any abnormality?".to_owned(),
-            !facts.is_normal(),
-            2.6,
-        );
+        ask("Is the patient rotated?".to_owned(), facts.rotated.is_some(), 0.11);
+        ask("Are the lung volumes low?".to_owned(), facts.low_volumes, 0.15);
+        ask("Is there any abnormality?".to_owned(), !facts.is_normal(), 2.6);
     }
 
     fn yes_or_no(&mut self, question: String, present: bool) {
         let answer = if present { "yes" } else { "no" }.to_owned();
-        self.questions.push(Question {
-            question,
-            answer,
-            kind: QuestionType::Presence,
-        });
+        self.questions.push(Question { question, answer, kind: QuestionType::Presence });
     }
 
     /// Plain questions until there are enough: a picture in which nothing is wrong has few others.
     fn fill_up(&mut self, facts: &Facts) {
-        let mut spare = [
-            QuestionType::View,
-            QuestionType::Count,
-            QuestionType::Severity,
-        ];
+        let mut spare = [QuestionType::View, QuestionType::Count, QuestionType::Severity];
         self.rng.shuffle(&mut spare);
         for kind in spare {
-            if self.questions.len() < FEWEST
-                && self.questions.iter().all(|asked| asked.kind != kind)
-            {
+            if self.questions.len() < FEWEST && self.questions.iter().all(|asked| asked.kind != kind) {
                 match kind {
                     QuestionType::View => self.view(facts),
                     QuestionType::Count => self.count(facts),
@@ -393,9 +288,7 @@ impl Asked<'_> {
         }
         let mut absent: Vec<&str> = PRESENCE
             .iter()
-            .filter(|(kind, _, _)| {
-                !facts.has(*kind) && !matches!(kind, Kind::Cardiomegaly | Kind::Device)
-            })
+            .filter(|(kind, _, _)| !facts.has(*kind) && !matches!(kind, Kind::Cardiomegaly | Kind::Device))
             .map(|(_, _, name)| *name)
             .collect();
         self.rng.shuffle(&mut absent);

@@ -19,10 +19,7 @@ pub struct Report {
 impl Report {
     /// `FINDINGS: ... IMPRESSION: ...` on one line.
     pub fn text(&self) -> String {
-        format!(
-            "FINDINGS: {} IMPRESSION: {}",
-            self.findings, self.impression
-        )
+        format!("FINDINGS: {} IMPRESSION: {}", self.findings, self.impression)
     }
 }
 
@@ -53,21 +50,13 @@ pub fn report(facts: &Facts, seed: u64) -> Report {
     let order = ORDERS[rng.weighted(&ORDERS.map(|(weight, _)| weight))].1;
     for part in order {
         match part {
-            Part::Devices => said.extend(
-                facts
-                    .devices
-                    .iter()
-                    .map(|device| device_statement(rng, *device)),
-            ),
+            Part::Devices => said.extend(facts.devices.iter().map(|device| device_statement(rng, *device))),
             Part::Heart => said.extend(heart(rng, facts)),
             Part::Lungs => said.extend(lungs(rng, facts)),
             Part::Pleura => said.extend(pleura(rng, facts)),
         }
     }
-    Report {
-        findings: said.join(" "),
-        impression: conclude(rng, facts),
-    }
+    Report { findings: said.join(" "), impression: conclude(rng, facts) }
 }
 
 fn technique(rng: &mut Rng, facts: &Facts) -> Vec<String> {
@@ -87,10 +76,7 @@ fn technique(rng: &mut Rng, facts: &Facts) -> Vec<String> {
 
 /// Whether a negative is worth saying: where little is wrong it is, where much is wrong the reader wants that.
 fn pertinent(rng: &mut Rng, facts: &Facts) -> bool {
-    let wrong = Kind::ALL
-        .iter()
-        .filter(|kind| **kind != Kind::Device && facts.has(**kind))
-        .count();
+    let wrong = Kind::ALL.iter().filter(|kind| **kind != Kind::Device && facts.has(**kind)).count();
     wrong == 0 || (wrong == 1 && facts.devices.is_empty() && !rng.chance(SILENT))
 }
 
@@ -99,9 +85,7 @@ fn heart(rng: &mut Rng, facts: &Facts) -> Option<String> {
         HeartFact::Normal if !pertinent(rng, facts) => None,
         HeartFact::Normal => Some(say(rng, phrases::HEART_NORMAL, &[])),
         HeartFact::Obscured => Some(say(rng, phrases::HEART_OBSCURED, &[])),
-        HeartFact::Enlarged(severity) => {
-            Some(say(rng, phrases::HEART_LARGE, &degree_slots(severity)))
-        }
+        HeartFact::Enlarged(severity) => Some(say(rng, phrases::HEART_LARGE, &degree_slots(severity))),
     }
 }
 
@@ -121,33 +105,18 @@ fn lungs(rng: &mut Rng, facts: &Facts) -> Vec<String> {
             Severity::Mild => phrases::CONSOLIDATION_SMALL,
             _ => phrases::CONSOLIDATION_LARGE,
         };
-        said.push(say(
-            rng,
-            phrases,
-            &[("side", area.side.word()), ("zone", area.zone.word())],
-        ));
+        said.push(say(rng, phrases, &[("side", area.side.word()), ("zone", area.zone.word())]));
     }
     for (number, nodule) in facts.nodules.iter().enumerate() {
-        let phrases = if number == 0 {
-            phrases::NODULE
-        } else {
-            phrases::NODULE_MORE
-        };
+        let phrases = if number == 0 { phrases::NODULE } else { phrases::NODULE_MORE };
         said.push(nodule_statement(rng, phrases, *nodule));
     }
     if let Some(area) = facts.atelectasis {
-        said.push(say(
-            rng,
-            phrases::ATELECTASIS,
-            &[("side", area.side.word())],
-        ));
+        said.push(say(rng, phrases::ATELECTASIS, &[("side", area.side.word())]));
     }
     if said.is_empty() {
         // Behind free air or a lake of fluid nobody calls a lung clear.
-        if !facts.has(Kind::Pneumothorax)
-            && !facts.has(Kind::PleuralEffusion)
-            && pertinent(rng, facts)
-        {
+        if !facts.has(Kind::Pneumothorax) && !facts.has(Kind::PleuralEffusion) && pertinent(rng, facts) {
             said.push(say(rng, phrases::LUNGS_CLEAR, &[]));
         }
     }
@@ -156,15 +125,7 @@ fn lungs(rng: &mut Rng, facts: &Facts) -> Vec<String> {
 
 fn nodule_statement(rng: &mut Rng, phrases: Phrases, nodule: NoduleFact) -> String {
     let size = millimetres(rng, nodule.size_mm);
-    say(
-        rng,
-        phrases,
-        &[
-            ("size", &size),
-            ("side", nodule.side.word()),
-            ("zone", nodule.zone.word()),
-        ],
-    )
+    say(rng, phrases, &[("size", &size), ("side", nodule.side.word()), ("zone", nodule.zone.word())])
 }
 
 /// Millimetres, or now and then centimetres from ten on.
@@ -179,11 +140,7 @@ fn millimetres(rng: &mut Rng, size: u32) -> String {
 fn pleura(rng: &mut Rng, facts: &Facts) -> Vec<String> {
     let mut said = Vec::new();
     let air = facts.pneumothorax.map(|(side, severity)| {
-        say(
-            rng,
-            phrases::PNEUMOTHORAX,
-            &[("size", severity.size_word()), ("side", side.word())],
-        )
+        say(rng, phrases::PNEUMOTHORAX, &[("size", severity.size_word()), ("side", side.word())])
     });
     let fluid = effusions(rng, facts, false);
     match (air, fluid) {
@@ -217,35 +174,19 @@ fn effusions(rng: &mut Rng, facts: &Facts, concluding: bool) -> Option<String> {
             (false, Severity::Mild) => phrases::EFFUSION_SMALL,
             (false, _) => phrases::EFFUSION,
         };
-        say(
-            rng,
-            phrases,
-            &[("size", severity.size_word()), ("side", side.word())],
-        )
+        say(rng, phrases, &[("size", severity.size_word()), ("side", side.word())])
     };
     match facts.effusions {
         [None, None] => None,
         [Some(severity), None] => Some(one(rng, Side::Right, severity)),
         [None, Some(severity)] => Some(one(rng, Side::Left, severity)),
         [Some(right), Some(left)] if right == left => {
-            let phrases = if concluding {
-                impression::EFFUSION_BOTH
-            } else {
-                phrases::EFFUSION_BOTH
-            };
+            let phrases = if concluding { impression::EFFUSION_BOTH } else { phrases::EFFUSION_BOTH };
             Some(say(rng, phrases, &[("size", right.size_word())]))
         }
         [Some(right), Some(left)] => {
-            let phrases = if concluding {
-                impression::EFFUSION_TWO
-            } else {
-                phrases::EFFUSION_TWO
-            };
-            Some(say(
-                rng,
-                phrases,
-                &[("right", right.size_word()), ("left", left.size_word())],
-            ))
+            let phrases = if concluding { impression::EFFUSION_TWO } else { phrases::EFFUSION_TWO };
+            Some(say(rng, phrases, &[("right", right.size_word()), ("left", left.size_word())]))
         }
     }
 }
@@ -261,16 +202,8 @@ fn device_statement(rng: &mut Rng, fact: DeviceFact) -> String {
         (Device::Pacemaker, _) => phrases::PACEMAKER_ONE,
         (Device::EcgLeads, _) => phrases::ELECTRODES,
     };
-    let place = if fact.tip == Some(Tip::RightAtrium) {
-        "right atrium"
-    } else {
-        "superior vena cava"
-    };
-    say(
-        rng,
-        phrases,
-        &[("side", fact.side.map_or("", Side::word)), ("place", place)],
-    )
+    let place = if fact.tip == Some(Tip::RightAtrium) { "right atrium" } else { "superior vena cava" };
+    say(rng, phrases, &[("side", fact.side.map_or("", Side::word)), ("place", place)])
 }
 
 fn conclude(rng: &mut Rng, facts: &Facts) -> String {
@@ -296,19 +229,11 @@ fn conclude(rng: &mut Rng, facts: &Facts) -> String {
         [largest, ..] => {
             let count = capital(count_word(facts.nodules.len()));
             let size = millimetres(rng, largest.size_mm);
-            said.push(say(
-                rng,
-                impression::NODULES,
-                &[("count", &count), ("size", &size)],
-            ));
+            said.push(say(rng, impression::NODULES, &[("count", &count), ("size", &size)]));
         }
     }
     if let Some(area) = facts.atelectasis {
-        said.push(say(
-            rng,
-            impression::ATELECTASIS,
-            &[("side", area.side.word())],
-        ));
+        said.push(say(rng, impression::ATELECTASIS, &[("side", area.side.word())]));
     }
     if let HeartFact::Enlarged(severity) = facts.heart {
         said.push(say(rng, impression::CARDIOMEGALY, &degree_slots(severity)));
@@ -331,8 +256,5 @@ fn conclude(rng: &mut Rng, facts: &Facts) -> String {
 
 /// A small number in words.
 pub(super) fn count_word(count: usize) -> &'static str {
-    ["no", "one", "two", "three", "four"]
-        .get(count)
-        .copied()
-        .unwrap_or("several")
+    ["no", "one", "two", "three", "four"].get(count).copied().unwrap_or("several")
 }

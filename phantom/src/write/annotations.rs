@@ -17,10 +17,7 @@ pub struct Split {
 impl Default for Split {
     /// Everything under `test`.
     fn default() -> Self {
-        Self {
-            train: 0.0,
-            val: 0.0,
-        }
+        Self { train: 0.0, val: 0.0 }
     }
 }
 
@@ -37,10 +34,8 @@ impl FromStr for Split {
         let mut shares = [None; 3];
         for part in text.split(',') {
             let (name, share) = part.split_once(':').ok_or_else(wrong)?;
-            let place = ["train", "val", "test"]
-                .iter()
-                .position(|known| *known == name.trim())
-                .ok_or_else(wrong)?;
+            let place =
+                ["train", "val", "test"].iter().position(|known| *known == name.trim()).ok_or_else(wrong)?;
             let share: f64 = share.trim().parse().map_err(|_| wrong())?;
             if !(0.0..=1.0).contains(&share) || shares[place].replace(share).is_some() {
                 return Err(wrong());
@@ -112,11 +107,7 @@ impl Entry {
             report: d.report.text(),
             image_path: vec![image],
             split: split.to_owned(),
-            references: d
-                .references
-                .iter()
-                .map(crate::grammar::Report::text)
-                .collect(),
+            references: d.references.iter().map(crate::grammar::Report::text).collect(),
             findings_text: d.report.findings.clone(),
             impression_text: d.report.impression.clone(),
             findings: d.findings.clone(),
@@ -140,11 +131,7 @@ struct Annotations {
 }
 
 pub(super) fn to_json(entries: Vec<Entry>) -> serde_json::Result<Vec<u8>> {
-    let mut file = Annotations {
-        train: Vec::new(),
-        val: Vec::new(),
-        test: Vec::new(),
-    };
+    let mut file = Annotations { train: Vec::new(), val: Vec::new(), test: Vec::new() };
     for entry in entries {
         match entry.split.as_str() {
             "train" => file.train.push(entry),
@@ -167,20 +154,11 @@ mod tests {
         assert_eq!(parts.iter().filter(|p| **p == "train").count(), 8);
         assert_eq!((parts[8], parts[9]), ("val", "test"));
         assert_eq!(Split::default().of(0, 1), "test");
-        for wrong in [
-            "",
-            "train",
-            "train:0.8",
-            "train:0.5,train:0.5",
-            "all:1",
-            "train:2,val:-1",
-            "train:x,test:1",
-        ] {
+        for wrong in
+            ["", "train", "train:0.8", "train:0.5,train:0.5", "all:1", "train:2,val:-1", "train:x,test:1"]
+        {
             let error = wrong.parse::<Split>().unwrap_err().to_string();
-            assert!(
-                error.starts_with("split: found") && !error.contains('\n'),
-                "{error}"
-            );
+            assert!(error.starts_with("split: found") && !error.contains('\n'), "{error}");
         }
     }
 

@@ -56,21 +56,12 @@ fn decimal(value: f32) -> String {
     format!("{value:.6}")
 }
 
-fn identity(
-    object: &mut InMemDicomObject,
-    seed: u64,
-    index: u64,
-    [study, series, instance]: &[String; 3],
-) {
+fn identity(object: &mut InMemDicomObject, seed: u64, index: u64, [study, series, instance]: &[String; 3]) {
     let id = format!("PHANTOM-{seed}-{index:06}");
     let name = format!("PHANTOM^{:04}", index + 1);
     for (tag, vr, value) in [
         (tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"),
-        (
-            tags::SOP_CLASS_UID,
-            VR::UI,
-            uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION,
-        ),
+        (tags::SOP_CLASS_UID, VR::UI, uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION),
         (tags::SOP_INSTANCE_UID, VR::UI, instance.as_str()),
         (tags::STUDY_INSTANCE_UID, VR::UI, study.as_str()),
         (tags::SERIES_INSTANCE_UID, VR::UI, series.as_str()),
@@ -88,21 +79,13 @@ fn identity(
         (tags::SERIES_NUMBER, VR::IS, "1"),
         (tags::INSTANCE_NUMBER, VR::IS, "1"),
         (tags::MANUFACTURER, VR::LO, "swinseek phantom (synthetic)"),
-        (
-            tags::STUDY_DESCRIPTION,
-            VR::LO,
-            "Synthetic chest radiograph",
-        ),
+        (tags::STUDY_DESCRIPTION, VR::LO, "Synthetic chest radiograph"),
         (tags::PATIENT_NAME, VR::PN, name.as_str()),
         (tags::PATIENT_ID, VR::LO, id.as_str()),
         (tags::PATIENT_BIRTH_DATE, VR::DA, ""),
         (tags::PATIENT_SEX, VR::CS, ""),
         (tags::PATIENT_IDENTITY_REMOVED, VR::CS, "YES"),
-        (
-            tags::DEIDENTIFICATION_METHOD,
-            VR::LO,
-            "Synthetic picture, no person",
-        ),
+        (tags::DEIDENTIFICATION_METHOD, VR::LO, "Synthetic picture, no person"),
     ] {
         text(object, tag, vr, value);
     }
@@ -113,19 +96,11 @@ fn acquisition(object: &mut InMemDicomObject, study: &Study) {
     let spacing = format!("{spacing}\\{spacing}");
     for (tag, vr, value) in [
         (tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY"),
-        (
-            tags::DERIVATION_DESCRIPTION,
-            VR::ST,
-            "Computed projection of a synthetic body",
-        ),
+        (tags::DERIVATION_DESCRIPTION, VR::ST, "Computed projection of a synthetic body"),
         (tags::MODALITY, VR::CS, "DX"),
         (tags::PRESENTATION_INTENT_TYPE, VR::CS, "FOR PRESENTATION"),
         (tags::BODY_PART_EXAMINED, VR::CS, "CHEST"),
-        (
-            tags::VIEW_POSITION,
-            VR::CS,
-            study.description.facts.view.code(),
-        ),
+        (tags::VIEW_POSITION, VR::CS, study.description.facts.view.code()),
         (tags::IMAGE_LATERALITY, VR::CS, "U"),
         (tags::PATIENT_ORIENTATION, VR::CS, "L\\F"),
         (tags::DETECTOR_TYPE, VR::CS, "DIRECT"),
@@ -153,11 +128,8 @@ fn pixels(object: &mut InMemDicomObject, study: &Study, inverted: bool) {
     let (centre, width) = WINDOW;
     // Inverting 0..=4095 mirrors the window about 2047.5; the standard's centre sits half a step above that of the ramp.
     let centre = if inverted { 4096.0 - centre } else { centre };
-    let (photometric, shape) = if inverted {
-        ("MONOCHROME1", "INVERSE")
-    } else {
-        ("MONOCHROME2", "IDENTITY")
-    };
+    let (photometric, shape) =
+        if inverted { ("MONOCHROME1", "INVERSE") } else { ("MONOCHROME2", "IDENTITY") };
     for (tag, vr, value) in [
         (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, photometric),
         (tags::PRESENTATION_LUT_SHAPE, VR::CS, shape),
@@ -172,11 +144,7 @@ fn pixels(object: &mut InMemDicomObject, study: &Study, inverted: bool) {
     }
     // Darker is more X-ray: stored numbers fall with the light, or rise with it when inverted.
     let sign: i16 = if inverted { 1 } else { -1 };
-    object.put(DataElement::new(
-        tags::PIXEL_INTENSITY_RELATIONSHIP_SIGN,
-        VR::SS,
-        PrimitiveValue::from(sign),
-    ));
+    object.put(DataElement::new(tags::PIXEL_INTENSITY_RELATIONSHIP_SIGN, VR::SS, PrimitiveValue::from(sign)));
     for (tag, value) in [
         (tags::SAMPLES_PER_PIXEL, 1),
         (tags::ROWS, study.height as u16),
@@ -188,14 +156,6 @@ fn pixels(object: &mut InMemDicomObject, study: &Study, inverted: bool) {
     ] {
         number(object, tag, value);
     }
-    let stored: Vec<u16> = study
-        .pixels
-        .iter()
-        .map(|v| if inverted { 4095 - v } else { *v })
-        .collect();
-    object.put(DataElement::new(
-        tags::PIXEL_DATA,
-        VR::OW,
-        PrimitiveValue::U16(stored.into()),
-    ));
+    let stored: Vec<u16> = study.pixels.iter().map(|v| if inverted { 4095 - v } else { *v }).collect();
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(stored.into())));
 }

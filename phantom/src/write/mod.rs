@@ -67,11 +67,7 @@ pub fn write_dataset(
 ) -> Result<()> {
     options.study.validate()?;
     if count == 0 || count > MOST {
-        return Err(Error::Option {
-            field: "count",
-            found: count.to_string(),
-            expected: "1 to 1000000",
-        });
+        return Err(Error::Option { field: "count", found: count.to_string(), expected: "1 to 1000000" });
     }
     let images = dir.join("images");
     fs::create_dir_all(&images).map_err(Error::io(&images))?;
@@ -82,17 +78,11 @@ pub fn write_dataset(
             let study = Study::generate(seed, index as u64, &options.study);
             let name = format!("{index:06}.{}", options.format.extension());
             let path = images.join(&name);
-            let bytes = encode(&study, seed, index as u64, options.format)
-                .map_err(|e| Error::encode(&path, e))?;
+            let bytes =
+                encode(&study, seed, index as u64, options.format).map_err(|e| Error::encode(&path, e))?;
             fs::write(&path, bytes).map_err(Error::io(&path))?;
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(Entry::new(
-                &study,
-                seed,
-                index,
-                name,
-                options.split.of(index, count),
-            ))
+            Ok(Entry::new(&study, seed, index, name, options.split.of(index, count)))
         })
         .collect::<Result<Vec<Entry>>>()?;
     let path = dir.join("annotations.json");
@@ -104,29 +94,19 @@ pub fn write_dataset(
 ///
 /// # Errors
 /// The encoder's reason, as text.
-pub fn encode(
-    study: &Study,
-    seed: u64,
-    index: u64,
-    format: Format,
-) -> std::result::Result<Vec<u8>, String> {
+pub fn encode(study: &Study, seed: u64, index: u64, format: Format) -> std::result::Result<Vec<u8>, String> {
     let text = |error: image::ImageError| error.to_string();
     let (width, height) = (study.width as u32, study.height as u32);
     let mut bytes = Vec::new();
     let png = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
     match format {
-        Format::Png => png
-            .write_image(&study.window(), width, height, ExtendedColorType::L8)
-            .map_err(text)?,
+        Format::Png => {
+            png.write_image(&study.window(), width, height, ExtendedColorType::L8).map_err(text)?;
+        }
         Format::Png16 => {
             // The encoder takes native order and stores big-endian.
-            let raw: Vec<u8> = study
-                .pixels
-                .iter()
-                .flat_map(|v| (v << 4).to_ne_bytes())
-                .collect();
-            png.write_image(&raw, width, height, ExtendedColorType::L16)
-                .map_err(text)?;
+            let raw: Vec<u8> = study.pixels.iter().flat_map(|v| (v << 4).to_ne_bytes()).collect();
+            png.write_image(&raw, width, height, ExtendedColorType::L16).map_err(text)?;
         }
         Format::Dicom => return dicom::encode(study, seed, index),
     }
@@ -137,8 +117,6 @@ pub fn encode(
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = path.with_extension("json.part");
     let mut file = fs::File::create(&part).map_err(Error::io(&part))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(Error::io(&part))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&part))?;
     fs::rename(&part, path).map_err(Error::io(path))
 }

@@ -20,29 +20,13 @@ pub fn augment(mut record: Record, rng: &mut ChaCha8Rng) -> Result<Record> {
 fn turned(image: &Image, symmetry: u8) -> Result<Image> {
     let (width, height, channels) = (image.width(), image.height(), image.channels().count());
     let transposed = symmetry & 4 != 0;
-    let (new_width, new_height) = if transposed {
-        (height, width)
-    } else {
-        (width, height)
-    };
+    let (new_width, new_height) = if transposed { (height, width) } else { (width, height) };
     let mut order = Vec::with_capacity(width * height * channels);
     for y in 0..new_height {
         for x in 0..new_width {
-            let x = if symmetry & 1 != 0 {
-                new_width - 1 - x
-            } else {
-                x
-            };
-            let y = if symmetry & 2 != 0 {
-                new_height - 1 - y
-            } else {
-                y
-            };
-            let pixel = if transposed {
-                x * width + y
-            } else {
-                y * width + x
-            };
+            let x = if symmetry & 1 != 0 { new_width - 1 - x } else { x };
+            let y = if symmetry & 2 != 0 { new_height - 1 - y } else { y };
+            let pixel = if transposed { x * width + y } else { y * width + x };
             order.extend((0..channels).map(|channel| pixel * channels + channel));
         }
     }
@@ -51,12 +35,7 @@ fn turned(image: &Image, symmetry: u8) -> Result<Image> {
         Samples::U16(values) => Samples::U16(order.iter().map(|&i| values[i]).collect()),
         Samples::F32(values) => Samples::F32(order.iter().map(|&i| values[i]).collect()),
     };
-    Ok(Image::new(
-        new_width,
-        new_height,
-        image.channels(),
-        samples,
-    )?)
+    Ok(Image::new(new_width, new_height, image.channels(), samples)?)
 }
 
 #[cfg(test)]
@@ -70,18 +49,14 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for symmetry in 0..8 {
             let turned = turned(&image, symmetry)?;
-            let Samples::U8(values) = turned.samples() else {
-                panic!("8 bit stays 8 bit")
-            };
+            let Samples::U8(values) = turned.samples() else { panic!("8 bit stays 8 bit") };
             let mut sorted = values.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, [1, 2, 3, 4, 5, 6]);
             seen.insert((turned.width(), values.clone()));
         }
         assert_eq!(seen.len(), 8);
-        let Samples::U8(mirrored) = turned(&image, 1)?.samples().clone() else {
-            panic!("8 bit")
-        };
+        let Samples::U8(mirrored) = turned(&image, 1)?.samples().clone() else { panic!("8 bit") };
         assert_eq!(mirrored, [3, 2, 1, 6, 5, 4]);
         Ok(())
     }

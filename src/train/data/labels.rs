@@ -10,7 +10,7 @@ use rand::rngs::ChaCha8Rng;
 use super::{Record, Source, read_image};
 
 /// Pictures by answer. Answers are drawn evenly, so that a rare label is seen as often as a common one.
-pub struct Labels {
+pub(super) struct Labels {
     images: PathBuf,
     questions: Vec<String>,
     by_answer: Vec<(String, Vec<String>)>,
@@ -18,7 +18,7 @@ pub struct Labels {
 
 impl Labels {
     /// Reads `dir/labels.csv` (columns `file`, `split` and `column`); rows of other splits and labels are left out.
-    pub fn open(
+    pub(super) fn open(
         dir: &Path,
         column: &str,
         split: &str,
@@ -26,8 +26,8 @@ impl Labels {
         answers: &BTreeMap<String, String>,
     ) -> Result<Self> {
         let path = dir.join("labels.csv");
-        let mut reader = csv::Reader::from_path(&path)
-            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let mut reader =
+            csv::Reader::from_path(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let headers = reader.headers()?.clone();
         let find = |name: &str| {
             let place = headers.iter().position(|header| header == name);
@@ -46,28 +46,14 @@ impl Labels {
             if &row[part] == split
                 && let Some(answer) = answers.get(&row[label])
             {
-                by_answer
-                    .entry(answer)
-                    .or_default()
-                    .push(row[file].to_owned());
+                by_answer.entry(answer).or_default().push(row[file].to_owned());
             }
         }
         if by_answer.is_empty() || questions.is_empty() {
-            bail!(
-                "{}: no row of split `{split}` has a label among {:?}",
-                path.display(),
-                answers.keys()
-            );
+            bail!("{}: no row of split `{split}` has a label among {:?}", path.display(), answers.keys());
         }
-        let by_answer = by_answer
-            .into_iter()
-            .map(|(answer, files)| (answer.clone(), files))
-            .collect();
-        Ok(Self {
-            images: dir.join("images"),
-            questions: questions.to_vec(),
-            by_answer,
-        })
+        let by_answer = by_answer.into_iter().map(|(answer, files)| (answer.clone(), files)).collect();
+        Ok(Self { images: dir.join("images"), questions: questions.to_vec(), by_answer })
     }
 
     fn pick(&self, rng: &mut ChaCha8Rng) -> (&str, &str, &str) {
@@ -81,12 +67,7 @@ impl Source for Labels {
     fn draw(&self, rng: &mut ChaCha8Rng) -> Result<Record> {
         let (question, answer, file) = self.pick(rng);
         let image = read_image(&self.images.join(file))?;
-        Ok(Record {
-            image,
-            prompt: question.to_owned(),
-            answer: answer.to_owned(),
-            findings: None,
-        })
+        Ok(Record { image, prompt: question.to_owned(), answer: answer.to_owned(), findings: None })
     }
 
     fn text(&self, rng: &mut ChaCha8Rng) -> Result<(String, String)> {

@@ -78,40 +78,22 @@ impl Mixture {
     pub fn open(tables: &[DataTable], seed: u64) -> Result<Self> {
         let open = |table: &DataTable| -> Result<DataSet> {
             let (name, source): (&str, Box<dyn Source>) = match &table.source {
-                SourceTable::Phantom { seed, task, size } => (
-                    phantom::name(*task),
-                    Box::new(phantom::Phantom::new(*seed, *task, *size)),
-                ),
-                SourceTable::Annotations { dir, split } => (
-                    "annotations",
-                    Box::new(annotations::Reports::open(dir, split)?),
-                ),
+                SourceTable::Phantom { seed, task, size } => {
+                    (phantom::name(*task), Box::new(phantom::Phantom::new(*seed, *task, *size)))
+                }
+                SourceTable::Annotations { dir, split } => {
+                    ("annotations", Box::new(annotations::Reports::open(dir, split)?))
+                }
                 SourceTable::EasyVqa { dir, split } => {
                     ("easy_vqa", Box::new(easy_vqa::EasyVqa::open(dir, split)?))
                 }
-                SourceTable::Labels {
-                    dir,
-                    column,
-                    split,
-                    questions,
-                    answers,
-                } => (
-                    column,
-                    Box::new(labels::Labels::open(
-                        dir, column, split, questions, answers,
-                    )?),
-                ),
+                SourceTable::Labels { dir, column, split, questions, answers } => {
+                    (column, Box::new(labels::Labels::open(dir, column, split, questions, answers)?))
+                }
             };
-            Ok(DataSet {
-                name: name.to_owned(),
-                table: table.clone(),
-                source,
-            })
+            Ok(DataSet { name: name.to_owned(), table: table.clone(), source })
         };
-        Ok(Self {
-            sets: tables.iter().map(open).collect::<Result<_>>()?,
-            seed,
-        })
+        Ok(Self { sets: tables.iter().map(open).collect::<Result<_>>()?, seed })
     }
 
     /// The data set that micro-batch `micro` of `step` draws from.
@@ -133,11 +115,7 @@ impl Mixture {
         let mut rng = stream(self.seed, "records", step, micro);
         let records = (0..set.table.rows).map(|_| {
             let record = set.source.draw(&mut rng)?;
-            if set.table.augment {
-                augment(record, &mut rng)
-            } else {
-                Ok(record)
-            }
+            if set.table.augment { augment(record, &mut rng) } else { Ok(record) }
         });
         Ok((set, records.collect::<Result<_>>()?))
     }
@@ -157,8 +135,7 @@ impl Mixture {
 /// Reads a picture file of a data set.
 fn read_image(path: &std::path::Path) -> Result<Image> {
     use anyhow::Context;
-    let bytes =
-        std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     swinseek_vision::preprocess::decode(&bytes, &DecodeOptions::default())
         .with_context(|| path.display().to_string())
 }

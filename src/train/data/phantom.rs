@@ -29,11 +29,7 @@ pub fn name(task: PhantomTask) -> &'static str {
 impl Phantom {
     /// Studies of `seed` rendered at `size` pixels.
     pub fn new(seed: u64, task: PhantomTask, size: usize) -> Self {
-        Self {
-            seed,
-            task,
-            options: StudyOptions { size },
-        }
+        Self { seed, task, options: StudyOptions { size } }
     }
 
     /// What is asked of a study, and the answer.
@@ -42,8 +38,7 @@ impl Phantom {
             PhantomTask::Report => (REPORT_PROMPT.to_owned(), description.report.text()),
             PhantomTask::Caption => (CAPTION_PROMPT.to_owned(), description.caption.clone()),
             PhantomTask::Question => {
-                let question =
-                    &description.questions[rng.random_range(0..description.questions.len())];
+                let question = &description.questions[rng.random_range(0..description.questions.len())];
                 (question.question.clone(), question.answer.clone())
             }
         }
@@ -55,12 +50,7 @@ impl Source for Phantom {
         let (pixels, description) = Study::example(self.seed, rng.random(), &self.options);
         let (prompt, answer) = self.exchange(&description, rng);
         let findings = description.findings.iter().map(finding_box).collect();
-        Ok(Record {
-            image: gray(pixels, self.options.size)?,
-            prompt,
-            answer,
-            findings: Some(findings),
-        })
+        Ok(Record { image: gray(pixels, self.options.size)?, prompt, answer, findings: Some(findings) })
     }
 
     fn text(&self, rng: &mut ChaCha8Rng) -> Result<(String, String)> {
@@ -85,13 +75,5 @@ fn finding_box(finding: &Finding) -> FindingBox {
         None => name(serde_json::to_value(finding.kind)),
     };
     let [left, top, right, bottom] = finding.bbox.map(f64::from);
-    FindingBox {
-        class,
-        region: Region {
-            left,
-            top,
-            right,
-            bottom,
-        },
-    }
+    FindingBox { class, region: Region { left, top, right, bottom } }
 }

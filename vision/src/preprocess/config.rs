@@ -110,10 +110,9 @@ impl PreprocessConfig {
                 .ok_or_else(|| fields.error("size", "is missing, do_resize needs it"))?;
             steps.push(Step::Resize(match size {
                 // Donut first shrinks to the shorter side of its size, then makes a thumbnail.
-                Size::Exact { height, width } if donut || thumbnail => Size::ShortestEdge {
-                    shortest: height.min(width),
-                    longest: None,
-                },
+                Size::Exact { height, width } if donut || thumbnail => {
+                    Size::ShortestEdge { shortest: height.min(width), longest: None }
+                }
                 other => other,
             }));
         }
@@ -131,13 +130,7 @@ impl PreprocessConfig {
         }
         let (image_mean, image_std) = normalization(&fields)?;
         let filter = filter(&fields)?;
-        Ok(Self {
-            steps,
-            filter,
-            rescale_factor: rescale(&fields)?,
-            image_mean,
-            image_std,
-        })
+        Ok(Self { steps, filter, rescale_factor: rescale(&fields)?, image_mean, image_std })
     }
 
     /// Height and width of every model input, or `None` when they depend on the picture.
@@ -147,11 +140,7 @@ impl PreprocessConfig {
             | Step::Pad { height, width }
             | Step::CenterCrop { height, width } => Some((*height, *width)),
             Step::Resize(
-                Size::ShortestEdge {
-                    shortest: side,
-                    longest: None,
-                }
-                | Size::LongestEdge { longest: side },
+                Size::ShortestEdge { shortest: side, longest: None } | Size::LongestEdge { longest: side },
             ) if self.steps.contains(&Step::PadSquare) => Some((*side, *side)),
             _ => None,
         }
@@ -160,9 +149,7 @@ impl PreprocessConfig {
 
 /// Published files name the class in one of two fields.
 fn class_name<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>> {
-    Ok(fields
-        .text("image_processor_type")?
-        .or(fields.text("feature_extractor_type")?))
+    Ok(fields.text("image_processor_type")?.or(fields.text("feature_extractor_type")?))
 }
 
 fn refuse_unknown_steps(fields: &Fields) -> Result<()> {
@@ -177,15 +164,9 @@ fn refuse_unknown_steps(fields: &Fields) -> Result<()> {
         "do_normalize",
         "do_convert_rgb",
     ];
-    for name in fields
-        .names()
-        .filter(|name| name.starts_with("do_") && !KNOWN.contains(name))
-    {
+    for name in fields.names().filter(|name| name.starts_with("do_") && !KNOWN.contains(name)) {
         if fields.flag(name)? == Some(true) {
-            return Err(fields.error(
-                name,
-                format!("is not known, expected one of {}", KNOWN.join(", ")),
-            ));
+            return Err(fields.error(name, format!("is not known, expected one of {}", KNOWN.join(", "))));
         }
     }
     // Gray becomes three equal channels and alpha is gone after decoding, asked for or not.
@@ -203,24 +184,12 @@ fn size(fields: &Fields, donut: bool) -> Result<Option<Size>> {
     let wrong = || fields.error("size", format!("found {value}, expected {EXPECTED}"));
     let side = |value: &Value| {
         let side = value.as_u64().and_then(|side| usize::try_from(side).ok());
-        side.filter(|side| (1..=MAX_SIDE).contains(side))
-            .ok_or_else(wrong)
+        side.filter(|side| (1..=MAX_SIDE).contains(side)).ok_or_else(wrong)
     };
     let size = match value {
         Value::Object(object) => {
-            let get = |name: &str| {
-                object
-                    .get(name)
-                    .filter(|v| !v.is_null())
-                    .map(side)
-                    .transpose()
-            };
-            match (
-                get("height")?,
-                get("width")?,
-                get("shortest_edge")?,
-                get("longest_edge")?,
-            ) {
+            let get = |name: &str| object.get(name).filter(|v| !v.is_null()).map(side).transpose();
+            match (get("height")?, get("width")?, get("shortest_edge")?, get("longest_edge")?) {
                 (Some(height), Some(width), None, None) => Size::Exact { height, width },
                 (None, None, Some(shortest), longest) => Size::ShortestEdge { shortest, longest },
                 (None, None, None, Some(longest)) => Size::LongestEdge { longest },
@@ -228,29 +197,17 @@ fn size(fields: &Fields, donut: bool) -> Result<Option<Size>> {
             }
         }
         Value::Array(list) => match &list[..] {
-            [width, height] if donut => Size::Exact {
-                height: side(height)?,
-                width: side(width)?,
-            },
-            [height, width] => Size::Exact {
-                height: side(height)?,
-                width: side(width)?,
-            },
+            [width, height] if donut => Size::Exact { height: side(height)?, width: side(width)? },
+            [height, width] => Size::Exact { height: side(height)?, width: side(width)? },
             _ => return Err(wrong()),
         },
         number => {
             let side = side(number)?;
             // Classes that crop mean the shorter side by a bare number, the others a square.
             if fields.flag("do_center_crop")? == Some(true) {
-                Size::ShortestEdge {
-                    shortest: side,
-                    longest: None,
-                }
+                Size::ShortestEdge { shortest: side, longest: None }
             } else {
-                Size::Exact {
-                    height: side,
-                    width: side,
-                }
+                Size::Exact { height: side, width: side }
             }
         }
     };
@@ -261,10 +218,7 @@ fn size(fields: &Fields, donut: bool) -> Result<Option<Size>> {
 fn exact(fields: &Fields, donut: bool, needed_by: &str) -> Result<(usize, usize)> {
     match size(fields, donut)? {
         Some(Size::Exact { height, width }) => Ok((height, width)),
-        _ => Err(fields.error(
-            "size",
-            format!("{needed_by} needs a size of height and width"),
-        )),
+        _ => Err(fields.error("size", format!("{needed_by} needs a size of height and width"))),
     }
 }
 
@@ -275,13 +229,9 @@ fn crop_size(fields: &Fields) -> Result<(usize, usize)> {
         side.filter(|side| (1..=MAX_SIDE).contains(side))
     };
     let value = fields.get("crop_size");
-    let value =
-        value.ok_or_else(|| fields.error("crop_size", "is missing, do_center_crop needs it"))?;
+    let value = value.ok_or_else(|| fields.error("crop_size", "is missing, do_center_crop needs it"))?;
     let pair = match value {
-        Value::Object(object) => object
-            .get("height")
-            .and_then(side)
-            .zip(object.get("width").and_then(side)),
+        Value::Object(object) => object.get("height").and_then(side).zip(object.get("width").and_then(side)),
         Value::Array(list) if list.len() == 2 => side(&list[0]).zip(side(&list[1])),
         number => side(number).map(|side| (side, side)),
     };
@@ -300,11 +250,7 @@ fn filter(fields: &Fields) -> Result<Filter> {
 
 fn rescale(fields: &Fields) -> Result<f32> {
     let factor = fields.positive("rescale_factor")?.unwrap_or(1.0 / 255.0);
-    Ok(if fields.flag("do_rescale")?.unwrap_or(true) {
-        factor as f32
-    } else {
-        1.0
-    })
+    Ok(if fields.flag("do_rescale")?.unwrap_or(true) { factor as f32 } else { 1.0 })
 }
 
 fn normalization(fields: &Fields) -> Result<([f32; 3], [f32; 3])> {
@@ -312,11 +258,7 @@ fn normalization(fields: &Fields) -> Result<([f32; 3], [f32; 3])> {
     let mean = channels(fields, "image_mean", 0.5, |_| true)?;
     let std = channels(fields, "image_std", 0.5, |v| v > 0.0)?;
     let on = fields.flag("do_normalize")?.unwrap_or(true);
-    Ok(if on {
-        (mean, std)
-    } else {
-        ([0.0; 3], [1.0; 3])
-    })
+    Ok(if on { (mean, std) } else { ([0.0; 3], [1.0; 3]) })
 }
 
 /// One number for all channels, or a list of three.

@@ -92,41 +92,23 @@ impl std::fmt::Display for FormatName {
 
 impl DecodeError {
     pub(super) fn limit(format: Format, what: &'static str, found: u64, limit: u64) -> Self {
-        Self::Limit {
-            format: FormatName(Some(format)),
-            what,
-            found,
-            limit,
-        }
+        Self::Limit { format: FormatName(Some(format)), what, found, limit }
     }
 
     pub(super) fn truncated(format: Format, message: impl Into<String>) -> Self {
-        Self::Truncated {
-            format,
-            message: one_line(message),
-        }
+        Self::Truncated { format, message: one_line(message) }
     }
 
     pub(super) fn malformed(format: Format, message: impl Into<String>) -> Self {
-        Self::Malformed {
-            format,
-            message: one_line(message),
-        }
+        Self::Malformed { format, message: one_line(message) }
     }
 
     pub(super) fn unsupported(format: Format, message: impl Into<String>) -> Self {
-        Self::Unsupported {
-            format,
-            message: one_line(message),
-        }
+        Self::Unsupported { format, message: one_line(message) }
     }
 }
 
 /// Messages of foreign decoders may span lines.
 fn one_line(message: impl Into<String>) -> String {
-    message
-        .into()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    message.into().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -30,19 +30,12 @@ impl Geometry {
     /// No change.
     pub(super) fn new(width: usize, height: usize) -> Self {
         let rows = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]];
-        Self {
-            original: (width, height),
-            input: (width, height),
-            rows,
-        }
+        Self { original: (width, height), input: (width, height), rows }
     }
 
     /// Resized to `width` by `height`.
     pub(super) fn resize(&mut self, width: usize, height: usize) {
-        let scales = [
-            width as f64 / self.input.0 as f64,
-            height as f64 / self.input.1 as f64,
-        ];
+        let scales = [width as f64 / self.input.0 as f64, height as f64 / self.input.1 as f64];
         for (row, scale) in self.rows.iter_mut().zip(scales) {
             *row = row.map(|v| v * scale);
         }
@@ -93,16 +86,8 @@ impl Geometry {
     /// Where a region of the decoded picture lies in the model input; it may reach beyond its edges.
     pub fn to_input(&self, region: Region) -> Region {
         let point = |x: f64, y: f64| self.rows.map(|[a, b, c]| a * x + b * y + c);
-        let (a, b) = (
-            point(region.left, region.top),
-            point(region.right, region.bottom),
-        );
-        Region {
-            left: a[0].min(b[0]),
-            top: a[1].min(b[1]),
-            right: a[0].max(b[0]),
-            bottom: a[1].max(b[1]),
-        }
+        let (a, b) = (point(region.left, region.top), point(region.right, region.bottom));
+        Region { left: a[0].min(b[0]), top: a[1].min(b[1]), right: a[0].max(b[0]), bottom: a[1].max(b[1]) }
     }
 
     /// Inverse of the affine map; it consists of scales and quarter turns and is never singular.
@@ -119,12 +104,7 @@ mod tests {
     use super::{Geometry, Region};
 
     fn region(left: f64, top: f64, right: f64, bottom: f64) -> Region {
-        Region {
-            left,
-            top,
-            right,
-            bottom,
-        }
+        Region { left, top, right, bottom }
     }
 
     #[test]

@@ -78,22 +78,13 @@ pub struct Source {
 
 impl Default for Source {
     fn default() -> Self {
-        Self {
-            format: None,
-            frame: 0,
-            frames: 1,
-            pixel_aspect: 1.0,
-            dicom: None,
-        }
+        Self { format: None, frame: 0, frames: 1, pixel_aspect: 1.0, dicom: None }
     }
 }
 
 impl Source {
     pub(super) fn of(format: Format) -> Self {
-        Self {
-            format: Some(format),
-            ..Self::default()
-        }
+        Self { format: Some(format), ..Self::default() }
     }
 }
 
@@ -115,26 +106,12 @@ impl Image {
         channels: Channels,
         samples: Samples,
     ) -> Result<Self, DecodeError> {
-        let expected = width
-            .saturating_mul(height)
-            .saturating_mul(channels.count());
+        let expected = width.saturating_mul(height).saturating_mul(channels.count());
         if expected == 0 || expected != samples.len() {
             let (channels, found) = (channels.count(), samples.len());
-            return Err(DecodeError::Samples {
-                width,
-                height,
-                channels,
-                expected,
-                found,
-            });
+            return Err(DecodeError::Samples { width, height, channels, expected, found });
         }
-        Ok(Self {
-            width,
-            height,
-            channels,
-            samples,
-            source: Source::default(),
-        })
+        Ok(Self { width, height, channels, samples, source: Source::default() })
     }
 
     pub(super) fn with_source(mut self, source: Source) -> Self {

@@ -49,11 +49,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<JpegHeader, String> {
     loop {
         let Some((marker, after)) = next_marker(bytes, position) else {
             return match header {
-                Some(header) => Ok(JpegHeader {
-                    jfif,
-                    adobe_transform,
-                    ..header
-                }),
+                Some(header) => Ok(JpegHeader { jfif, adobe_transform, ..header }),
                 None => Err("the file ends before the frame header".into()),
             };
         };
@@ -61,26 +57,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<JpegHeader, String> {
         match marker {
             0xD9 => {
                 let header = header.ok_or("end of image before a frame header")?;
-                return Ok(JpegHeader {
-                    jfif,
-                    adobe_transform,
-                    complete: true,
-                    ..header
-                });
+                return Ok(JpegHeader { jfif, adobe_transform, complete: true, ..header });
             }
             0x01 | 0xD0..=0xD8 => continue,
             _ => {}
         }
         let Some(segment) = segment(bytes, position) else {
             return match header {
-                Some(header) => Ok(JpegHeader {
-                    jfif,
-                    adobe_transform,
-                    ..header
-                }),
-                None => Err(format!(
-                    "segment FF{marker:02X} runs past the end of the file"
-                )),
+                Some(header) => Ok(JpegHeader { jfif, adobe_transform, ..header }),
+                None => Err(format!("segment FF{marker:02X} runs past the end of the file")),
             };
         };
         match marker {
@@ -95,9 +80,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<JpegHeader, String> {
             0xDA => {
                 if let Some(header) = &mut header {
                     let count = segment.first().map_or(0, |&n| usize::from(n));
-                    header
-                        .identifier_offsets
-                        .extend((0..count).map(|i| position + 3 + 2 * i));
+                    header.identifier_offsets.extend((0..count).map(|i| position + 3 + 2 * i));
                 }
             }
             _ => {}
@@ -133,10 +116,7 @@ fn frame_header(process: u8, segment: &[u8], offset: usize) -> Result<JpegHeader
     };
     let count = usize::from(*count);
     if rest.len() < 3 * count || count == 0 {
-        return Err(format!(
-            "frame header lists {count} components in {} bytes",
-            rest.len()
-        ));
+        return Err(format!("frame header lists {count} components in {} bytes", rest.len()));
     }
     Ok(JpegHeader {
         process,

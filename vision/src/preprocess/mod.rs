@@ -44,11 +44,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 512 MiB, 64 Mi pixels (a mammogram has about 20), 16,384 frames.
     fn default() -> Self {
-        Self {
-            max_bytes: 512 << 20,
-            max_pixels: 64 << 20,
-            max_frames: 16_384,
-        }
+        Self { max_bytes: 512 << 20, max_pixels: 64 << 20, max_frames: 16_384 }
     }
 }
 
@@ -60,12 +56,7 @@ impl Limits {
         }
         let pixels = width.saturating_mul(height);
         if pixels > self.max_pixels {
-            return Err(DecodeError::limit(
-                format,
-                "number of pixels",
-                pixels,
-                self.max_pixels,
-            ));
+            return Err(DecodeError::limit(format, "number of pixels", pixels, self.max_pixels));
         }
         Ok(())
     }
@@ -86,18 +77,11 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, DecodeErro
     if length > options.limits.max_bytes {
         let limit = options.limits.max_bytes;
         let format = FormatName(None);
-        return Err(DecodeError::Limit {
-            format,
-            what: "size in bytes",
-            found: length,
-            limit,
-        });
+        return Err(DecodeError::Limit { format, what: "size in bytes", found: length, limit });
     }
     match sniff(bytes) {
         Some(Format::Dicom) => dicom::decode(bytes, options),
         Some(format) => raster::decode(bytes, format, options),
-        None => Err(DecodeError::Unrecognized {
-            found: sniff::describe(bytes),
-        }),
+        None => Err(DecodeError::Unrecognized { found: sniff::describe(bytes) }),
     }
 }

@@ -30,11 +30,7 @@ pub struct PixelValues {
 impl PixelValues {
     /// The samples as a tensor `(1, 3, height, width)`.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
-        Ok(Tensor::from_slice(
-            &self.data,
-            (1, 3, self.height, self.width),
-            device,
-        )?)
+        Ok(Tensor::from_slice(&self.data, (1, 3, self.height, self.width), device)?)
     }
 }
 
@@ -72,33 +68,17 @@ impl Preprocessor {
         for step in &self.config.steps {
             work.step(*step)?;
         }
-        let Work {
-            raster, geometry, ..
-        } = work;
+        let Work { raster, geometry, .. } = work;
         let (height, width, channels) = (raster.height, raster.width, raster.channels);
         let mut data = Vec::with_capacity(3 * height * width);
         for channel in 0..3 {
-            let PreprocessConfig {
-                rescale_factor,
-                image_mean,
-                image_std,
-                ..
-            } = &self.config;
+            let PreprocessConfig { rescale_factor, image_mean, image_std, .. } = &self.config;
             let (mean, std) = (image_mean[channel], image_std[channel]);
             // Gray has one channel: all three read it.
-            let plane = raster
-                .samples
-                .iter()
-                .skip(channel % channels)
-                .step_by(channels);
+            let plane = raster.samples.iter().skip(channel % channels).step_by(channels);
             data.extend(plane.map(|sample| (sample * rescale_factor - mean) / std));
         }
-        Ok(PixelValues {
-            data,
-            height,
-            width,
-            geometry,
-        })
+        Ok(PixelValues { data, height, width, geometry })
     }
 }
 
@@ -140,10 +120,7 @@ impl Work<'_> {
                 let side = height.max(width);
                 self.center(side, side)
             }
-            Step::AlignLongAxis {
-                height: h,
-                width: w,
-            } => {
+            Step::AlignLongAxis { height: h, width: w } => {
                 if (w < h && width > height) || (w > h && width < height) {
                     self.raster = self.raster.rotate_clockwise();
                     self.geometry.rotate_clockwise();
@@ -154,28 +131,15 @@ impl Work<'_> {
                 let (height, width) = resized(size, height, width);
                 self.resize(height, width)
             }
-            Step::Thumbnail {
-                height: h,
-                width: w,
-            } => {
+            Step::Thumbnail { height: h, width: w } => {
                 let (height, width) = thumbnail(h, w, height, width);
                 self.resize(height, width)
             }
-            Step::Pad {
-                height: h,
-                width: w,
-            } if h < height || w < width => {
+            Step::Pad { height: h, width: w } if h < height || w < width => {
                 let message = format!("picture of {width} x {height} is padded to {w} x {h}");
                 Err(Error::Input(message))
             }
-            Step::Pad {
-                height: h,
-                width: w,
-            }
-            | Step::CenterCrop {
-                height: h,
-                width: w,
-            } => self.center(h, w),
+            Step::Pad { height: h, width: w } | Step::CenterCrop { height: h, width: w } => self.center(h, w),
         }
     }
 
@@ -189,11 +153,7 @@ impl Work<'_> {
     /// too short padded with black, the odd pixel at the right and below.
     fn center(&mut self, height: usize, width: usize) -> Result<()> {
         let offset = |from: usize, to: usize| {
-            if from > to {
-                -(((from - to) / 2) as i64)
-            } else {
-                ((to - from) / 2) as i64
-            }
+            if from > to { -(((from - to) / 2) as i64) } else { ((to - from) / 2) as i64 }
         };
         let left = offset(self.raster.width, width);
         let top = offset(self.raster.height, height);
@@ -222,11 +182,7 @@ fn resized(size: Size, height: usize, width: usize) -> (usize, usize) {
         }
         Size::LongestEdge { longest } => (scaled(longest, short, long), longest),
     };
-    if height <= width {
-        (short, long)
-    } else {
-        (long, short)
-    }
+    if height <= width { (short, long) } else { (long, short) }
 }
 
 /// Height and width of Donut's thumbnail: no side longer than before or than asked for.

@@ -13,17 +13,9 @@ use super::sniff::Format;
 use super::{DecodeOptions, Limits, jpeg_marker, tiff_directory};
 
 /// Decodes the first frame of a raster file; EXIF orientation is applied.
-pub(super) fn decode(
-    bytes: &[u8],
-    format: Format,
-    options: &DecodeOptions,
-) -> Result<Image, DecodeError> {
+pub(super) fn decode(bytes: &[u8], format: Format, options: &DecodeOptions) -> Result<Image, DecodeError> {
     if options.frame != 0 {
-        return Err(DecodeError::Frame {
-            format,
-            frame: options.frame,
-            last: 0,
-        });
+        return Err(DecodeError::Frame { format, frame: options.frame, last: 0 });
     }
     match format {
         Format::Jpeg => check_jpeg(bytes, &options.limits)?,
@@ -33,16 +25,11 @@ pub(super) fn decode(
         _ => {}
     }
     let fail = |error| foreign(format, error);
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), crate_format(format))
-        .into_decoder()
-        .map_err(fail)?;
+    let mut decoder =
+        ImageReader::with_format(Cursor::new(bytes), crate_format(format)).into_decoder().map_err(fail)?;
     let (width, height) = decoder.dimensions();
-    options
-        .limits
-        .check_pixels(format, u64::from(width), u64::from(height))?;
-    decoder
-        .set_limits(foreign_limits(&options.limits))
-        .map_err(fail)?;
+    options.limits.check_pixels(format, u64::from(width), u64::from(height))?;
+    decoder.set_limits(foreign_limits(&options.limits)).map_err(fail)?;
     let orientation = decoder.orientation().map_err(fail)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
     picture.apply_orientation(orientation);
@@ -78,8 +65,7 @@ fn check_jpeg(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     limits.check_pixels(format, header.width as u64, header.height as u64)?;
     if !matches!(header.process, 0xC0..=0xC2) || header.precision != 8 {
         let (process, bits) = (header.process_name(), header.precision);
-        let message =
-            format!("{process} JPEG of {bits} bits, expected 8-bit baseline or progressive");
+        let message = format!("{process} JPEG of {bits} bits, expected 8-bit baseline or progressive");
         return Err(DecodeError::unsupported(format, message));
     }
     if !header.complete {
@@ -107,9 +93,7 @@ fn from_dynamic(picture: DynamicImage, format: Format) -> Result<Image, DecodeEr
         DynamicImage::ImageRgb8(p) => (Channels::Rgb, Samples::U8(p.into_raw())),
         DynamicImage::ImageRgba8(p) => (Channels::Rgb, Samples::U8(drop_last(&p.into_raw(), 4))),
         DynamicImage::ImageLuma16(p) => (Channels::Luma, Samples::U16(p.into_raw())),
-        DynamicImage::ImageLumaA16(p) => {
-            (Channels::Luma, Samples::U16(drop_last(&p.into_raw(), 2)))
-        }
+        DynamicImage::ImageLumaA16(p) => (Channels::Luma, Samples::U16(drop_last(&p.into_raw(), 2))),
         DynamicImage::ImageRgb16(p) => (Channels::Rgb, Samples::U16(p.into_raw())),
         DynamicImage::ImageRgba16(p) => (Channels::Rgb, Samples::U16(drop_last(&p.into_raw(), 4))),
         other => {
@@ -122,9 +106,5 @@ fn from_dynamic(picture: DynamicImage, format: Format) -> Result<Image, DecodeEr
 
 /// Removes the last of every `stride` samples: the alpha channel.
 fn drop_last<T: Copy>(samples: &[T], stride: usize) -> Vec<T> {
-    samples
-        .chunks_exact(stride)
-        .flat_map(|pixel| &pixel[..stride - 1])
-        .copied()
-        .collect()
+    samples.chunks_exact(stride).flat_map(|pixel| &pixel[..stride - 1]).copied().collect()
 }

@@ -26,14 +26,7 @@ pub enum Filter {
 impl Filter {
     /// The filter of a Pillow code, as `preprocessor_config.json` writes it.
     pub fn from_pillow(code: u64) -> Option<Self> {
-        let filters = [
-            Self::Nearest,
-            Self::Lanczos,
-            Self::Bilinear,
-            Self::Bicubic,
-            Self::Box,
-            Self::Hamming,
-        ];
+        let filters = [Self::Nearest, Self::Lanczos, Self::Bilinear, Self::Bicubic, Self::Box, Self::Hamming];
         filters.get(usize::try_from(code).ok()?).copied()
     }
 
@@ -84,19 +77,12 @@ impl Raster {
             return Ok(self.nearest(width, height));
         };
         let (across, between) = ((width, self.height), (self.width, height));
-        let middle = if self.columns_first(width, height) {
-            between
-        } else {
-            across
-        };
+        let middle = if self.columns_first(width, height) { between } else { across };
         check_size(width, height)?;
         check_size(middle.0, middle.1)?;
         let once = self.pass(middle.0, middle.1, algorithm)?;
         let mut resized = once.pass(width, height, algorithm)?;
-        resized
-            .samples
-            .iter_mut()
-            .for_each(|sample| *sample = sample.clamp(0.0, 255.0));
+        resized.samples.iter_mut().for_each(|sample| *sample = sample.clamp(0.0, 255.0));
         Ok(resized)
     }
 
@@ -127,18 +113,11 @@ impl Raster {
         let (words, _) = samples.as_chunks::<4>();
         let values = words.iter().map(|&word| f32::from_ne_bytes(word));
         let samples = if self.whole {
-            values
-                .map(|value| (value + 0.5).floor().clamp(0.0, 255.0))
-                .collect()
+            values.map(|value| (value + 0.5).floor().clamp(0.0, 255.0)).collect()
         } else {
             values.collect()
         };
-        Ok(Self {
-            width,
-            height,
-            samples,
-            ..*self
-        })
+        Ok(Self { width, height, samples, ..*self })
     }
 
     /// Nearest neighbour with Pillow's positions: centres, added up in double precision, which
@@ -161,12 +140,7 @@ impl Raster {
                 samples.extend_from_slice(self.pixel(x, y));
             }
         }
-        Self {
-            width,
-            height,
-            samples,
-            ..*self
-        }
+        Self { width, height, samples, ..*self }
     }
 
     fn pixel(&self, x: usize, y: usize) -> &[f32] {
@@ -182,11 +156,7 @@ impl Raster {
         let overlap = |offset: i64, from: usize, to: usize| {
             let source = (-offset).max(0) as usize;
             let target = offset.max(0) as usize;
-            (
-                source,
-                target,
-                from.saturating_sub(source).min(to.saturating_sub(target)),
-            )
+            (source, target, from.saturating_sub(source).min(to.saturating_sub(target)))
         };
         let (x, target_x, columns) = overlap(left, self.width, width);
         let (y, target_y, rows) = overlap(top, self.height, height);
@@ -196,12 +166,7 @@ impl Raster {
             samples[target..][..columns * channels]
                 .copy_from_slice(&self.samples[source..][..columns * channels]);
         }
-        Ok(Self {
-            width,
-            height,
-            samples,
-            ..*self
-        })
+        Ok(Self { width, height, samples, ..*self })
     }
 
     /// Turned by 90 degrees clockwise.
@@ -211,35 +176,22 @@ impl Raster {
             .flat_map(|(x, y)| self.pixel(x, y))
             .copied()
             .collect();
-        Self {
-            width: self.height,
-            height: self.width,
-            samples,
-            ..*self
-        }
+        Self { width: self.height, height: self.width, samples, ..*self }
     }
 }
 
 fn check_size(width: usize, height: usize) -> Result<()> {
     if width == 0 || height == 0 || width.saturating_mul(height) > MAX_PIXELS {
-        let message =
-            format!("image resized to {width} x {height}, the limit is {MAX_PIXELS} pixels");
+        let message = format!("image resized to {width} x {height}, the limit is {MAX_PIXELS} pixels");
         return Err(Error::Input(message));
     }
     Ok(())
 }
 
-fn run(
-    source: &ImageRef,
-    to: (u32, u32),
-    kind: PixelType,
-    algorithm: ResizeAlg,
-) -> Result<Vec<u8>> {
+fn run(source: &ImageRef, to: (u32, u32), kind: PixelType, algorithm: ResizeAlg) -> Result<Vec<u8>> {
     let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
     let mut target = FirImage::new(to.0, to.1, kind);
-    Resizer::new()
-        .resize(source, &mut target, &options)
-        .map_err(refused)?;
+    Resizer::new().resize(source, &mut target, &options).map_err(refused)?;
     Ok(target.into_vec())
 }
 

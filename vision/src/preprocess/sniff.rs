@@ -39,11 +39,7 @@ impl std::fmt::Display for Format {
 /// The format of `bytes`, or `None`.
 pub fn sniff(bytes: &[u8]) -> Option<Format> {
     let starts = |magic: &[u8]| bytes.starts_with(magic);
-    let at = |offset: usize, magic: &[u8]| {
-        bytes
-            .get(offset..)
-            .is_some_and(|rest| rest.starts_with(magic))
-    };
+    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     // The DICOM preamble is free: it may hold the magic of another format (dual-personality TIFF).
     if at(128, b"DICM") {
         return Some(Format::Dicom);
@@ -69,10 +65,7 @@ pub fn sniff(bytes: &[u8]) -> Option<Format> {
 
 /// "BM" alone also starts many English words: the header must state one of its known sizes.
 fn bmp_header_size(bytes: &[u8]) -> bool {
-    let size = bytes
-        .get(14..18)
-        .and_then(|b| b.try_into().ok())
-        .map(u32::from_le_bytes);
+    let size = bytes.get(14..18).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     matches!(size, Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124))
 }
 
@@ -86,10 +79,7 @@ pub(super) fn describe(bytes: &[u8]) -> String {
         (b"\x1f\x8b", "gzip data"),
         (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 file outside DICOM"),
         (b"\xff\x4f\xff\x51", "a JPEG 2000 codestream outside DICOM"),
-        (
-            b"BM",
-            "something that starts like BMP but has no BMP header",
-        ),
+        (b"BM", "something that starts like BMP but has no BMP header"),
         (b"RIFF", "a RIFF file that is not WebP"),
     ];
     if bytes.is_empty() {

@@ -7,19 +7,11 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     let big_endian = bytes.starts_with(b"MM");
     let u16_at = |at: usize| {
         let b: [u8; 2] = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if big_endian {
-            u16::from_be_bytes(b)
-        } else {
-            u16::from_le_bytes(b)
-        })
+        Some(if big_endian { u16::from_be_bytes(b) } else { u16::from_le_bytes(b) })
     };
     let u32_at = |at: usize| {
         let b: [u8; 4] = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(if big_endian {
-            u32::from_be_bytes(b)
-        } else {
-            u32::from_le_bytes(b)
-        } as usize)
+        Some(if big_endian { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) } as usize)
     };
     let short = "the file ends inside its directory";
     let directory = u32_at(4).ok_or(short)?;
@@ -34,10 +26,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
         let size = count.saturating_mul(type_size(kind));
         // Values of up to four bytes stand in the entry itself.
         if size > 4 && offset.saturating_add(size) > bytes.len() {
-            return Err(format!(
-                "tag {tag} needs {size} bytes at {offset} of {}",
-                bytes.len()
-            ));
+            return Err(format!("tag {tag} needs {size} bytes at {offset} of {}", bytes.len()));
         }
     }
     Ok(())

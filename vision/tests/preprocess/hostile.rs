@@ -6,20 +6,10 @@ use swinseek_vision::preprocess::{DecodeError, DecodeOptions, Image, Limits, dec
 use super::{bytes, files, try_decode};
 
 /// Small limits, so that a decoder that ignores them is slow enough to be noticed.
-const LIMITS: Limits = Limits {
-    max_bytes: 4 << 20,
-    max_pixels: 4 << 20,
-    max_frames: 64,
-};
+const LIMITS: Limits = Limits { max_bytes: 4 << 20, max_pixels: 4 << 20, max_frames: 64 };
 
 fn try_bytes(bytes: &[u8]) -> Result<Image, DecodeError> {
-    decode(
-        bytes,
-        &DecodeOptions {
-            limits: LIMITS,
-            frame: 0,
-        },
-    )
+    decode(bytes, &DecodeOptions { limits: LIMITS, frame: 0 })
 }
 
 /// Whatever comes out keeps its promises.
@@ -37,10 +27,7 @@ fn check(result: Result<Image, DecodeError>) {
 /// Fixtures small enough to be damaged thousands of times.
 fn seeds() -> Vec<Vec<u8>> {
     let names = files("raster").into_iter().chain(files("dicom"));
-    names
-        .map(|name| bytes(&name))
-        .filter(|bytes| bytes.len() < 8 << 10)
-        .collect()
+    names.map(|name| bytes(&name)).filter(|bytes| bytes.len() < 8 << 10).collect()
 }
 
 #[test]
@@ -63,77 +50,44 @@ fn dicom_sizes_are_limited() {
         file[at + 8..at + 10].copy_from_slice(&[0xFF, 0xFF]);
     }
     let error = decode(&file, &DecodeOptions::default()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "DICOM: number of pixels is 4294836225, the limit is 67108864"
-    );
+    assert_eq!(error.to_string(), "DICOM: number of pixels is 4294836225, the limit is 67108864");
 
     let options = |limits| DecodeOptions { limits, frame: 0 };
-    let few = options(Limits {
-        max_frames: 9,
-        ..Limits::default()
-    });
+    let few = options(Limits { max_frames: 9, ..Limits::default() });
     let error = decode(&bytes("dicom/emri_small_jpeg_ls_lossless.dcm"), &few).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "DICOM: number of frames is 10, the limit is 9"
-    );
+    assert_eq!(error.to_string(), "DICOM: number of frames is 10, the limit is 9");
 
     // A deflated data set is held to the limit while it inflates.
-    let small = options(Limits {
-        max_bytes: 100_000,
-        ..Limits::default()
-    });
+    let small = options(Limits { max_bytes: 100_000, ..Limits::default() });
     let error = decode(&bytes("dicom/image_dfl.dcm"), &small).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "DICOM: inflated size in bytes is 100001, the limit is 100000"
-    );
+    assert_eq!(error.to_string(), "DICOM: inflated size in bytes is 100001, the limit is 100000");
 
-    let tiny = options(Limits {
-        max_bytes: 10,
-        ..Limits::default()
-    });
+    let tiny = options(Limits { max_bytes: 10, ..Limits::default() });
     let error = decode(&bytes("raster/rgb.png"), &tiny).unwrap_err();
-    assert!(
-        error.to_string().starts_with("image: size in bytes is "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("image: size in bytes is "), "{error}");
 }
 
 #[test]
 fn lengths_beyond_the_file_are_refused() {
     // A private element that claims 4 GiB less 16 bytes, ahead of everything else.
     let mut file = bytes("dicom/MR_small.dcm");
-    let start = file
-        .windows(4)
-        .position(|window| window == [8, 0, 5, 0] || window == [8, 0, 8, 0]);
+    let start = file.windows(4).position(|window| window == [8, 0, 5, 0] || window == [8, 0, 8, 0]);
     let element = [8, 0, 1, 0, b'O', b'B', 0, 0, 0xF0, 0xFF, 0xFF, 0xFF];
     let start = start.unwrap();
     file.splice(start..start, element);
-    let error = decode(&file, &DecodeOptions::default())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("DICOM: truncated: element (0008,0001) needs 4294967280 bytes"),
-        "{error}"
-    );
+    let error = decode(&file, &DecodeOptions::default()).unwrap_err().to_string();
+    assert!(error.starts_with("DICOM: truncated: element (0008,0001) needs 4294967280 bytes"), "{error}");
 
     // Sequences nested 100,000 deep, which would exhaust the stack of a recursive reader.
     let mut deep = vec![0; 128];
     deep.extend(b"DICM");
     let nest = [
-        8, 0, 0x15, 0x11, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0xFF, 0, 0xE0, 0xFF,
-        0xFF, 0xFF, 0xFF,
+        8, 0, 0x15, 0x11, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0xFF, 0, 0xE0, 0xFF, 0xFF, 0xFF,
+        0xFF,
     ];
     deep.extend(nest.iter().cycle().take(100_000 * nest.len()));
-    let error = decode(&deep, &DecodeOptions::default())
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        error,
-        "DICOM: damaged: sequences are nested more than 64 deep"
-    );
+    let error = decode(&deep, &DecodeOptions::default()).unwrap_err().to_string();
+    assert_eq!(error, "DICOM: damaged: sequences are nested more than 64 deep");
 }
 
 /// Every file, cut at half and at nine tenths: an error, except where all pixels come first.
@@ -149,9 +103,7 @@ fn truncated_files_of_every_format_are_refused() {
         }
         for length in [whole.len() / 2, whole.len() * 9 / 10] {
             let result = try_bytes(&whole[..length]);
-            let error = result
-                .err()
-                .unwrap_or_else(|| panic!("{name} cut at {length} was read"));
+            let error = result.err().unwrap_or_else(|| panic!("{name} cut at {length} was read"));
             assert!(!error.to_string().contains('\n'), "{name}: {error}");
         }
     }

@@ -14,11 +14,7 @@ use swinseek_vision::preprocess::{DecodeError, DecodeOptions, Image, decode};
 
 /// A file or folder of the picture fixtures.
 fn fixture(name: &str) -> PathBuf {
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/images"
-    ))
-    .join(name)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/images")).join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -26,13 +22,7 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 fn try_decode(name: &str, frame: usize) -> Result<Image, DecodeError> {
-    decode(
-        &bytes(name),
-        &DecodeOptions {
-            frame,
-            ..DecodeOptions::default()
-        },
-    )
+    decode(&bytes(name), &DecodeOptions { frame, ..DecodeOptions::default() })
 }
 
 /// Names of the files in a fixture folder, sorted.
@@ -54,16 +44,11 @@ fn tensor(tensors: &safetensors::SafeTensors, name: &str) -> (Vec<usize>, Vec<f3
     let values = match view.dtype() {
         Dtype::U8 => data.iter().map(|&v| f32::from(v)).collect(),
         Dtype::U16 => {
-            let words = data
-                .chunks_exact(2)
-                .map(|b| u16::from_le_bytes([b[0], b[1]]));
+            let words = data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
             // On the scale of 8-bit pictures, as Samples::to_f32_255.
             words.map(|v| f32::from(v) / 257.0).collect()
         }
-        Dtype::F32 => data
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         other => panic!("{name}: {other:?}"),
     };
     (view.shape().to_vec(), values)
@@ -73,8 +58,5 @@ fn tensor(tensors: &safetensors::SafeTensors, name: &str) -> (Vec<usize>, Vec<f3
 fn difference(found: &[f32], expected: &[f32]) -> (f32, f32) {
     assert_eq!(found.len(), expected.len());
     let differences = || found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    (
-        differences().fold(0.0, f32::max),
-        differences().sum::<f32>() / found.len() as f32,
-    )
+    (differences().fold(0.0, f32::max), differences().sum::<f32>() / found.len() as f32)
 }

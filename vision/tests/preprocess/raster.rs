@@ -10,9 +10,7 @@ use super::{bytes, difference, files, fixture, tensor, try_decode};
 /// Largest and mean difference allowed, of 255. Lossless formats must agree exactly; JPEG leaves
 /// the inverse DCT and the chroma upsampling to the decoder, and ours is not libjpeg-turbo.
 fn tolerance(name: &str) -> (f32, f32) {
-    let dct = Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == "jpg");
+    let dct = Path::new(name).extension().is_some_and(|extension| extension == "jpg");
     if dct { (4.0, 0.5) } else { (0.0, 0.0) }
 }
 
@@ -22,8 +20,7 @@ fn every_raster_file_has_the_pixels_of_pillow() {
     let references = SafeTensors::deserialize(&references).unwrap();
     assert_eq!(references.len(), 35, "fixtures are missing");
     for name in references.names() {
-        let image =
-            try_decode(&format!("raster/{name}"), 0).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let image = try_decode(&format!("raster/{name}"), 0).unwrap_or_else(|e| panic!("{name}: {e}"));
         let (shape, expected) = tensor(&references, name);
         let found = [image.height(), image.width(), image.channels().count()];
         assert_eq!(found, shape[..], "{name}");
@@ -38,20 +35,13 @@ fn every_raster_file_has_the_pixels_of_pillow() {
 
 #[test]
 fn sixteen_bits_stay_sixteen_bits() {
-    for (name, channels) in [
-        ("gray16.png", Channels::Luma),
-        ("rgb16.png", Channels::Rgb),
-        ("gray16.tiff", Channels::Luma),
-    ] {
+    for (name, channels) in
+        [("gray16.png", Channels::Luma), ("rgb16.png", Channels::Rgb), ("gray16.tiff", Channels::Luma)]
+    {
         let image = try_decode(&format!("raster/{name}"), 0).unwrap();
         assert_eq!(image.channels(), channels, "{name}");
-        let Samples::U16(samples) = image.samples() else {
-            panic!("{name} lost its depth")
-        };
-        assert!(
-            samples.iter().any(|s| s % 257 != 0),
-            "{name} has more than 8 bits"
-        );
+        let Samples::U16(samples) = image.samples() else { panic!("{name} lost its depth") };
+        assert!(samples.iter().any(|s| s % 257 != 0), "{name} has more than 8 bits");
     }
 }
 
@@ -66,10 +56,7 @@ fn formats_are_told_by_content() {
         "tiff" => Format::Tiff,
         other => panic!("{other}"),
     };
-    for name in files("raster")
-        .iter()
-        .filter(|name| !name.ends_with("text.png"))
-    {
+    for name in files("raster").iter().filter(|name| !name.ends_with("text.png")) {
         assert_eq!(sniff(&bytes(name)), Some(expected(name)), "{name}");
     }
 }
@@ -77,42 +64,20 @@ fn formats_are_told_by_content() {
 #[test]
 fn palettes_of_tiff_are_refused() {
     let error = try_decode("raster/palette.tiff", 0).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            DecodeError::Unsupported {
-                format: Format::Tiff,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unsupported { format: Format::Tiff, .. }), "{error}");
 }
 
 #[test]
 fn text_named_png_is_refused_by_one_line() {
     let error = try_decode("raster/text.png", 0).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "not an image: found text, expected PNG, JPEG, GIF, WebP, BMP, TIFF or DICOM"
-    );
+    assert_eq!(error, "not an image: found text, expected PNG, JPEG, GIF, WebP, BMP, TIFF or DICOM");
 }
 
 #[test]
 fn raster_files_have_one_frame() {
     let error = try_decode("raster/animated.gif", 1).unwrap_err();
-    assert_eq!(
-        error,
-        DecodeError::Frame {
-            format: Format::Gif,
-            frame: 1,
-            last: 0
-        }
-    );
-    assert_eq!(
-        error.to_string(),
-        "GIF: frame 1 was asked for, frames 0 to 0 can be read"
-    );
+    assert_eq!(error, DecodeError::Frame { format: Format::Gif, frame: 1, last: 0 });
+    assert_eq!(error.to_string(), "GIF: frame 1 was asked for, frames 0 to 0 can be read");
 }
 
 #[test]

@@ -8,11 +8,7 @@ use super::{difference, fixture, tensor};
 
 fn picture(tensors: &SafeTensors, name: &str) -> Image {
     let (shape, values) = tensor(tensors, name);
-    let channels = if shape[2] == 3 {
-        Channels::Rgb
-    } else {
-        Channels::Luma
-    };
+    let channels = if shape[2] == 3 { Channels::Rgb } else { Channels::Luma };
     let samples = Samples::U8(values.iter().map(|&v| v as u8).collect());
     Image::new(shape[1], shape[0], channels, samples).unwrap()
 }
@@ -29,9 +25,7 @@ fn resizer(width: usize, height: usize, filter: usize) -> Preprocessor {
 /// `(3, H, W)` to `(H, W, channels)`; gray has three equal channels, of which one is kept.
 fn interleaved(data: &[f32], channels: usize) -> Vec<f32> {
     let plane = data.len() / 3;
-    (0..plane)
-        .flat_map(|i| (0..channels).map(move |c| data[c * plane + i]))
-        .collect()
+    (0..plane).flat_map(|i| (0..channels).map(move |c| data[c * plane + i])).collect()
 }
 
 #[test]
@@ -45,11 +39,7 @@ fn every_filter_matches_pillow_within_one_step() {
             continue;
         };
         let (width, height) = size.split_once('x').unwrap();
-        let preprocessor = resizer(
-            width.parse().unwrap(),
-            height.parse().unwrap(),
-            filter.parse().unwrap(),
-        );
+        let preprocessor = resizer(width.parse().unwrap(), height.parse().unwrap(), filter.parse().unwrap());
         let (shape, expected) = tensor(&tensors, name);
         let output = preprocessor.apply(&picture(&tensors, source)).unwrap();
         let (largest, mean) = difference(&interleaved(&output.data, shape[2]), &expected);
@@ -93,8 +83,7 @@ fn deep_pictures_are_resized_in_floating_point() {
 fn pipelines_match_transformers() {
     let file = std::fs::read(fixture("pipeline.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
-    let configs: Value =
-        serde_json::from_slice(&std::fs::read(fixture("pipeline.json")).unwrap()).unwrap();
+    let configs: Value = serde_json::from_slice(&std::fs::read(fixture("pipeline.json")).unwrap()).unwrap();
     let mut checked = 0;
     for (name, config) in configs.as_object().unwrap() {
         let preprocessor = Preprocessor::from_json(config).unwrap();
@@ -120,12 +109,8 @@ fn pipelines_match_transformers() {
 #[test]
 fn gray_fills_three_channels_and_a_tensor() {
     let image = Image::new(2, 1, Channels::Luma, Samples::U8(vec![0, 255])).unwrap();
-    let config =
-        json!({"do_resize": false, "image_mean": [0.0, 0.5, 1.0], "image_std": [1.0, 0.5, 2.0]});
-    let output = Preprocessor::from_json(&config)
-        .unwrap()
-        .apply(&image)
-        .unwrap();
+    let config = json!({"do_resize": false, "image_mean": [0.0, 0.5, 1.0], "image_std": [1.0, 0.5, 2.0]});
+    let output = Preprocessor::from_json(&config).unwrap().apply(&image).unwrap();
     assert_eq!(output.data, [0.0, 1.0, -1.0, 1.0, -0.5, 0.0]);
     let tensor = output.to_tensor(&candle_core::Device::Cpu).unwrap();
     assert_eq!(tensor.dims(), [1, 3, 1, 2]);
@@ -137,22 +122,14 @@ fn squares_keep_the_aspect_ratio_and_lead_back_to_the_picture() {
     let config = json!({
         "do_pad_square": true, "size": 32, "do_rescale": false, "do_normalize": false, "resample": 0,
     });
-    let output = Preprocessor::from_json(&config)
-        .unwrap()
-        .apply(&image)
-        .unwrap();
+    let output = Preprocessor::from_json(&config).unwrap().apply(&image).unwrap();
     let row = |y: usize| output.data[y * 32..][..32].to_vec();
     assert_eq!(row(7), [0.0; 32]);
     assert_eq!(row(8), [200.0; 32]);
     assert_eq!(row(23), [200.0; 32]);
     assert_eq!(row(24), [0.0; 32]);
     // The left half of the model input is the left half of the picture, without the padding.
-    let half = Region {
-        left: 0.0,
-        top: 0.0,
-        right: 16.0,
-        bottom: 32.0,
-    };
+    let half = Region { left: 0.0, top: 0.0, right: 16.0, bottom: 32.0 };
     let found = output.geometry.to_original(half).unwrap();
     assert_eq!((found.left, found.top, found.bottom), (0.0, 0.0, 20.0));
     assert!((found.right - 20.0).abs() < 1e-9, "{found:?}");
@@ -163,24 +140,11 @@ fn non_square_pixels_become_square() {
     let image = super::try_decode("dicom/made_spacing.dcm", 0).unwrap();
     assert_eq!((image.width(), image.height()), (8, 6));
     let config = json!({"do_resize": false});
-    let output = Preprocessor::from_json(&config)
-        .unwrap()
-        .apply(&image)
-        .unwrap();
+    let output = Preprocessor::from_json(&config).unwrap().apply(&image).unwrap();
     // Pixels are twice as high as wide: the rows double.
     assert_eq!((output.width, output.height), (8, 12));
-    let whole = Region {
-        left: 0.0,
-        top: 0.0,
-        right: 8.0,
-        bottom: 12.0,
-    };
-    let expected = Region {
-        left: 0.0,
-        top: 0.0,
-        right: 8.0,
-        bottom: 6.0,
-    };
+    let whole = Region { left: 0.0, top: 0.0, right: 8.0, bottom: 12.0 };
+    let expected = Region { left: 0.0, top: 0.0, right: 8.0, bottom: 6.0 };
     assert_eq!(output.geometry.to_original(whole), Some(expected));
 }
 
@@ -188,12 +152,6 @@ fn non_square_pixels_become_square() {
 fn a_thread_of_a_picture_does_not_explode() {
     let image = Image::new(60_000, 1, Channels::Luma, Samples::U8(vec![1; 60_000])).unwrap();
     let config = json!({"size": {"shortest_edge": 4096}});
-    let error = Preprocessor::from_json(&config)
-        .unwrap()
-        .apply(&image)
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "image resized to 245760000 x 4096, the limit is 67108864 pixels"
-    );
+    let error = Preprocessor::from_json(&config).unwrap().apply(&image).unwrap_err();
+    assert_eq!(error.to_string(), "image resized to 245760000 x 4096, the limit is 67108864 pixels");
 }

@@ -30,21 +30,9 @@ struct Outputs {
 
 /// The gradients, given that of the output, `(batch, q_len, heads, v_dim)`.
 pub(super) fn backward(problem: &Problem, grad: &[f32]) -> Gradients {
-    let Sizes {
-        batch,
-        q_len,
-        kv_len,
-        heads,
-        kv_heads,
-        dim,
-        v_dim,
-    } = problem.sizes;
+    let Sizes { batch, q_len, kv_len, heads, kv_heads, dim, v_dim } = problem.sizes;
     let has_bias = problem.bias.is_some();
-    let chunk = if has_bias {
-        batch.div_ceil(BIAS_PARTS).max(1)
-    } else {
-        1
-    };
+    let chunk = if has_bias { batch.div_ceil(BIAS_PARTS).max(1) } else { 1 };
     let parts = batch.div_ceil(chunk);
     let map = if has_bias { heads * q_len * kv_len } else { 0 };
     let mut k = vec![0.0; batch * kv_len * kv_heads * dim];
@@ -52,12 +40,7 @@ pub(super) fn backward(problem: &Problem, grad: &[f32]) -> Gradients {
     let mut sums = vec![0.0; parts.max(1) * map];
     let (out_k, out_v, out_bias) = (Out::new(&mut k), Out::new(&mut v), Out::new(&mut sums));
     let fill = |q: Out| {
-        let out = Outputs {
-            q,
-            k: out_k,
-            v: out_v,
-            bias: out_bias,
-        };
+        let out = Outputs { q, k: out_k, v: out_v, bias: out_bias };
         for_each(parts * kv_heads, problem.sizes.work() * 2, |task| {
             let (part, kv_head) = (task / kv_heads, task % kv_heads);
             Scratch::with(problem, true, |scratch| {
@@ -72,18 +55,10 @@ pub(super) fn backward(problem: &Problem, grad: &[f32]) -> Gradients {
     let q = unsafe { written(batch * q_len * heads * dim, fill) };
     for part in 1..parts {
         let (total, part) = sums.split_at_mut(part * map);
-        total[..map]
-            .iter_mut()
-            .zip(part)
-            .for_each(|(total, x)| *total += *x);
+        total[..map].iter_mut().zip(part).for_each(|(total, x)| *total += *x);
     }
     sums.truncate(map);
-    Gradients {
-        q,
-        k,
-        v,
-        bias: sums,
-    }
+    Gradients { q, k, v, bias: sums }
 }
 
 /// All query rows of a batch row that share a key head; `bias_at` is where the sums of this part begin.
@@ -97,11 +72,7 @@ unsafe fn unit(
 ) {
     let rows = problem.sizes.rows();
     for start in (0..rows).step_by(PANEL) {
-        let panel = Panel {
-            batch,
-            kv_head,
-            rows: start..rows.min(start + PANEL),
-        };
+        let panel = Panel { batch, kv_head, rows: start..rows.min(start + PANEL) };
         // SAFETY: as the caller vouches.
         unsafe {
             problem.probabilities(&panel, scratch, true);
@@ -121,12 +92,7 @@ unsafe fn slopes(
     scratch: &mut Scratch,
     bias: Out,
 ) {
-    let Sizes {
-        q_len,
-        heads,
-        v_dim,
-        ..
-    } = problem.sizes;
+    let Sizes { q_len, heads, v_dim, .. } = problem.sizes;
     let values = problem.v.head(panel.batch, panel.kv_head);
     // SAFETY: the scratch memory fits the panel; the bias rows are this part's own.
     unsafe {
@@ -135,14 +101,7 @@ unsafe fn slopes(
             let from = &grad[((panel.batch * q_len + token) * heads + head) * v_dim..][..v_dim];
             std::ptr::copy_nonoverlapping(from.as_ptr(), scratch.grad.row(row), v_dim);
         }
-        problem.score(
-            panel,
-            scratch.grad,
-            values,
-            v_dim,
-            scratch.tile,
-            scratch.slopes,
-        );
+        problem.score(panel, scratch.grad, values, v_dim, scratch.tile, scratch.slopes);
         dispatch(SlopeRows {
             problem,
             panel,
@@ -173,14 +132,7 @@ unsafe fn query_gradient(problem: &Problem, panel: &Panel, scratch: &mut Scratch
             .compute();
         }
         let (from, factors) = (scratch.rows, &[problem.scale; PANEL]);
-        dispatch(WriteRows {
-            problem,
-            panel,
-            from,
-            factors,
-            out,
-            dim,
-        });
+        dispatch(WriteRows { problem, panel, from, factors, out, dim });
     }
 }
 
@@ -202,9 +154,7 @@ unsafe fn add_to_keys(
     rows: Block,
     (out, dim): (Out, usize),
 ) {
-    let Sizes {
-        kv_len, kv_heads, ..
-    } = problem.sizes;
+    let Sizes { kv_len, kv_heads, .. } = problem.sizes;
     let end = problem.visible_to_any(panel);
     for key in (0..end).step_by(KEYS) {
         let (keys, first) = (KEYS.min(end - key), problem.first_to_see(panel, key));
@@ -217,15 +167,9 @@ unsafe fn add_to_keys(
                 rows: keys,
                 depth: panel.rows.len() - first,
                 columns: dim,
-                a: Matrix {
-                    at: weights.at.add(key),
-                    ..weights
-                },
+                a: Matrix { at: weights.at.add(key), ..weights },
                 b: rows.starting_at(first).tile(),
-                c: TileMut {
-                    at,
-                    stride: kv_heads * dim,
-                },
+                c: TileMut { at, stride: kv_heads * dim },
                 accumulate: true,
             }
             .compute();

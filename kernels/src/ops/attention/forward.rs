@@ -9,14 +9,7 @@ use crate::simd::product::Product;
 
 /// The result, `(batch, q_len, heads, v_dim)`.
 pub(super) fn forward(problem: &Problem) -> Vec<f32> {
-    let Sizes {
-        batch,
-        q_len,
-        heads,
-        kv_heads,
-        v_dim,
-        ..
-    } = problem.sizes;
+    let Sizes { batch, q_len, heads, kv_heads, v_dim, .. } = problem.sizes;
     let rows = problem.sizes.rows();
     let panels = rows.div_ceil(PANEL);
     let fill = |out: Out| {
@@ -57,13 +50,6 @@ unsafe fn attend(problem: &Problem, panel: &Panel, scratch: &mut Scratch, out: O
             .compute();
         }
         let (from, factors) = (scratch.rows, &scratch.inverse);
-        dispatch(WriteRows {
-            problem,
-            panel,
-            from,
-            factors,
-            out,
-            dim: v_dim,
-        });
+        dispatch(WriteRows { problem, panel, from, factors, out, dim: v_dim });
     }
 }

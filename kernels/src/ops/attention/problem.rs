@@ -45,12 +45,7 @@ impl Sizes {
         let (batch, q_len, heads, dim) = q.dims4()?;
         let (_, kv_len, kv_heads, v_dim) = v.dims4()?;
         if k.dims() != [batch, kv_len, kv_heads, dim] || v.dim(0)? != batch {
-            bail!(
-                "attention: q {:?}, k {:?}, v {:?} do not fit together",
-                q.shape(),
-                k.shape(),
-                v.shape()
-            );
+            bail!("attention: q {:?}, k {:?}, v {:?} do not fit together", q.shape(), k.shape(), v.shape());
         }
         if kv_heads == 0 || heads % kv_heads != 0 || kv_len == 0 {
             bail!("attention: {heads} query heads on {kv_heads} key heads, {kv_len} keys");
@@ -58,11 +53,7 @@ impl Sizes {
         if let Some(bias) = bias
             && bias.dims() != [heads, q_len, kv_len]
         {
-            bail!(
-                "attention: bias is {:?}, expected {:?}",
-                bias.shape(),
-                [heads, q_len, kv_len]
-            );
+            bail!("attention: bias is {:?}, expected {:?}", bias.shape(), [heads, q_len, kv_len]);
         }
         if let Mask::Additive(mask) = mask {
             let (rows, mask_q, mask_kv) = mask.dims3()?;
@@ -73,15 +64,7 @@ impl Sizes {
                 );
             }
         }
-        Ok(Self {
-            batch,
-            q_len,
-            kv_len,
-            heads,
-            kv_heads,
-            dim,
-            v_dim,
-        })
+        Ok(Self { batch, q_len, kv_len, heads, kv_heads, dim, v_dim })
     }
 
     /// Query heads that share keys and values.
@@ -112,12 +95,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// Calls `body` with all arguments readable.
-    pub(super) fn with<T>(
-        &self,
-        q: &[f32],
-        layout: &Layout,
-        body: impl FnOnce(&Problem) -> T,
-    ) -> Result<T> {
+    pub(super) fn with<T>(&self, q: &[f32], layout: &Layout, body: impl FnOnce(&Problem) -> T) -> Result<T> {
         let (k, k_layout) = self.k.storage_and_layout();
         let (v, v_layout) = self.v.storage_and_layout();
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
@@ -146,13 +124,9 @@ impl Arguments {
         let grad = grad.contiguous()?;
         let grad = Elements::of(&grad)?;
         let (storage, layout) = q.storage_and_layout();
-        let results = self.with(cpu_elements(&storage)?, layout, |problem| {
-            backward::backward(problem, &grad)
-        })?;
-        let bias_shape = self
-            .bias
-            .as_ref()
-            .map_or(vec![0], |bias| bias.dims().to_vec());
+        let results =
+            self.with(cpu_elements(&storage)?, layout, |problem| backward::backward(problem, &grad))?;
+        let bias_shape = self.bias.as_ref().map_or(vec![0], |bias| bias.dims().to_vec());
         Ok([
             tensor(results.q, q.shape(), q)?,
             tensor(results.k, self.k.shape(), q)?,
@@ -174,34 +148,22 @@ impl<'a> Heads<'a> {
     /// Checks that all of it is inside `elements`.
     fn new(elements: &'a [f32], layout: &Layout) -> Result<Self> {
         let (dims, strides) = (layout.dims(), layout.stride());
-        let &[b, t, h, d] = strides else {
-            bail!("attention: {dims:?} has not four dimensions")
-        };
-        let reach: usize = dims
-            .iter()
-            .zip(strides)
-            .map(|(&dim, &stride)| dim.saturating_sub(1) * stride)
-            .sum();
+        let &[b, t, h, d] = strides else { bail!("attention: {dims:?} has not four dimensions") };
+        let reach: usize =
+            dims.iter().zip(strides).map(|(&dim, &stride)| dim.saturating_sub(1) * stride).sum();
         if (dims[3] > 1 && d != 1)
             || (layout.shape().elem_count() > 0 && layout.start_offset() + reach >= elements.len())
         {
             bail!("attention: rows of {dims:?} with strides {strides:?} cannot be read");
         }
-        Ok(Self {
-            elements,
-            start: layout.start_offset(),
-            strides: [b, t, h],
-        })
+        Ok(Self { elements, start: layout.start_offset(), strides: [b, t, h] })
     }
 
     /// The rows of a head over tokens.
     pub(super) fn head(&self, batch: usize, head: usize) -> Tile {
         let first = self.start + batch * self.strides[0] + head * self.strides[2];
         // Not `add`: an argument without elements has no allocation to stay in.
-        Tile {
-            at: self.elements.as_ptr().wrapping_add(first),
-            stride: self.strides[1],
-        }
+        Tile { at: self.elements.as_ptr().wrapping_add(first), stride: self.strides[1] }
     }
 
     /// The `dim` elements of one row.
@@ -238,11 +200,7 @@ impl Problem<'_> {
     pub(super) fn place(&self, panel: &Panel, row: usize) -> (usize, usize) {
         let (row, group) = (panel.rows.start + row, self.sizes.group());
         // The usual case is spared its division.
-        if group == 1 {
-            (row, panel.kv_head)
-        } else {
-            (row / group, panel.kv_head * group + row % group)
-        }
+        if group == 1 { (row, panel.kv_head) } else { (row / group, panel.kv_head * group + row % group) }
     }
 
     /// Keys that are visible to row `row` of a panel.
@@ -251,12 +209,7 @@ impl Problem<'_> {
         let Some(offset) = self.offset else {
             return self.sizes.kv_len;
         };
-        self.sizes.kv_len.min(
-            self.place(panel, row)
-                .0
-                .saturating_add(offset)
-                .saturating_add(1),
-        )
+        self.sizes.kv_len.min(self.place(panel, row).0.saturating_add(offset).saturating_add(1))
     }
 
     /// Keys that some row of the panel sees.
@@ -296,27 +249,15 @@ impl Problem<'_> {
             let first = self.first_to_see(panel, key);
             // SAFETY: keys `key..key + columns` and rows `first..` exist; scratch rows are padded to whole vectors.
             unsafe {
-                let from = Tile {
-                    at: keys.at.add(key * keys.stride),
-                    ..keys
-                };
-                Transpose {
-                    from,
-                    rows: columns,
-                    columns: depth,
-                    to: tile.out(),
-                }
-                .compute();
+                let from = Tile { at: keys.at.add(key * keys.stride), ..keys };
+                Transpose { from, rows: columns, columns: depth, to: tile.out() }.compute();
                 Product {
                     rows: panel.rows.len() - first,
                     depth,
                     columns: columns.next_multiple_of(LANES),
                     a: a.starting_at(first).matrix(),
                     b: tile.tile(),
-                    c: TileMut {
-                        at: to.row(first).add(key),
-                        stride: to.stride,
-                    },
+                    c: TileMut { at: to.row(first).add(key), stride: to.stride },
                     accumulate: false,
                 }
                 .compute();
@@ -326,30 +267,13 @@ impl Problem<'_> {
 
     /// Leaves `exp(score − greatest)` of a panel in `scratch.scores`, zeros where a key is hidden, and one over the sums in
     /// `scratch.inverse`. With `normalize`, the probabilities themselves. `scratch.q` is packed on the way.
-    pub(super) unsafe fn probabilities(
-        &self,
-        panel: &Panel,
-        scratch: &mut Scratch,
-        normalize: bool,
-    ) {
+    pub(super) unsafe fn probabilities(&self, panel: &Panel, scratch: &mut Scratch, normalize: bool) {
         let keys = self.k.head(panel.batch, panel.kv_head);
         let end = self.visible_to_any(panel);
         // SAFETY: the scratch memory fits the problem, of which the panel is a part.
         unsafe {
-            dispatch(Pack {
-                problem: self,
-                panel,
-                factor: self.scale,
-                to: scratch.q,
-            });
-            self.score(
-                panel,
-                scratch.q,
-                keys,
-                self.sizes.dim,
-                scratch.tile,
-                scratch.scores,
-            );
+            dispatch(Pack { problem: self, panel, factor: self.scale, to: scratch.q });
+            self.score(panel, scratch.q, keys, self.sizes.dim, scratch.tile, scratch.scores);
         }
         dispatch(SoftmaxRows {
             problem: self,
@@ -364,8 +288,7 @@ impl Problem<'_> {
     #[inline(always)]
     pub(super) fn bias_row(&self, head: usize, token: usize) -> Option<*const f32> {
         let Sizes { q_len, kv_len, .. } = self.sizes;
-        self.bias
-            .map(|bias| bias[(head * q_len + token) * kv_len..][..kv_len].as_ptr())
+        self.bias.map(|bias| bias[(head * q_len + token) * kv_len..][..kv_len].as_ptr())
     }
 
     #[inline(always)]

@@ -22,10 +22,7 @@ impl Kernel for Pack<'_> {
     fn run<S: Simd>(self, s: S) {
         for row in 0..self.panel.rows.len() {
             let (token, head) = self.problem.place(self.panel, row);
-            let from = self
-                .problem
-                .q
-                .row(self.panel.batch, token, head, self.problem.sizes.dim);
+            let from = self.problem.q.row(self.panel.batch, token, head, self.problem.sizes.dim);
             // SAFETY: the block has a row of `dim` elements for each row of a panel.
             unsafe { scale_into(s, from.as_ptr(), self.to.row(row), from.len(), self.factor) };
         }
@@ -52,10 +49,7 @@ impl Kernel for SoftmaxRows<'_> {
         for row in 0..panel.rows.len() {
             let (token, head) = problem.place(panel, row);
             let (scores, len) = (self.scores.row(row), problem.visible(panel, row));
-            let added = [
-                problem.bias_row(head, token),
-                problem.additive_row(panel.batch, token),
-            ];
+            let added = [problem.bias_row(head, token), problem.additive_row(panel.batch, token)];
             // SAFETY: the row has `end >= len` elements, and what is added to it at least `len`.
             unsafe {
                 for added in added.into_iter().flatten() {
@@ -94,11 +88,7 @@ unsafe fn scale_into<S: Simd>(s: S, from: *const f32, to: *mut f32, len: usize, 
     for at in (0..len).step_by(LANES) {
         // SAFETY: `at < len`.
         unsafe {
-            s.store(
-                to.add(at),
-                s.mul(s.load(from.add(at), len - at), s.splat(factor)),
-                len - at,
-            );
+            s.store(to.add(at), s.mul(s.load(from.add(at), len - at), s.splat(factor)), len - at);
         }
     }
 }
@@ -118,22 +108,12 @@ impl Kernel for WriteRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (
-            Self {
-                problem,
-                panel,
-                dim,
-                ..
-            },
-            Sizes { q_len, heads, .. },
-        ) = (&self, self.problem.sizes);
+        let (Self { problem, panel, dim, .. }, Sizes { q_len, heads, .. }) = (&self, self.problem.sizes);
         for row in 0..panel.rows.len() {
             let (token, head) = problem.place(panel, row);
             // SAFETY: the row of the output belongs to the panel, and the block has `dim` elements in each.
             unsafe {
-                let to = self
-                    .out
-                    .part(((panel.batch * q_len + token) * heads + head) * dim, *dim);
+                let to = self.out.part(((panel.batch * q_len + token) * heads + head) * dim, *dim);
                 scale_into(s, self.from.row(row), to, *dim, self.factors[row]);
             }
         }
@@ -155,8 +135,7 @@ impl Kernel for SlopeRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (Self { problem, panel, .. }, Sizes { q_len, kv_len, .. }) =
-            (&self, self.problem.sizes);
+        let (Self { problem, panel, .. }, Sizes { q_len, kv_len, .. }) = (&self, self.problem.sizes);
         let end = problem.visible_to_any(panel);
         for row in 0..panel.rows.len() {
             let (token, head) = problem.place(panel, row);
@@ -165,26 +144,17 @@ impl Kernel for SlopeRows<'_> {
             let mut dot = s.splat(0.0);
             // SAFETY: the rows have `end >= len` elements; the row of the bias is this task's own.
             unsafe {
-                let bias = self
-                    .problem
-                    .bias
-                    .map(|_| (head * q_len + token) * kv_len + self.bias_at);
+                let bias = self.problem.bias.map(|_| (head * q_len + token) * kv_len + self.bias_at);
                 let bias = bias.map(|at| self.bias.part(at, kv_len));
                 for at in (0..len).step_by(LANES) {
                     let n = len - at;
-                    dot = s.fma(
-                        s.load(probabilities.add(at), n),
-                        s.load(slopes.add(at), n),
-                        dot,
-                    );
+                    dot = s.fma(s.load(probabilities.add(at), n), s.load(slopes.add(at), n), dot);
                 }
                 let dot = s.splat(s.sum(dot));
                 for at in (0..len).step_by(LANES) {
                     let n = len - at;
-                    let slope = s.mul(
-                        s.load(probabilities.add(at), n),
-                        s.sub(s.load(slopes.add(at), n), dot),
-                    );
+                    let slope =
+                        s.mul(s.load(probabilities.add(at), n), s.sub(s.load(slopes.add(at), n), dot));
                     s.store(slopes.add(at), slope, n);
                     if let Some(bias) = bias {
                         s.store(bias.add(at), s.add(s.load(bias.add(at), n), slope), n);

@@ -19,40 +19,23 @@ impl Block {
     }
 
     pub(super) fn tile(self) -> Tile {
-        Tile {
-            at: self.at,
-            stride: self.stride,
-        }
+        Tile { at: self.at, stride: self.stride }
     }
 
     pub(super) fn starting_at(self, row: usize) -> Self {
-        Self {
-            at: self.row(row),
-            ..self
-        }
+        Self { at: self.row(row), ..self }
     }
 
     pub(super) fn matrix(self) -> Matrix {
-        Matrix {
-            at: self.at,
-            row_stride: self.stride,
-            column_stride: 1,
-        }
+        Matrix { at: self.at, row_stride: self.stride, column_stride: 1 }
     }
 
     pub(super) fn transposed(self) -> Matrix {
-        Matrix {
-            at: self.at,
-            row_stride: 1,
-            column_stride: self.stride,
-        }
+        Matrix { at: self.at, row_stride: 1, column_stride: self.stride }
     }
 
     pub(super) fn out(self) -> TileMut {
-        TileMut {
-            at: self.at,
-            stride: self.stride,
-        }
+        TileMut { at: self.at, stride: self.stride }
     }
 }
 
@@ -82,14 +65,8 @@ thread_local! { static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::n
 
 impl Scratch {
     /// Calls `body` with this thread's scratch memory, enough for panels of `problem`.
-    pub(super) fn with<T>(
-        problem: &Problem,
-        backward: bool,
-        body: impl FnOnce(&mut Scratch) -> T,
-    ) -> T {
-        let Sizes {
-            dim, v_dim, kv_len, ..
-        } = problem.sizes;
+    pub(super) fn with<T>(problem: &Problem, backward: bool, body: impl FnOnce(&mut Scratch) -> T) -> T {
+        let Sizes { dim, v_dim, kv_len, .. } = problem.sizes;
         let lines = |n: usize| n.div_ceil(LANES);
         // An odd number of lines to a row spreads a column of scores over all sets of the cache.
         let (q, v, keys) = (lines(dim), lines(v_dim), lines(kv_len) | 1);
@@ -110,22 +87,11 @@ impl Scratch {
         }
         let mut at: *mut f32 = memory.as_mut_ptr().cast();
         let [q, grad, scores, slopes, tile, rows] = sizes.map(|(rows, width)| {
-            let block = Block {
-                at,
-                stride: width * LANES,
-            };
+            let block = Block { at, stride: width * LANES };
             at = at.wrapping_add(rows * width * LANES);
             block
         });
-        let mut scratch = Scratch {
-            q,
-            grad,
-            scores,
-            slopes,
-            tile,
-            rows,
-            inverse: [0.0; PANEL],
-        };
+        let mut scratch = Scratch { q, grad, scores, slopes, tile, rows, inverse: [0.0; PANEL] };
         let result = body(&mut scratch);
         SCRATCH.set(memory);
         result

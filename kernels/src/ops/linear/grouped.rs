@@ -33,24 +33,15 @@ pub fn grouped_linear_packed(
 ) -> Result<Tensor> {
     let ((rows, inner), (groups, _, weight_in)) = (x.dims2()?, weight.dims3()?);
     if inner != weight_in || packed.is_some_and(|packed| packed.len() != groups) {
-        bail!(
-            "grouped_linear: x {:?} does not fit weight {:?}",
-            x.dims(),
-            weight.dims()
-        );
+        bail!("grouped_linear: x {:?} does not fit weight {:?}", x.dims(), weight.dims());
     }
-    let ascending =
-        offsets.is_sorted() && offsets.first() == Some(&0) && offsets.last() == Some(&rows);
+    let ascending = offsets.is_sorted() && offsets.first() == Some(&0) && offsets.last() == Some(&rows);
     if !ascending || offsets.len() != groups + 1 {
         bail!(
             "grouped_linear: {groups} groups of {rows} rows need ascending offsets from 0 to {rows}, found {offsets:?}"
         );
     }
-    let op = GroupedOp {
-        precision,
-        offsets: offsets.to_vec(),
-        packed: packed.cloned(),
-    };
+    let op = GroupedOp { precision, offsets: offsets.to_vec(), packed: packed.cloned() };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
@@ -76,38 +67,27 @@ struct GroupedOp {
 }
 
 impl GroupedOp {
-    fn forward(
-        &self,
-        x: &[f32],
-        weight: &[f32],
-        (groups, out, inner): (usize, usize, usize),
-    ) -> Vec<f32> {
+    fn forward(&self, x: &[f32], weight: &[f32], (groups, out, inner): (usize, usize, usize)) -> Vec<f32> {
         let rows = self.offsets[groups];
         Output::build(rows, out, |y| {
             let mut rest = Some(y);
-            let parts = self.offsets.windows(2).enumerate().map(|(group, rows)| {
-                (group, rows[0]..rows[1], split(&mut rest, rows[1] - rows[0]))
-            });
+            let parts = self
+                .offsets
+                .windows(2)
+                .enumerate()
+                .map(|(group, rows)| (group, rows[0]..rows[1], split(&mut rest, rows[1] - rows[0])));
             run_parts(parts.collect(), rows * out * inner, |(group, rows, y)| {
-                let left =
-                    Matrix::rows(&x[rows.start * inner..rows.end * inner], rows.len(), inner);
+                let left = Matrix::rows(&x[rows.start * inner..rows.end * inner], rows.len(), inner);
                 let weight = &weight[group * out * inner..(group + 1) * out * inner];
                 let Some(y) = y.filter(|_| !rows.is_empty()) else {
                     return;
                 };
                 match (&self.packed, self.precision) {
                     (Some(packed), Precision::Bf16) => {
-                        let packed =
-                            packed[group].get_or_init(|| PackedWeight::new(weight, out, inner));
+                        let packed = packed[group].get_or_init(|| PackedWeight::new(weight, out, inner));
                         gemm::product(Path::best(), left, Right::Packed(packed.view()), None, y);
                     }
-                    _ => multiply(
-                        self.precision,
-                        left,
-                        Matrix::rows(weight, out, inner),
-                        None,
-                        y,
-                    ),
+                    _ => multiply(self.precision, left, Matrix::rows(weight, out, inner), None, y),
                 }
             });
         })
@@ -122,40 +102,23 @@ impl GroupedOp {
         let (groups, out, inner) = dims;
         let (mut dx, mut dw) = (wanted.x, wanted.weight);
         let parts = self.offsets.windows(2).enumerate().map(|(group, rows)| {
-            (
-                group,
-                rows[0]..rows[1],
-                split(&mut dx, rows[1] - rows[0]),
-                split(&mut dw, out),
-            )
+            (group, rows[0]..rows[1], split(&mut dx, rows[1] - rows[0]), split(&mut dw, out))
         });
-        run_parts(
-            parts.collect(),
-            2 * self.offsets[groups] * out * inner,
-            |(group, rows, dx, dw)| {
-                let operands = Operands {
-                    grad: &grad[rows.start * out..rows.end * out],
-                    x: &x[rows.start * inner..rows.end * inner],
-                    weight: &weight[group * out * inner..(group + 1) * out * inner],
-                    rows: rows.len(),
-                    out_features: out,
-                    in_features: inner,
-                };
-                match (rows.is_empty(), dw) {
-                    (true, Some(dw)) => dw.fill_zero(),
-                    (true, None) => {}
-                    (false, weight) => backward(
-                        self.precision,
-                        operands,
-                        Wanted {
-                            x: dx,
-                            weight,
-                            bias: None,
-                        },
-                    ),
-                }
-            },
-        );
+        run_parts(parts.collect(), 2 * self.offsets[groups] * out * inner, |(group, rows, dx, dw)| {
+            let operands = Operands {
+                grad: &grad[rows.start * out..rows.end * out],
+                x: &x[rows.start * inner..rows.end * inner],
+                weight: &weight[group * out * inner..(group + 1) * out * inner],
+                rows: rows.len(),
+                out_features: out,
+                in_features: inner,
+            };
+            match (rows.is_empty(), dw) {
+                (true, Some(dw)) => dw.fill_zero(),
+                (true, None) => {}
+                (false, weight) => backward(self.precision, operands, Wanted { x: dx, weight, bias: None }),
+            }
+        });
     }
 }
 
@@ -202,17 +165,10 @@ impl CustomOp2 for GroupedOp {
         let dims = weight.dims3()?;
         let grad = grad.contiguous()?;
         let (grad, xs, ws) = (values(&grad)?, values(x)?, values(weight)?);
-        let mut dx = x
-            .track_op()
-            .then(|| Fresh::new(self.offsets[dims.0], dims.2));
-        let mut dw = weight
-            .track_op()
-            .then(|| Fresh::new(dims.0 * dims.1, dims.2));
-        let wanted = Wanted {
-            x: dx.as_mut().map(Fresh::output),
-            weight: dw.as_mut().map(Fresh::output),
-            bias: None,
-        };
+        let mut dx = x.track_op().then(|| Fresh::new(self.offsets[dims.0], dims.2));
+        let mut dw = weight.track_op().then(|| Fresh::new(dims.0 * dims.1, dims.2));
+        let wanted =
+            Wanted { x: dx.as_mut().map(Fresh::output), weight: dw.as_mut().map(Fresh::output), bias: None };
         self.backward((&grad, &xs, &ws), dims, wanted);
         Ok((written(dx, x)?, written(dw, weight)?))
     }

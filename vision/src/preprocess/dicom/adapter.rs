@@ -19,16 +19,9 @@ pub(super) fn decode(
 ) -> Result<Vec<u8>, DecodeError> {
     let registered = TransferSyntaxRegistry.get(syntax);
     let Some(reader) = registered.and_then(|syntax| syntax.pixel_data_reader()) else {
-        return Err(unsupported(format!(
-            "no decoder for transfer syntax {syntax}"
-        )));
+        return Err(unsupported(format!("no decoder for transfer syntax {syntax}")));
     };
-    let object = OneFrame {
-        codestream,
-        attributes,
-        bits_allocated,
-        syntax,
-    };
+    let object = OneFrame { codestream, attributes, bits_allocated, syntax };
     let mut samples = Vec::new();
     reader
         .decode_frame(&object, 0, &mut samples)
@@ -81,9 +74,6 @@ impl PixelDataObject for OneFrame<'_> {
     }
     fn raw_pixel_data(&self) -> Option<RawPixelData> {
         let fragments = C::from_iter([self.codestream.clone()]);
-        Some(RawPixelData {
-            fragments,
-            offset_table: C::new(),
-        })
+        Some(RawPixelData { fragments, offset_table: C::new() })
     }
 }

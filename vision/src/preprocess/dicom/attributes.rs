@@ -11,40 +11,22 @@ use super::{malformed, unsupported};
 /// How colours are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Photometric {
-    Monochrome {
-        white_is_zero: bool,
-    },
+    Monochrome { white_is_zero: bool },
     Palette,
     Rgb,
-    Ybr {
-        subsampled: bool,
-        inside_jpeg_2000: bool,
-    },
+    Ybr { subsampled: bool, inside_jpeg_2000: bool },
 }
 
 impl Photometric {
     fn parse(text: &str) -> Result<Self, DecodeError> {
         Ok(match text {
-            "MONOCHROME1" => Self::Monochrome {
-                white_is_zero: true,
-            },
-            "MONOCHROME2" => Self::Monochrome {
-                white_is_zero: false,
-            },
+            "MONOCHROME1" => Self::Monochrome { white_is_zero: true },
+            "MONOCHROME2" => Self::Monochrome { white_is_zero: false },
             "PALETTE COLOR" => Self::Palette,
             "RGB" => Self::Rgb,
-            "YBR_FULL" => Self::Ybr {
-                subsampled: false,
-                inside_jpeg_2000: false,
-            },
-            "YBR_FULL_422" => Self::Ybr {
-                subsampled: true,
-                inside_jpeg_2000: false,
-            },
-            "YBR_ICT" | "YBR_RCT" => Self::Ybr {
-                subsampled: false,
-                inside_jpeg_2000: true,
-            },
+            "YBR_FULL" => Self::Ybr { subsampled: false, inside_jpeg_2000: false },
+            "YBR_FULL_422" => Self::Ybr { subsampled: true, inside_jpeg_2000: false },
+            "YBR_ICT" | "YBR_RCT" => Self::Ybr { subsampled: false, inside_jpeg_2000: true },
             other => {
                 let other: String = other.chars().take(16).collect();
                 return Err(unsupported(format!("PhotometricInterpretation {other:?}")));
@@ -83,9 +65,7 @@ impl Attributes {
         let root = set.root();
         let rows = required(root, tags::ROWS)?;
         let columns = required(root, tags::COLUMNS)?;
-        options
-            .limits
-            .check_pixels(Format::Dicom, columns.into(), rows.into())?;
+        options.limits.check_pixels(Format::Dicom, columns.into(), rows.into())?;
         let frames = frames(set, options)?;
         let photometric_name = values::text(root, tags::PHOTOMETRIC_INTERPRETATION)
             .ok_or_else(|| malformed("PhotometricInterpretation is missing"))?;
@@ -93,8 +73,7 @@ impl Attributes {
         let samples = unsigned(root, tags::SAMPLES_PER_PIXEL)?.unwrap_or(photometric.samples());
         if samples != photometric.samples() {
             let expected = photometric.samples();
-            let message =
-                format!("SamplesPerPixel is {samples}, {photometric_name} has {expected}");
+            let message = format!("SamplesPerPixel is {samples}, {photometric_name} has {expected}");
             return Err(malformed(message));
         }
         let bits_allocated = required(root, tags::BITS_ALLOCATED)?;
@@ -132,26 +111,15 @@ impl Attributes {
 }
 
 fn frames(set: &DataSet, options: &DecodeOptions) -> Result<usize, DecodeError> {
-    let frames = unsigned(set.root(), tags::NUMBER_OF_FRAMES)?
-        .unwrap_or(1)
-        .max(1);
+    let frames = unsigned(set.root(), tags::NUMBER_OF_FRAMES)?.unwrap_or(1).max(1);
     let limit = options.limits.max_frames;
     if u64::from(frames) > limit {
         let what = "number of frames";
-        return Err(DecodeError::limit(
-            Format::Dicom,
-            what,
-            frames.into(),
-            limit,
-        ));
+        return Err(DecodeError::limit(Format::Dicom, what, frames.into(), limit));
     }
     let (frame, last) = (options.frame, frames as usize - 1);
     if frame > last {
-        return Err(DecodeError::Frame {
-            format: Format::Dicom,
-            frame,
-            last,
-        });
+        return Err(DecodeError::Frame { format: Format::Dicom, frame, last });
     }
     Ok(frames as usize)
 }
@@ -160,10 +128,7 @@ fn frames(set: &DataSet, options: &DecodeOptions) -> Result<usize, DecodeError> 
 const NON_IMAGES: [(&str, &str); 8] = [
     ("1.2.840.10008.5.1.4.1.1.88.", "a structured report"),
     ("1.2.840.10008.5.1.4.1.1.11.", "a presentation state"),
-    (
-        "1.2.840.10008.5.1.4.1.1.66.",
-        "a segmentation, registration or fiducial object",
-    ),
+    ("1.2.840.10008.5.1.4.1.1.66.", "a segmentation, registration or fiducial object"),
     ("1.2.840.10008.5.1.4.1.1.104.", "an encapsulated document"),
     ("1.2.840.10008.5.1.4.1.1.481.2", "an RT dose"),
     ("1.2.840.10008.5.1.4.1.1.481.", "a radiotherapy object"),
@@ -181,13 +146,8 @@ pub(super) fn refuse_non_images(set: &DataSet) -> Result<(), DecodeError> {
     if class == RT_IMAGE {
         return Ok(());
     }
-    match NON_IMAGES
-        .iter()
-        .find(|(prefix, _)| class.starts_with(prefix))
-    {
-        Some((_, kind)) => Err(unsupported(format!(
-            "{kind} (SOP class {class}), not an image"
-        ))),
+    match NON_IMAGES.iter().find(|(prefix, _)| class.starts_with(prefix)) {
+        Some((_, kind)) => Err(unsupported(format!("{kind} (SOP class {class}), not an image"))),
         None => Ok(()),
     }
 }
@@ -209,9 +169,7 @@ pub(super) fn pixel_aspect(set: &DataSet, frame: usize) -> f64 {
         .into_iter()
         .filter_map(|(item, tag)| numbers(item?, tag).ok().flatten())
         .find_map(|pair| match pair[..] {
-            [vertical, horizontal, ..] if vertical > 0.0 && horizontal > 0.0 => {
-                Some(vertical / horizontal)
-            }
+            [vertical, horizontal, ..] if vertical > 0.0 && horizontal > 0.0 => Some(vertical / horizontal),
             _ => None,
         })
         .filter(|ratio| ratio.is_finite())

@@ -51,12 +51,7 @@ pub(super) fn decode<'a>(
     data: &'a Data,
 ) -> Result<Decoded<'a>, DecodeError> {
     let fragments = match frame {
-        Frame::Native {
-            bytes,
-            first_bit,
-            kind,
-            words,
-        } => {
+        Frame::Native { bytes, first_bit, kind, words } => {
             let bytes = unswapped(bytes, *words, attributes, data);
             return Ok(native(bytes, *first_bit, *kind, attributes, data));
         }
@@ -69,16 +64,10 @@ pub(super) fn decode<'a>(
         | uids::JPEG_EXTENDED12_BIT
         | uids::JPEG_LOSSLESS
         | uids::JPEG_LOSSLESS_SV1 => jpeg(codestream, attributes, &data.transfer_syntax),
-        uids::JPEG2000_LOSSLESS | uids::JPEG2000 => {
-            jpeg_2000(&codestream, attributes, &data.transfer_syntax)
-        }
-        uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => {
-            jpeg_lossless_ls(&codestream, attributes)
-        }
+        uids::JPEG2000_LOSSLESS | uids::JPEG2000 => jpeg_2000(&codestream, attributes, &data.transfer_syntax),
+        uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => jpeg_lossless_ls(&codestream, attributes),
         other => {
-            let name = TransferSyntaxRegistry
-                .get(other)
-                .map_or("unknown", |syntax| syntax.name());
+            let name = TransferSyntaxRegistry.get(other).map_or("unknown", |syntax| syntax.name());
             let other: String = other.chars().take(64).collect();
             Err(unsupported(format!("transfer syntax {other} ({name})")))
         }
@@ -97,10 +86,7 @@ fn unswapped<'a>(
         Some(start) if data.encoding.big_endian && attributes.bits_allocated <= 8 => {
             let partner = |at: usize| start + ((at - start) ^ 1);
             // The last byte of an odd value has no partner.
-            range
-                .clone()
-                .map(|at| *bytes.get(partner(at)).unwrap_or(&bytes[at]))
-                .collect()
+            range.clone().map(|at| *bytes.get(partner(at)).unwrap_or(&bytes[at])).collect()
         }
         _ => Cow::Borrowed(&bytes[range.clone()]),
     }
@@ -114,9 +100,7 @@ fn native<'a>(
     data: &Data,
 ) -> Decoded<'a> {
     let order = match attributes.photometric {
-        Photometric::Ybr {
-            subsampled: true, ..
-        } => Order::Chroma422,
+        Photometric::Ybr { subsampled: true, .. } => Order::Chroma422,
         _ if attributes.planar && attributes.samples > 1 => Order::Planes,
         _ => Order::Pixels,
     };
@@ -134,13 +118,7 @@ fn native<'a>(
 }
 
 /// A frame that a codec turned into little-endian samples of `precision` bits.
-fn unpacked(
-    bytes: Vec<u8>,
-    allocated: u32,
-    precision: u32,
-    order: Order,
-    ybr: bool,
-) -> Decoded<'static> {
+fn unpacked(bytes: Vec<u8>, allocated: u32, precision: u32, order: Order, ybr: bool) -> Decoded<'static> {
     Decoded {
         bytes: Cow::Owned(bytes),
         first_bit: 0,
@@ -157,12 +135,7 @@ fn unpacked(
 fn join<'a>(bytes: &'a [u8], fragments: &[Range<usize>]) -> Cow<'a, [u8]> {
     match fragments {
         [only] => Cow::Borrowed(&bytes[only.clone()]),
-        many => Cow::Owned(
-            many.iter()
-                .flat_map(|range| &bytes[range.clone()])
-                .copied()
-                .collect(),
-        ),
+        many => Cow::Owned(many.iter().flat_map(|range| &bytes[range.clone()]).copied().collect()),
     }
 }
 
@@ -172,8 +145,8 @@ fn run_length(bytes: &[u8], attributes: &Attributes) -> Result<Decoded<'static>,
         return Err(unsupported(format!("RLE with BitsAllocated {allocated}")));
     }
     let pixels = attributes.rows * attributes.columns;
-    let samples = rle::decode(bytes, pixels, attributes.samples, allocated as usize / 8)
-        .map_err(malformed)?;
+    let samples =
+        rle::decode(bytes, pixels, attributes.samples, allocated as usize / 8).map_err(malformed)?;
     let ybr = matches!(attributes.photometric, Photometric::Ybr { .. });
     Ok(Decoded {
         bits_stored: attributes.bits_stored,
@@ -198,17 +171,9 @@ fn jpeg(
     if !(2..=16).contains(&precision) {
         return Err(malformed(format!("JPEG of {precision} bits per sample")));
     }
-    check_size(
-        "JPEG",
-        attributes,
-        header.width,
-        header.height,
-        header.components.len(),
-    )?;
+    check_size("JPEG", attributes, header.width, header.height, header.components.len())?;
     if !header.complete {
-        return Err(super::truncated(
-            "the JPEG codestream has no end-of-image marker",
-        ));
+        return Err(super::truncated("the JPEG codestream has no end-of-image marker"));
     }
     let stored_ybr = jpeg_is_ybr(&header, attributes);
     // dicom-rs converts to RGB by the component identifiers, and never for lossless frames.
@@ -218,13 +183,7 @@ fn jpeg(
     };
     let allocated = if precision == 8 { 8 } else { 16 };
     let samples = adapter::decode(codestream, attributes, allocated, syntax)?;
-    Ok(unpacked(
-        samples,
-        allocated,
-        precision,
-        Order::Pixels,
-        lossless && stored_ybr,
-    ))
+    Ok(unpacked(samples, allocated, precision, Order::Pixels, lossless && stored_ybr))
 }
 
 /// Whether three components are YCbCr: the codestream's own word counts before the attribute's.
@@ -257,56 +216,28 @@ fn jpeg_2000(
     syntax: &str,
 ) -> Result<Decoded<'static>, DecodeError> {
     let codestream = j2k::check(fragment).map_err(|m| malformed(format!("JPEG 2000: {m}")))?;
-    let j2k::Codestream {
-        bytes,
-        width,
-        height,
-        components,
-        precision,
-    } = codestream;
+    let j2k::Codestream { bytes, width, height, components, precision } = codestream;
     check_size("JPEG 2000", attributes, width, height, components)?;
     if precision > 16 {
-        return Err(unsupported(format!(
-            "JPEG 2000 of {precision} bits, expected at most 16"
-        )));
+        return Err(unsupported(format!("JPEG 2000 of {precision} bits, expected at most 16")));
     }
     let allocated = if precision <= 8 { 8 } else { 16 };
     let samples = adapter::decode(bytes.to_vec(), attributes, allocated, syntax)?;
     // OpenJPEG undoes the ICT and RCT; YBR_FULL is not part of the codestream.
-    let ybr = matches!(
-        attributes.photometric,
-        Photometric::Ybr {
-            inside_jpeg_2000: false,
-            ..
-        }
-    );
+    let ybr = matches!(attributes.photometric, Photometric::Ybr { inside_jpeg_2000: false, .. });
     Ok(unpacked(samples, allocated, precision, Order::Pixels, ybr))
 }
 
-fn jpeg_lossless_ls(
-    bytes: &[u8],
-    attributes: &Attributes,
-) -> Result<Decoded<'static>, DecodeError> {
+fn jpeg_lossless_ls(bytes: &[u8], attributes: &Attributes) -> Result<Decoded<'static>, DecodeError> {
     let expected = jpeg_ls::Expected {
         width: attributes.columns,
         height: attributes.rows,
         components: attributes.samples,
     };
-    let picture =
-        jpeg_ls::decode(bytes, expected).map_err(|m| malformed(format!("JPEG-LS: {m}")))?;
-    let samples = picture
-        .samples
-        .iter()
-        .flat_map(|sample| sample.to_le_bytes())
-        .collect();
+    let picture = jpeg_ls::decode(bytes, expected).map_err(|m| malformed(format!("JPEG-LS: {m}")))?;
+    let samples = picture.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     let ybr = matches!(attributes.photometric, Photometric::Ybr { .. });
-    Ok(unpacked(
-        samples,
-        16,
-        u32::from(picture.precision),
-        Order::Pixels,
-        ybr,
-    ))
+    Ok(unpacked(samples, 16, u32::from(picture.precision), Order::Pixels, ybr))
 }
 
 fn check_size(
@@ -316,12 +247,7 @@ fn check_size(
     height: usize,
     components: usize,
 ) -> Result<(), DecodeError> {
-    let Attributes {
-        columns,
-        rows,
-        samples,
-        ..
-    } = *attributes;
+    let Attributes { columns, rows, samples, .. } = *attributes;
     if (width, height, components) == (columns, rows, samples) {
         return Ok(());
     }

@@ -15,18 +15,9 @@ use super::values::DataSet;
 
 /// Descriptor and data of the three palettes.
 const PALETTES: [(Tag, Tag); 3] = [
-    (
-        tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
-        tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA,
-    ),
-    (
-        tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
-        tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA,
-    ),
-    (
-        tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
-        tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA,
-    ),
+    (tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA),
+    (tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA),
+    (tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA),
 ];
 
 /// Looks up PALETTE COLOR indices.
@@ -43,17 +34,11 @@ pub(super) fn palette(stored: &Stored, set: &DataSet) -> Result<Samples, DecodeE
     let indices = (0..stored.count()).map(|index| stored.value(index));
     let colors = indices.flat_map(|index| luts.iter().map(move |lut| (lut.map(index), lut.bits)));
     if luts.iter().all(|lut| lut.bits <= 8) {
-        return Ok(Samples::U8(
-            colors.map(|(color, _)| color.min(255) as u8).collect(),
-        ));
+        return Ok(Samples::U8(colors.map(|(color, _)| color.min(255) as u8).collect()));
     }
     // 8-bit tables next to 16-bit ones are widened: 255 * 257 = 65535.
     let widen = |(color, bits): (u16, u32)| {
-        if bits <= 8 {
-            color.min(255) * 257
-        } else {
-            color
-        }
+        if bits <= 8 { color.min(255) * 257 } else { color }
     };
     Ok(Samples::U16(colors.map(widen).collect()))
 }
@@ -82,20 +67,12 @@ pub(super) fn render(
     let white = ((1u64 << stored.bits()) - 1) as f64;
     let rgb = |pixel: usize| {
         let color = at(pixel).map(|index| stored.value(index));
-        if decoded.ybr {
-            ybr_to_rgb(color, white)
-        } else {
-            color
-        }
+        if decoded.ybr { ybr_to_rgb(color, white) } else { color }
     };
     let samples = (0..pixels).flat_map(rgb);
     Ok(match stored.bits() {
         8 => Samples::U8(samples.map(|v| v as u8).collect()),
-        1..=16 => Samples::U16(
-            samples
-                .map(|v| (v * 65535.0 / white).round() as u16)
-                .collect(),
-        ),
+        1..=16 => Samples::U16(samples.map(|v| (v * 65535.0 / white).round() as u16).collect()),
         _ => Samples::F32(samples.map(|v| (v / white) as f32).collect()),
     })
 }
@@ -104,10 +81,6 @@ pub(super) fn render(
 fn ybr_to_rgb([y, cb, cr]: [f64; 3], white: f64) -> [f64; 3] {
     let middle = (white / 2.0).ceil();
     let (cb, cr) = (cb - middle, cr - middle);
-    let rgb = [
-        y + 1.402 * cr,
-        y - (0.114 * 1.772 * cb + 0.299 * 1.402 * cr) / 0.587,
-        y + 1.772 * cb,
-    ];
+    let rgb = [y + 1.402 * cr, y - (0.114 * 1.772 * cb + 0.299 * 1.402 * cr) / 0.587, y + 1.772 * cb];
     rgb.map(|v| v.round().clamp(0.0, white))
 }

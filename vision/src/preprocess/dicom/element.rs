@@ -41,20 +41,12 @@ pub(super) struct Cursor<'a> {
 impl Cursor<'_> {
     pub(super) fn u16(&self, at: usize) -> Option<u16> {
         let b: [u8; 2] = self.bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if self.encoding.big_endian {
-            u16::from_be_bytes(b)
-        } else {
-            u16::from_le_bytes(b)
-        })
+        Some(if self.encoding.big_endian { u16::from_be_bytes(b) } else { u16::from_le_bytes(b) })
     }
 
     pub(super) fn u32(&self, at: usize) -> Option<u32> {
         let b: [u8; 4] = self.bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(if self.encoding.big_endian {
-            u32::from_be_bytes(b)
-        } else {
-            u32::from_le_bytes(b)
-        })
+        Some(if self.encoding.big_endian { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) })
     }
 
     pub(super) fn tag(&self, at: usize) -> Option<(u16, u16)> {
@@ -66,34 +58,15 @@ impl Cursor<'_> {
         let tag = self.tag(at)?;
         if tag.0 == 0xFFFE || !self.encoding.explicit {
             let length = self.u32(at + 4)?;
-            let vr = if tag.0 == 0xFFFE {
-                VR::UN
-            } else {
-                implicit_vr(tag)
-            };
-            return Some(Header {
-                tag,
-                vr,
-                length,
-                value: at + 8,
-            });
+            let vr = if tag.0 == 0xFFFE { VR::UN } else { implicit_vr(tag) };
+            return Some(Header { tag, vr, length, value: at + 8 });
         }
         let code = [*self.bytes.get(at + 4)?, *self.bytes.get(at + 5)?];
         let vr = VR::from_binary(code).unwrap_or(VR::UN);
         if short_length(vr) {
-            return Some(Header {
-                tag,
-                vr,
-                length: self.u16(at + 6)?.into(),
-                value: at + 8,
-            });
+            return Some(Header { tag, vr, length: self.u16(at + 6)?.into(), value: at + 8 });
         }
-        Some(Header {
-            tag,
-            vr,
-            length: self.u32(at + 8)?,
-            value: at + 12,
-        })
+        Some(Header { tag, vr, length: self.u32(at + 8)?, value: at + 12 })
     }
 }
 
@@ -127,10 +100,7 @@ fn short_length(vr: VR) -> bool {
 
 /// Only whether an element is a sequence matters to the walk.
 fn implicit_vr(tag: (u16, u16)) -> VR {
-    match StandardDataDictionary
-        .by_tag(tag.into())
-        .map(DataDictionaryEntry::vr)
-    {
+    match StandardDataDictionary.by_tag(tag.into()).map(DataDictionaryEntry::vr) {
         Some(VirtualVr::Exact(vr)) => vr,
         _ => VR::UN,
     }

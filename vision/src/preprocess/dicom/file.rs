@@ -40,49 +40,29 @@ pub(super) fn data_set<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Data<'a>,
         let (uid, encoding) = guess_encoding(body)
             .ok_or_else(|| malformed("no transfer syntax is stated and none can be guessed"))?;
         let transfer_syntax = uid.to_string();
-        return Ok(Data {
-            bytes: Cow::Borrowed(body),
-            transfer_syntax,
-            encoding,
-        });
+        return Ok(Data { bytes: Cow::Borrowed(body), transfer_syntax, encoding });
     };
     // Some writers state a compressed transfer syntax, which is explicit, and write implicit VRs.
     let deflated = uid == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN;
-    let looks_explicit = body
-        .get(4..6)
-        .is_none_or(|vr| VR::from_binary([vr[0], vr[1]]).is_some());
+    let looks_explicit = body.get(4..6).is_none_or(|vr| VR::from_binary([vr[0], vr[1]]).is_some());
     let encoding = Encoding {
         explicit: uid != uids::IMPLICIT_VR_LITTLE_ENDIAN && (deflated || looks_explicit),
         big_endian: uid == EXPLICIT_VR_BIG_ENDIAN,
     };
-    let bytes = if deflated {
-        Cow::Owned(inflate(body, limits)?)
-    } else {
-        Cow::Borrowed(body)
-    };
-    Ok(Data {
-        bytes,
-        transfer_syntax: uid,
-        encoding,
-    })
+    let bytes = if deflated { Cow::Owned(inflate(body, limits)?) } else { Cow::Borrowed(body) };
+    Ok(Data { bytes, transfer_syntax: uid, encoding })
 }
 
 /// Transfer syntax UID of the file meta group, which is always explicit little endian, and the
 /// offset after the group. The group length is not trusted.
 fn meta_group(bytes: &[u8], mut at: usize) -> Result<(Option<String>, usize), DecodeError> {
-    let encoding = Encoding {
-        explicit: true,
-        big_endian: false,
-    };
+    let encoding = Encoding { explicit: true, big_endian: false };
     let cursor = Cursor { bytes, encoding };
     let mut uid = None;
     while cursor.u16(at) == Some(0x0002) {
         let short = || truncated("the file ends inside the meta group");
         let header = cursor.header(at).ok_or_else(short)?;
-        let end = header
-            .value
-            .checked_add(header.length as usize)
-            .ok_or_else(short)?;
+        let end = header.value.checked_add(header.length as usize).ok_or_else(short)?;
         let value = bytes.get(header.value..end).ok_or_else(short)?;
         if header.tag == (0x0002, 0x0010) {
             let text = String::from_utf8_lossy(value);
@@ -101,21 +81,12 @@ fn inflate(body: &[u8], limits: &Limits) -> Result<Vec<u8>, DecodeError> {
         return Err(unsupported("deflated data sets"));
     };
     let mut inflated = Vec::new();
-    let mut reader = adapter
-        .adapt_reader(Box::new(body))
-        .take(limits.max_bytes + 1);
-    reader
-        .read_to_end(&mut inflated)
-        .map_err(|e| malformed(format!("deflated data set: {e}")))?;
+    let mut reader = adapter.adapt_reader(Box::new(body)).take(limits.max_bytes + 1);
+    reader.read_to_end(&mut inflated).map_err(|e| malformed(format!("deflated data set: {e}")))?;
     let length = inflated.len() as u64;
     if length > limits.max_bytes {
         let what = "inflated size in bytes";
-        return Err(DecodeError::limit(
-            Format::Dicom,
-            what,
-            length,
-            limits.max_bytes,
-        ));
+        return Err(DecodeError::limit(Format::Dicom, what, length, limits.max_bytes));
     }
     Ok(inflated)
 }
@@ -128,27 +99,13 @@ fn guess_encoding(body: &[u8]) -> Option<(&'static str, Encoding)> {
     let little = low_group(u16::from_le_bytes([first[0], first[1]]));
     let big = low_group(u16::from_be_bytes([first[0], first[1]]));
     match (vr_code, little, big) {
-        (true, true, _) => Some((
-            uids::EXPLICIT_VR_LITTLE_ENDIAN,
-            Encoding {
-                explicit: true,
-                big_endian: false,
-            },
-        )),
-        (true, false, true) => Some((
-            EXPLICIT_VR_BIG_ENDIAN,
-            Encoding {
-                explicit: true,
-                big_endian: true,
-            },
-        )),
-        (false, true, _) => Some((
-            uids::IMPLICIT_VR_LITTLE_ENDIAN,
-            Encoding {
-                explicit: false,
-                big_endian: false,
-            },
-        )),
+        (true, true, _) => {
+            Some((uids::EXPLICIT_VR_LITTLE_ENDIAN, Encoding { explicit: true, big_endian: false }))
+        }
+        (true, false, true) => Some((EXPLICIT_VR_BIG_ENDIAN, Encoding { explicit: true, big_endian: true })),
+        (false, true, _) => {
+            Some((uids::IMPLICIT_VR_LITTLE_ENDIAN, Encoding { explicit: false, big_endian: false }))
+        }
         _ => None,
     }
 }

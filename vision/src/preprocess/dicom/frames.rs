@@ -11,12 +11,7 @@ use super::{malformed, truncated};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
     /// Uncompressed; `first_bit` counts bits of the first byte that belong to the frame before.
-    Native {
-        bytes: Range<usize>,
-        first_bit: usize,
-        kind: PixelKind,
-        words: Words,
-    },
+    Native { bytes: Range<usize>, first_bit: usize, kind: PixelKind, words: Words },
     /// Compressed; the fragments together are one codestream.
     Compressed { fragments: Vec<Range<usize>> },
 }
@@ -38,20 +33,10 @@ pub(super) fn extract(
     match pixel_data {
         PixelData::Native { value, kind, words } => {
             let (bytes, first_bit) = native(value, attributes, index)?;
-            let words = Words {
-                start: words.then_some(value.start),
-            };
-            Ok(Frame::Native {
-                bytes,
-                first_bit,
-                kind: *kind,
-                words,
-            })
+            let words = Words { start: words.then_some(value.start) };
+            Ok(Frame::Native { bytes, first_bit, kind: *kind, words })
         }
-        PixelData::Encapsulated {
-            offset_table,
-            fragments,
-        } => {
+        PixelData::Encapsulated { offset_table, fragments } => {
             let fragments = compressed(bytes, offset_table, fragments, attributes.frames, index)?;
             Ok(Frame::Compressed { fragments })
         }
@@ -67,9 +52,7 @@ fn native(
     let pixels = attributes.rows * attributes.columns;
     // Two pixels of YBR_FULL_422 share their chroma: four samples instead of six.
     let samples = match attributes.photometric {
-        Photometric::Ybr {
-            subsampled: true, ..
-        } => pixels * 2,
+        Photometric::Ybr { subsampled: true, .. } => pixels * 2,
         _ => attributes.samples_per_frame(),
     };
     let frame_bits = samples as u64 * u64::from(attributes.bits_allocated);
@@ -95,9 +78,7 @@ fn compressed(
 ) -> Result<Vec<Range<usize>>, DecodeError> {
     let found = fragments.len();
     if found < frames {
-        return Err(truncated(format!(
-            "{found} fragments, {frames} frame(s) need at least as many"
-        )));
+        return Err(truncated(format!("{found} fragments, {frames} frame(s) need at least as many")));
     }
     if frames == 1 {
         return Ok(fragments.to_vec());
@@ -117,13 +98,10 @@ fn compressed(
     }
     let base = fragments[0].start;
     let after = table.get(index + 1).copied().unwrap_or(usize::MAX);
-    let inside =
-        |fragment: &&Range<usize>| (table[index]..after).contains(&(fragment.start - base));
+    let inside = |fragment: &&Range<usize>| (table[index]..after).contains(&(fragment.start - base));
     let own: Vec<_> = fragments.iter().filter(inside).cloned().collect();
     if own.is_empty() {
-        return Err(malformed(format!(
-            "the offset table has no fragment for frame {index}"
-        )));
+        return Err(malformed(format!("the offset table has no fragment for frame {index}")));
     }
     Ok(own)
 }

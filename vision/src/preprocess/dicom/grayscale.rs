@@ -39,15 +39,8 @@ impl Modality {
 /// Modality units to gray between 0 and 1.
 enum Voi {
     Lut(Lut),
-    Window {
-        center: f64,
-        width: f64,
-        function: WindowFunction,
-    },
-    Range {
-        low: f64,
-        high: f64,
-    },
+    Window { center: f64, width: f64, function: WindowFunction },
+    Range { low: f64, high: f64 },
 }
 
 impl Voi {
@@ -66,17 +59,11 @@ impl Voi {
             _ => WindowFunction::Linear,
         };
         // A width that the standard forbids is no window: the range of the frame is shown.
-        let narrowest = if function == WindowFunction::Linear {
-            1.0
-        } else {
-            f64::MIN_POSITIVE
-        };
+        let narrowest = if function == WindowFunction::Linear { 1.0 } else { f64::MIN_POSITIVE };
         Ok(match (center, width) {
-            (Some(center), Some(width)) if width >= narrowest => Some(Self::Window {
-                center,
-                width,
-                function,
-            }),
+            (Some(center), Some(width)) if width >= narrowest => {
+                Some(Self::Window { center, width, function })
+            }
             _ => None,
         })
     }
@@ -84,11 +71,7 @@ impl Voi {
     fn apply(&self, x: f64) -> f64 {
         match self {
             Self::Lut(lut) => f64::from(lut.map(x)) / f64::from((1u32 << lut.bits) - 1),
-            Self::Window {
-                center: c,
-                width: w,
-                function,
-            } => match function {
+            Self::Window { center: c, width: w, function } => match function {
                 WindowFunction::Linear if x <= c - 0.5 - (w - 1.0) / 2.0 => 0.0,
                 WindowFunction::Linear if x > c - 0.5 + (w - 1.0) / 2.0 => 1.0,
                 WindowFunction::Linear => (x - (c - 0.5)) / (w - 1.0) + 0.5,
@@ -103,15 +86,7 @@ impl Voi {
     fn fact(&self) -> Contrast {
         match *self {
             Self::Lut(_) => Contrast::Lut,
-            Self::Window {
-                center,
-                width,
-                function,
-            } => Contrast::Window {
-                center,
-                width,
-                function,
-            },
+            Self::Window { center, width, function } => Contrast::Window { center, width, function },
             Self::Range { low, high } => Contrast::Range { low, high },
         }
     }
@@ -136,33 +111,20 @@ pub(super) fn render(
     let show = |value: f64| {
         let value = voi.apply(modality.apply(value));
         // Not a number (float pixel data) is shown black.
-        let value = if value.is_nan() {
-            0.0
-        } else {
-            value.clamp(0.0, 1.0)
-        };
+        let value = if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) };
         (if inverted { 1.0 - value } else { value }) as f32
     };
     let samples = 0..stored.count();
     let gray = match stored.codes() {
         // Fewer codes than samples: each is transformed once.
         Some(codes) if codes < samples.len() => {
-            let table: Vec<f32> = (0..codes)
-                .map(|code| show(stored.value_of_code(code)))
-                .collect();
+            let table: Vec<f32> = (0..codes).map(|code| show(stored.value_of_code(code))).collect();
             samples.map(|index| table[stored.code(index)]).collect()
         }
         _ => samples.map(|index| show(stored.value(index))).collect(),
     };
     let modality_lut = matches!(modality, Modality::Lut(_));
-    Ok((
-        gray,
-        Grayscale {
-            modality_lut,
-            contrast: voi.fact(),
-            inverted,
-        },
-    ))
+    Ok((gray, Grayscale { modality_lut, contrast: voi.fact(), inverted }))
 }
 
 /// Lowest and highest modality value of the frame, without padding.
@@ -177,12 +139,5 @@ fn range(stored: &Stored, modality: &Modality, padding: Option<(f64, f64)>) -> V
         low = low.min(value);
         high = high.max(value);
     }
-    if low > high {
-        Voi::Range {
-            low: 0.0,
-            high: 0.0,
-        }
-    } else {
-        Voi::Range { low, high }
-    }
+    if low > high { Voi::Range { low: 0.0, high: 0.0 } } else { Voi::Range { low, high } }
 }

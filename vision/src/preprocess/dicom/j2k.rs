@@ -48,27 +48,13 @@ fn size_segment(bytes: &[u8]) -> Result<(Codestream<'_>, usize), String> {
     let Some(first) = components.first() else {
         return Err("no components".into());
     };
-    if components
-        .chunks_exact(3)
-        .any(|c| c[0] != *first || c[1..] != [1, 1])
-    {
+    if components.chunks_exact(3).any(|c| c[0] != *first || c[1..] != [1, 1]) {
         return Err("components of different depth or sub-sampled".into());
     }
     let (width, height) = (x1 - x0, y1 - y0);
-    let tiles = (x1 - tile_x)
-        .div_ceil(tile_w)
-        .saturating_mul((y1 - tile_y).div_ceil(tile_h));
+    let tiles = (x1 - tile_x).div_ceil(tile_w).saturating_mul((y1 - tile_y).div_ceil(tile_h));
     let precision = u32::from(first & 0x7F) + 1;
-    Ok((
-        Codestream {
-            bytes,
-            width,
-            height,
-            components: count,
-            precision,
-        },
-        tiles,
-    ))
+    Ok((Codestream { bytes, width, height, components: count, precision }, tiles))
 }
 
 /// Every tile must have data inside the file (A.4.2).
@@ -83,17 +69,9 @@ fn check_tiles(bytes: &[u8], tiles: usize) -> Result<(), String> {
         let short = "the codestream ends inside a tile-part header";
         let tile = u16_at(bytes, at + 4).ok_or(short)?;
         let stated = u32_at(bytes, at + 6).ok_or(short)?;
-        let end = if stated == 0 {
-            bytes.len()
-        } else {
-            at + stated
-        };
-        let part = bytes
-            .get(at..end)
-            .ok_or(format!("tile {tile} runs past the end of the data"))?;
-        let slot = seen
-            .get_mut(tile)
-            .ok_or(format!("tile {tile} of {tiles}"))?;
+        let end = if stated == 0 { bytes.len() } else { at + stated };
+        let part = bytes.get(at..end).ok_or(format!("tile {tile} runs past the end of the data"))?;
+        let slot = seen.get_mut(tile).ok_or(format!("tile {tile} of {tiles}"))?;
         *slot |= has_data(part);
         if end <= at + 12 {
             return Err(format!("a tile-part of {stated} bytes"));

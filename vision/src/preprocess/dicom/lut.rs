@@ -19,19 +19,10 @@ pub(super) struct Lut {
 impl Lut {
     /// Reads descriptor and data; `signed` says that inputs may be negative, so that a first value
     /// written as unsigned means a negative number.
-    pub(super) fn read(
-        item: &Item,
-        descriptor: Tag,
-        data: Tag,
-        signed: bool,
-    ) -> Result<Self, DecodeError> {
+    pub(super) fn read(item: &Item, descriptor: Tag, data: Tag, signed: bool) -> Result<Self, DecodeError> {
         let fields = numbers(item, descriptor)?;
-        let Some([count, first, bits]) = fields.as_deref().and_then(|f| f.first_chunk::<3>())
-        else {
-            return Err(malformed(format!(
-                "{} needs three numbers",
-                name(descriptor)
-            )));
+        let Some([count, first, bits]) = fields.as_deref().and_then(|f| f.first_chunk::<3>()) else {
+            return Err(malformed(format!("{} needs three numbers", name(descriptor))));
         };
         // A count of 0 means 65536; descriptors written as signed show large counts as negative.
         let count = match *count as i64 {
@@ -44,10 +35,7 @@ impl Lut {
         }
         let bits = *bits as i64;
         if !(1..=16).contains(&bits) {
-            return Err(malformed(format!(
-                "{} has entries of {bits} bits",
-                name(descriptor)
-            )));
+            return Err(malformed(format!("{} has entries of {bits} bits", name(descriptor))));
         }
         let entries = match words(item, data) {
             Some(words) => entries(words, count),
@@ -55,24 +43,15 @@ impl Lut {
         };
         if entries.len() < count {
             let found = entries.len();
-            return Err(malformed(format!(
-                "{} has {found} of {count} entries",
-                name(data)
-            )));
+            return Err(malformed(format!("{} has {found} of {count} entries", name(data))));
         }
-        Ok(Self {
-            first,
-            entries,
-            bits: bits as u32,
-        })
+        Ok(Self { first, entries, bits: bits as u32 })
     }
 
     /// The entry of `value`; values outside the table take its first or last entry.
     pub(super) fn map(&self, value: f64) -> u16 {
         let last = self.entries.len() - 1;
-        let index = (value.round() as i64)
-            .saturating_sub(self.first)
-            .clamp(0, last as i64);
+        let index = (value.round() as i64).saturating_sub(self.first).clamp(0, last as i64);
         self.entries[index as usize]
     }
 }
@@ -81,15 +60,10 @@ impl Lut {
 fn entries(words: Words, count: usize) -> Vec<u16> {
     let mut entries: Vec<u16> = match words {
         Words::Words(words) if words.len() >= count => words,
-        Words::Words(words) => words
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .map(u16::from)
-            .collect(),
-        Words::Bytes(bytes) if bytes.len() >= 2 * count => bytes
-            .chunks_exact(2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
-            .collect(),
+        Words::Words(words) => words.iter().flat_map(|word| word.to_le_bytes()).map(u16::from).collect(),
+        Words::Bytes(bytes) if bytes.len() >= 2 * count => {
+            bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect()
+        }
         Words::Bytes(bytes) => bytes.iter().map(|&byte| u16::from(byte)).collect(),
     };
     entries.truncate(count);

@@ -62,10 +62,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Dec
             (Channels::Luma, Samples::F32(gray))
         }
         Photometric::Palette => (Channels::Rgb, color::palette(&stored, &set)?),
-        Photometric::Rgb | Photometric::Ybr { .. } => (
-            Channels::Rgb,
-            color::render(&decoded, &stored, &attributes)?,
-        ),
+        Photometric::Rgb | Photometric::Ybr { .. } => {
+            (Channels::Rgb, color::render(&decoded, &stored, &attributes)?)
+        }
     };
     let image = Image::new(attributes.columns, attributes.rows, channels, samples)?;
     let source = Source {

@@ -31,10 +31,7 @@ impl<'a> Stored<'a> {
         };
         if wanted != decoded.bits_allocated {
             let bits = decoded.bits_allocated;
-            return Err(unsupported(format!(
-                "{:?} pixel data of {bits} bits",
-                decoded.kind
-            )));
+            return Err(unsupported(format!("{:?} pixel data of {bits} bits", decoded.kind)));
         }
         let count = match decoded.order {
             Order::Chroma422 => attributes.rows * attributes.columns * 2,
@@ -43,9 +40,7 @@ impl<'a> Stored<'a> {
         let bits = count as u64 * u64::from(decoded.bits_allocated) + decoded.first_bit as u64;
         let (found, expected) = (decoded.bytes.len(), bits.div_ceil(8));
         if (found as u64) < expected {
-            return Err(truncated(format!(
-                "a frame of {found} bytes, expected {expected}"
-            )));
+            return Err(truncated(format!("a frame of {found} bytes, expected {expected}")));
         }
         Ok(Self {
             bytes: &decoded.bytes,
@@ -107,11 +102,7 @@ impl<'a> Stored<'a> {
     fn extend(&self, word: u64) -> i64 {
         let unused = 64 - self.bits;
         let aligned = word << unused;
-        if self.signed {
-            aligned as i64 >> unused
-        } else {
-            (aligned >> unused) as i64
-        }
+        if self.signed { aligned as i64 >> unused } else { (aligned >> unused) as i64 }
     }
 
     fn word(&self, index: usize) -> u64 {
@@ -127,18 +118,9 @@ impl<'a> Stored<'a> {
         }
     }
 
-    fn number<const N: usize, T>(
-        &self,
-        index: usize,
-        little: fn([u8; N]) -> T,
-        big: fn([u8; N]) -> T,
-    ) -> T {
+    fn number<const N: usize, T>(&self, index: usize, little: fn([u8; N]) -> T, big: fn([u8; N]) -> T) -> T {
         let mut number = [0; N];
         number.copy_from_slice(&self.bytes[index * N..][..N]);
-        if self.big_endian {
-            big(number)
-        } else {
-            little(number)
-        }
+        if self.big_endian { big(number) } else { little(number) }
     }
 }

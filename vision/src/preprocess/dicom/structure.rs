@@ -33,16 +33,9 @@ const HEADER_GROUPS: [u16; 6] = [0x0008, 0x0018, 0x0020, 0x0028, 0x2050, 0x5200]
 pub(super) enum PixelData {
     /// Uncompressed frames one after the other. `words` tells that the value is written as 16-bit
     /// words (OW): with big endian, pairs of 8-bit samples are swapped.
-    Native {
-        value: Range<usize>,
-        kind: PixelKind,
-        words: bool,
-    },
+    Native { value: Range<usize>, kind: PixelKind, words: bool },
     /// Fragments and the basic offset table.
-    Encapsulated {
-        offset_table: Range<usize>,
-        fragments: Vec<Range<usize>>,
-    },
+    Encapsulated { offset_table: Range<usize>, fragments: Vec<Range<usize>> },
 }
 
 /// Which of the three pixel data elements.
@@ -55,10 +48,7 @@ pub(super) enum PixelKind {
 
 /// Walks the elements up to the pixel data and checks every length on the way.
 pub(super) fn read(data: &Data) -> Result<Layout, DecodeError> {
-    let mut cursor = Cursor {
-        bytes: &data.bytes,
-        encoding: data.encoding,
-    };
+    let mut cursor = Cursor { bytes: &data.bytes, encoding: data.encoding };
     let mut header_bytes = Vec::new();
     let mut open = Vec::new();
     let mut at = 0;
@@ -69,24 +59,16 @@ pub(super) fn read(data: &Data) -> Result<Layout, DecodeError> {
         if open.is_empty() {
             header_bytes.extend_from_slice(&data.bytes[kept.take().unwrap_or(at)..at]);
             if at == data.bytes.len() {
-                return Ok(Layout {
-                    header: header_bytes,
-                    pixel_data: None,
-                });
+                return Ok(Layout { header: header_bytes, pixel_data: None });
             }
         }
-        cursor.encoding.explicit = open
-            .last()
-            .map_or(data.encoding.explicit, |o: &Open| o.explicit);
+        cursor.encoding.explicit = open.last().map_or(data.encoding.explicit, |o: &Open| o.explicit);
         let short = || truncated(format!("the data set ends inside an element at byte {at}"));
         let header = cursor.header(at).ok_or_else(short)?;
         if open.is_empty() {
             if let Some(kind) = pixel_kind(header.tag) {
                 let pixel_data = Some(pixel_data(&cursor, &header, kind)?);
-                return Ok(Layout {
-                    header: header_bytes,
-                    pixel_data,
-                });
+                return Ok(Layout { header: header_bytes, pixel_data });
             }
             kept = HEADER_GROUPS.contains(&header.tag.0).then_some(at);
         }
@@ -112,9 +94,7 @@ fn close_ended(open: &mut Vec<Open>, at: usize) -> Result<(), DecodeError> {
             break;
         }
         if at > end {
-            return Err(malformed(format!(
-                "an item runs past the end of its sequence at byte {at}"
-            )));
+            return Err(malformed(format!("an item runs past the end of its sequence at byte {at}")));
         }
         open.pop();
     }
@@ -129,19 +109,12 @@ fn step(cursor: &Cursor, header: &Header, open: &mut Vec<Open>) -> Result<usize,
     let length = header.length as usize;
     let undefined = header.length == UNDEFINED;
     if !undefined && length > left {
-        return Err(truncated(format!(
-            "element {} needs {length} bytes, {left} are left",
-            name()
-        )));
+        return Err(truncated(format!("element {} needs {length} bytes, {left} are left", name())));
     }
     let end = (!undefined).then(|| header.value + length);
     let explicit = cursor.encoding.explicit && !header.is_unknown_sequence();
     match header.tag {
-        ITEM if in_sequence => open.push(Open {
-            item: true,
-            end,
-            explicit,
-        }),
+        ITEM if in_sequence => open.push(Open { item: true, end, explicit }),
         ITEM_END if open.last().is_some_and(|o| o.item) => {
             open.pop();
         }
@@ -150,22 +123,13 @@ fn step(cursor: &Cursor, header: &Header, open: &mut Vec<Open>) -> Result<usize,
         }
         (0xFFFE, _) => return Err(malformed(format!("delimiter {} out of place", name()))),
         _ if in_sequence => {
-            return Err(malformed(format!(
-                "element {} where an item was expected",
-                name()
-            )));
+            return Err(malformed(format!("element {} where an item was expected", name())));
         }
-        _ if undefined || header.vr == VR::SQ => open.push(Open {
-            item: false,
-            end,
-            explicit,
-        }),
+        _ if undefined || header.vr == VR::SQ => open.push(Open { item: false, end, explicit }),
         _ => return Ok(header.value + length),
     }
     if open.len() > MAX_DEPTH {
-        return Err(malformed(format!(
-            "sequences are nested more than {MAX_DEPTH} deep"
-        )));
+        return Err(malformed(format!("sequences are nested more than {MAX_DEPTH} deep")));
     }
     Ok(header.value)
 }
@@ -186,27 +150,17 @@ fn pixel_data(cursor: &Cursor, header: &Header, kind: PixelKind) -> Result<Pixel
     let left = cursor.bytes.len() - header.value.min(cursor.bytes.len());
     let length = header.length as usize;
     if length > left {
-        return Err(truncated(format!(
-            "pixel data needs {length} bytes, {left} are left"
-        )));
+        return Err(truncated(format!("pixel data needs {length} bytes, {left} are left")));
     }
     let words = header.vr != VR::OB;
-    Ok(PixelData::Native {
-        value: header.value..header.value + length,
-        kind,
-        words,
-    })
+    Ok(PixelData::Native { value: header.value..header.value + length, kind, words })
 }
 
 /// The items of encapsulated pixel data: offset table, then fragments (PS3.5 A.4).
 fn fragments(cursor: &Cursor, mut at: usize) -> Result<PixelData, DecodeError> {
     let mut items = Vec::new();
     while at < cursor.bytes.len() {
-        let short = || {
-            truncated(format!(
-                "the pixel data ends inside an item header at byte {at}"
-            ))
-        };
+        let short = || truncated(format!("the pixel data ends inside an item header at byte {at}"));
         let tag = cursor.tag(at).ok_or_else(short)?;
         let length = cursor.u32(at + 4).ok_or_else(short)? as usize;
         if tag == SEQUENCE_END {
@@ -220,10 +174,7 @@ fn fragments(cursor: &Cursor, mut at: usize) -> Result<PixelData, DecodeError> {
         let start = at + 8;
         let left = cursor.bytes.len() - start;
         if length > left {
-            let message = format!(
-                "fragment {} needs {length} bytes, {left} are left",
-                items.len()
-            );
+            let message = format!("fragment {} needs {length} bytes, {left} are left", items.len());
             return Err(truncated(message));
         }
         items.push(start..start + length);
@@ -233,8 +184,5 @@ fn fragments(cursor: &Cursor, mut at: usize) -> Result<PixelData, DecodeError> {
         return Err(truncated("the pixel data has no item"));
     }
     let offset_table = items.remove(0);
-    Ok(PixelData::Encapsulated {
-        offset_table,
-        fragments: items,
-    })
+    Ok(PixelData::Encapsulated { offset_table, fragments: items })
 }

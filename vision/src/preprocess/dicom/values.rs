@@ -52,9 +52,7 @@ pub(super) fn find_group<'a>(groups: &[&'a Item], tag: Tag) -> Option<&'a Item> 
 
 /// Items of a sequence; none when the element is absent or no sequence.
 pub(super) fn items(item: &Item, tag: Tag) -> &[Item] {
-    item.get(tag)
-        .and_then(|element| element.items())
-        .unwrap_or_default()
+    item.get(tag).and_then(|element| element.items()).unwrap_or_default()
 }
 
 /// Trimmed text of the first value; empty and absent are the same.
@@ -72,10 +70,7 @@ pub(super) fn text(item: &Item, tag: Tag) -> Option<String> {
 
 /// All numbers of an element; absent and empty are `None`, text that is no number is an error.
 pub(super) fn numbers(item: &Item, tag: Tag) -> Result<Option<Vec<f64>>, DecodeError> {
-    let Some(value) = item
-        .get(tag)
-        .and_then(|element| element.value().primitive())
-    else {
+    let Some(value) = item.get(tag).and_then(|element| element.value().primitive()) else {
         return Ok(None);
     };
     let unknown_vr = item.get(tag).is_some_and(|element| element.vr() == VR::UN);
@@ -102,10 +97,7 @@ pub(super) fn unsigned(item: &Item, tag: Tag) -> Result<Option<u32>, DecodeError
     match number(item, tag)? {
         None => Ok(None),
         Some(n) if n >= 0.0 && n <= f64::from(u32::MAX) && n.fract() == 0.0 => Ok(Some(n as u32)),
-        Some(n) => Err(malformed(format!(
-            "{} is {n}, expected a whole number",
-            name(tag)
-        ))),
+        Some(n) => Err(malformed(format!("{} is {n}, expected a whole number", name(tag)))),
     }
 }
 
@@ -139,11 +131,7 @@ pub(super) fn name(tag: Tag) -> String {
 /// Gateways write VR UN where they do not know an element: the dictionary knows.
 fn numbers_of_unknown(tag: Tag, bytes: &[u8]) -> Option<Vec<f64>> {
     let entry = StandardDataDictionary.by_tag(tag)?;
-    let words = || {
-        bytes
-            .chunks_exact(2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
-    };
+    let words = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
     match entry.vr() {
         VirtualVr::Exact(VR::SS) => Some(words().map(|w| f64::from(w as i16)).collect()),
         VirtualVr::Exact(VR::US) | VirtualVr::Xs => Some(words().map(f64::from).collect()),

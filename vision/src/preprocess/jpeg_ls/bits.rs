@@ -12,13 +12,7 @@ pub(super) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            position: 0,
-            buffer: 0,
-            available: 0,
-            after_ff: false,
-        }
+        Self { bytes, position: 0, buffer: 0, available: 0, after_ff: false }
     }
 
     /// Fills the buffer to more than 32 bits where the data allows it.
@@ -67,9 +61,7 @@ impl<'a> BitReader<'a> {
     /// Bytes of the scan up to the next marker.
     pub(super) fn used(&self) -> usize {
         let rest = &self.bytes[self.position..];
-        let marker = rest
-            .windows(2)
-            .position(|pair| pair[0] == 0xFF && pair[1] >= 0x80);
+        let marker = rest.windows(2).position(|pair| pair[0] == 0xFF && pair[1] >= 0x80);
         self.position + marker.unwrap_or(rest.len())
     }
 }

@@ -12,12 +12,7 @@ pub(super) struct Regular {
 
 impl Regular {
     pub(super) fn new(initial_a: i32) -> Self {
-        Self {
-            a: i64::from(initial_a),
-            b: 0,
-            c: 0,
-            n: 1,
-        }
+        Self { a: i64::from(initial_a), b: 0, c: 0, n: 1 }
     }
 
     /// Prediction correction.
@@ -72,25 +67,12 @@ pub(super) struct Interruption {
 
 impl Interruption {
     pub(super) fn new(initial_a: i32, kind: i32) -> Self {
-        Self {
-            a: i64::from(initial_a),
-            n: 1,
-            negative: 0,
-            kind,
-        }
+        Self { a: i64::from(initial_a), n: 1, negative: 0, kind }
     }
 
     /// Golomb parameter.
     pub(super) fn k(&self) -> u32 {
-        golomb(
-            self.n,
-            self.a
-                + if self.kind == 1 {
-                    i64::from(self.n >> 1)
-                } else {
-                    0
-                },
-        )
+        golomb(self.n, self.a + if self.kind == 1 { i64::from(self.n >> 1) } else { 0 })
     }
 
     /// Undoes the error mapping of A.7.2 and updates the statistics.
@@ -99,11 +81,7 @@ impl Interruption {
         let map = value & 1;
         let magnitude = (value + map) >> 1;
         let expects_negative = k != 0 || 2 * self.negative >= self.n;
-        let error = if expects_negative == (map == 1) {
-            -magnitude
-        } else {
-            magnitude
-        };
+        let error = if expects_negative == (map == 1) { -magnitude } else { magnitude };
         if error < 0 {
             self.negative += 1;
         }

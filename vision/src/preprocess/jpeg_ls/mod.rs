@@ -64,19 +64,9 @@ pub(super) fn decode(bytes: &[u8], expected: Expected) -> Result<Picture, String
                 reader.position += used;
                 decoded.extend(indices);
                 if decoded.len() == expected.components {
-                    let Expected {
-                        width,
-                        height,
-                        components,
-                    } = expected;
+                    let Expected { width, height, components } = expected;
                     let precision = frame.precision;
-                    return Ok(Picture {
-                        width,
-                        height,
-                        components,
-                        precision,
-                        samples,
-                    });
+                    return Ok(Picture { width, height, components, precision, samples });
                 }
             }
             0xDD if body.iter().any(|&b| b != 0) => return Err("restart intervals".into()),
@@ -101,10 +91,7 @@ impl<'a> Segments<'a> {
     fn next(&mut self) -> Result<(u8, &'a [u8]), String> {
         let ended = || "the codestream ends between markers".to_string();
         loop {
-            let pair = self
-                .bytes
-                .get(self.position..self.position + 2)
-                .ok_or_else(ended)?;
+            let pair = self.bytes.get(self.position..self.position + 2).ok_or_else(ended)?;
             if pair[0] != 0xFF {
                 return Err(format!("expected a marker at byte {}", self.position));
             }
@@ -141,14 +128,8 @@ fn frame_header(body: &[u8], expected: Expected) -> Result<Frame, String> {
     let width = usize::from(u16::from_be_bytes([*w1, *w0]));
     let count = usize::from(*count);
     if (width, height, count) != (expected.width, expected.height, expected.components) {
-        let Expected {
-            width: w,
-            height: h,
-            components: c,
-        } = expected;
-        return Err(format!(
-            "codestream of {width} x {height} x {count}, expected {w} x {h} x {c}"
-        ));
+        let Expected { width: w, height: h, components: c } = expected;
+        return Err(format!("codestream of {width} x {height} x {count}, expected {w} x {h} x {c}"));
     }
     if !(2..=16).contains(precision) {
         return Err(format!("{precision} bits per sample, expected 2 to 16"));
@@ -160,10 +141,7 @@ fn frame_header(body: &[u8], expected: Expected) -> Result<Frame, String> {
     if components.iter().any(|c| c[1] != 0x11) {
         return Err("sub-sampled components".into());
     }
-    Ok(Frame {
-        precision: *precision,
-        identifiers: components.iter().map(|c| c[0]).collect(),
-    })
+    Ok(Frame { precision: *precision, identifiers: components.iter().map(|c| c[0]).collect() })
 }
 
 /// Preset coding parameters (T.87 C.2.4.1.1); zero means the default.
@@ -178,14 +156,9 @@ impl Preset {
     fn parse(body: &[u8]) -> Result<Self, String> {
         match body.first() {
             Some(1) if body.len() >= 11 => {
-                let field =
-                    |i: usize| i32::from(u16::from_be_bytes([body[1 + 2 * i], body[2 + 2 * i]]));
+                let field = |i: usize| i32::from(u16::from_be_bytes([body[1 + 2 * i], body[2 + 2 * i]]));
                 let thresholds = [field(1), field(2), field(3)];
-                Ok(Self {
-                    maxval: field(0),
-                    thresholds,
-                    reset: field(4),
-                })
+                Ok(Self { maxval: field(0), thresholds, reset: field(4) })
             }
             Some(1) => Err("preset parameters are too short".into()),
             Some(2 | 3) => Err("mapping tables".into()),
@@ -202,10 +175,9 @@ fn scan_header(
     expected: Expected,
 ) -> Result<(Scan, Vec<usize>), String> {
     let count = usize::from(*body.first().ok_or("empty scan header")?);
-    let (Some(selectors), Some(&[near, interleave, transform])) = (
-        body.get(1..1 + 2 * count),
-        body.get(1 + 2 * count..4 + 2 * count),
-    ) else {
+    let (Some(selectors), Some(&[near, interleave, transform])) =
+        (body.get(1..1 + 2 * count), body.get(1 + 2 * count..4 + 2 * count))
+    else {
         return Err("scan header is too short".into());
     };
     let mut indices = Vec::new();
@@ -230,14 +202,7 @@ fn scan_header(
         return Err("point transform".into());
     }
     let coding = Coding::new(frame.precision, i32::from(near), preset)?;
-    Ok((
-        Scan {
-            coding,
-            interleave,
-            picture: expected,
-        },
-        indices,
-    ))
+    Ok((Scan { coding, interleave, picture: expected }, indices))
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use super::context::{Interruption, Regular};
 use super::{Expected, Preset};
 
 /// Run lengths that one code bit stands for, as powers of two (T.87 A.2.1).
-const RUN_ORDER: [u32; 32] = [
-    0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13,
-    14, 15,
-];
+const RUN_ORDER: [u32; 32] =
+    [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interleave {
@@ -36,16 +34,10 @@ pub(super) struct Coding {
 impl Coding {
     pub(super) fn new(precision: u8, near: i32, preset: &Preset) -> Result<Self, String> {
         let full = (1 << precision) - 1;
-        let maxval = if preset.maxval == 0 {
-            full
-        } else {
-            preset.maxval
-        };
+        let maxval = if preset.maxval == 0 { full } else { preset.maxval };
         let reset = if preset.reset == 0 { 64 } else { preset.reset };
         if maxval > full || near > 255.min(maxval / 2) || reset < 3 {
-            return Err(format!(
-                "MAXVAL {maxval}, NEAR {near}, RESET {reset} are out of range"
-            ));
+            return Err(format!("MAXVAL {maxval}, NEAR {near}, RESET {reset} are out of range"));
         }
         let mut thresholds = default_thresholds(maxval, near);
         for (threshold, given) in thresholds.iter_mut().zip(preset.thresholds) {
@@ -60,15 +52,7 @@ impl Coding {
         let range = (maxval + 2 * near) / (2 * near + 1) + 1;
         let bpp = bits_for(maxval + 1).max(2);
         let limit = 2 * (bpp + bpp.max(8));
-        Ok(Self {
-            maxval,
-            near,
-            thresholds,
-            reset,
-            range,
-            qbpp: bits_for(range),
-            limit,
-        })
+        Ok(Self { maxval, near, thresholds, reset, range, qbpp: bits_for(range), limit })
     }
 
     /// Quantises a local gradient to -4..=4 (A.3.3).
@@ -121,26 +105,14 @@ impl Coding {
 /// T.87 C.2.4.1.1.1.
 fn default_thresholds(maxval: i32, near: i32) -> [i32; 3] {
     let bound = |value: i32, low: i32| {
-        if value > maxval || value < low {
-            low
-        } else {
-            value
-        }
+        if value > maxval || value < low { low } else { value }
     };
     let raw = if maxval >= 128 {
         let factor = (maxval.min(4095) + 128) / 256;
-        [
-            factor + 2 + 3 * near,
-            4 * factor + 3 + 5 * near,
-            17 * factor + 4 + 7 * near,
-        ]
+        [factor + 2 + 3 * near, 4 * factor + 3 + 5 * near, 17 * factor + 4 + 7 * near]
     } else {
         let factor = 256 / (maxval + 1);
-        [
-            (3 / factor + 3 * near).max(2),
-            (7 / factor + 5 * near).max(3),
-            (21 / factor + 7 * near).max(4),
-        ]
+        [(3 / factor + 3 * near).max(2), (7 / factor + 5 * near).max(3), (21 / factor + 7 * near).max(4)]
     };
     let t1 = bound(raw[0], near + 1);
     let t2 = bound(raw[1], t1);
@@ -175,11 +147,7 @@ struct Lines {
 
 impl Lines {
     fn new(width: usize) -> Self {
-        Self {
-            previous: vec![0; width + 2],
-            current: vec![0; width + 2],
-            run_index: 0,
-        }
+        Self { previous: vec![0; width + 2], current: vec![0; width + 2], run_index: 0 }
     }
 
     /// Starts a line: `Ra` of its first sample is the one above, `Rd` of the last is `Rb` (A.2.1).
@@ -192,12 +160,7 @@ impl Lines {
     /// `Ra`, `Rb`, `Rc`, `Rd` around sample `x`, counted from 1.
     fn neighbours(&self, x: usize) -> [i32; 4] {
         let previous = &self.previous;
-        [
-            self.current[x - 1],
-            previous[x],
-            previous[x - 1],
-            previous[x + 1],
-        ]
+        [self.current[x - 1], previous[x], previous[x - 1], previous[x + 1]]
     }
 }
 
@@ -209,19 +172,12 @@ impl Scan {
         indices: &[usize],
         samples: &mut [u16],
     ) -> Result<usize, String> {
-        let Expected {
-            width,
-            height,
-            components,
-        } = self.picture;
+        let Expected { width, height, components } = self.picture;
         let initial_a = ((self.coding.range + 32) / 64).max(2);
         let mut state = State {
             bits: BitReader::new(bytes),
             regular: vec![Regular::new(initial_a); 365],
-            interruptions: [
-                Interruption::new(initial_a, 0),
-                Interruption::new(initial_a, 1),
-            ],
+            interruptions: [Interruption::new(initial_a, 0), Interruption::new(initial_a, 1)],
         };
         let mut lines: Vec<Lines> = indices.iter().map(|_| Lines::new(width)).collect();
         for y in 0..height {

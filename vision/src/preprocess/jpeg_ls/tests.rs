@@ -6,42 +6,21 @@ use safetensors::SafeTensors;
 use super::{Expected, decode};
 
 /// Written by `tests/fixtures/images/make.py`.
-const FIXTURE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../tests/fixtures/images/jpeg_ls.safetensors"
-);
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/images/jpeg_ls.safetensors");
 
 /// Name, codestream, size and samples of every case.
 fn cases() -> Vec<(String, Vec<u8>, Expected, Vec<u16>)> {
     let file = std::fs::read(FIXTURE).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
-    let names = tensors
-        .names()
-        .into_iter()
-        .filter(|name| !name.contains(".code"));
+    let names = tensors.names().into_iter().filter(|name| !name.contains(".code"));
     names
         .map(|name| {
             let view = tensors.tensor(name).unwrap();
-            let [height, width, components] = *view.shape() else {
-                panic!("{name}")
-            };
+            let [height, width, components] = *view.shape() else { panic!("{name}") };
             let words = view.data().chunks_exact(2);
             let samples = words.map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
-            let code = tensors
-                .tensor(&format!("{name}.code"))
-                .unwrap()
-                .data()
-                .to_vec();
-            (
-                name.to_string(),
-                code,
-                Expected {
-                    width,
-                    height,
-                    components,
-                },
-                samples,
-            )
+            let code = tensors.tensor(&format!("{name}.code")).unwrap().data().to_vec();
+            (name.to_string(), code, Expected { width, height, components }, samples)
         })
         .collect()
 }
@@ -59,19 +38,8 @@ fn codestreams_of_charls_decode_to_its_samples() {
 #[test]
 fn a_codestream_of_another_size_is_refused() {
     let (_, code, expected, _) = cases().swap_remove(0);
-    let Expected {
-        width,
-        height,
-        components,
-    } = expected;
-    let error = decode(
-        &code,
-        Expected {
-            width: width + 1,
-            ..expected
-        },
-    )
-    .unwrap_err();
+    let Expected { width, height, components } = expected;
+    let error = decode(&code, Expected { width: width + 1, ..expected }).unwrap_err();
     let other = width + 1;
     let message = format!(
         "codestream of {width} x {height} x {components}, expected {other} x {height} x {components}"
