@@ -128,8 +128,10 @@ impl GatedCrossAttention {
             input_norm: RmsNorm::new(dim, eps, &w.pp("input_layernorm"))?,
             query: Linear::no_bias(dim, config.num_heads * head_dim, &attn.pp("q_proj"))?,
             key: Linear::no_bias(dim, config.num_kv_heads * head_dim, &attn.pp("k_proj"))?,
-            value: Linear::no_bias(dim, config.num_kv_heads * head_dim, &attn.pp("v_proj"))?,
-            out: Linear::no_bias(config.num_heads * head_dim, dim, &attn.pp("o_proj"))?,
+            // Values enter the residual stream beside trained text: at the usual 0.02 they would be a hundredth of it,
+            // and too weak to be learnt from.
+            value: Linear::unit_gain(dim, config.num_kv_heads * head_dim, &attn.pp("v_proj"))?,
+            out: Linear::unit_gain(config.num_heads * head_dim, dim, &attn.pp("o_proj"))?,
             query_norm: RmsNorm::new(head_dim, eps, &attn.pp("q_norm"))?,
             key_norm: RmsNorm::new(head_dim, eps, &attn.pp("k_norm"))?,
             attention_gate: gate("cross_attn_attn_gate")?,

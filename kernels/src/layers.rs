@@ -30,6 +30,13 @@ impl Linear {
         Ok(Self::from_parts(weight, None, w.precision()))
     }
 
+    /// As [`Linear::no_bias`]; a fresh weight keeps the scale of its input (standard deviation `1 / √in`).
+    pub fn unit_gain(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
+        let std = (in_features as f64).sqrt().recip();
+        let weight = w.get_init(&[out_features, in_features], "weight", Init::Normal { std })?;
+        Ok(Self::from_parts(weight, None, w.precision()))
+    }
+
     /// From tensors that the caller has, for fused or tied parameters.
     pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
         Self { weight, bias, precision, packed: Arc::default() }
