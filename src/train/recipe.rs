@@ -213,8 +213,12 @@ impl Recipe {
     pub fn load(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let mut recipe: Self =
-            toml::from_str(&text).with_context(|| format!("{}: not a recipe", path.display()))?;
+        // The parser's own display draws the line over several; one line that names the place is enough.
+        let explain = |error: toml::de::Error| {
+            let line = text[..error.span().map_or(0, |span| span.start)].lines().count().max(1);
+            anyhow::anyhow!("{} line {line}: {}", path.display(), error.message().replace('\n', " "))
+        };
+        let mut recipe: Self = toml::from_str(&text).map_err(explain)?;
         let base = path.parent().unwrap_or(Path::new("."));
         recipe.output = base.join(&recipe.output);
         recipe.model.directory = base.join(&recipe.model.directory);
