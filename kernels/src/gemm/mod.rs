@@ -1,6 +1,6 @@
 //! Matrix products on the CPU: `bf16` operands with `f32` accumulation, and plain `f32`.
 //!
-//! Operands are packed into tiles of 16 lines by 32 depth (see [`pack`]) that all kernels share:
+//! Operands are packed into tiles of 16 lines by 32 depth (see `pack`) that all kernels share:
 //! AMX where the processor and the system allow it, else AVX-512, else portable Rust. Every element
 //! of a result is summed over the depth in one fixed order, so it depends neither on the other rows
 //! nor on the number of threads. Work is split over rayon's current pool, large products only.
