@@ -6,8 +6,10 @@
 //!
 //! - [`cli`]: one file a command;
 //! - [`train`]: the trainer;
-//! - [`suite`]: the table of scores that belongs to a model.
+//! - [`suite`]: the table of scores that belongs to a model;
+//! - [`server`]: the HTTP service.
 
 pub mod cli;
+pub mod server;
 pub mod suite;
 pub mod train;

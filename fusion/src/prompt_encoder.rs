@@ -12,6 +12,7 @@ pub struct PromptEncoder {
     template: ChatTemplate,
     stop_ids: Vec<u32>,
     pad_id: u32,
+    bos_id: Option<u32>,
 }
 
 impl PromptEncoder {
@@ -23,7 +24,7 @@ impl PromptEncoder {
         }
         let template = ChatTemplate::for_tokenizer(&tokenizer, tokenizer_config)?;
         let pad_id = special.pad.unwrap_or(special.eos[0]);
-        Ok(Self { tokenizer, template, stop_ids: special.eos, pad_id })
+        Ok(Self { tokenizer, template, stop_ids: special.eos, pad_id, bos_id: special.bos })
     }
 
     /// The tokenizer.
@@ -44,6 +45,18 @@ impl PromptEncoder {
     /// Ids of a conversation of one question about `images` pictures, up to where the answer begins.
     pub fn encode(&self, question: &str, images: usize) -> Result<Vec<u32>> {
         self.template.encode(&self.tokenizer, &[Message::user(question, images)], true)
+    }
+
+    /// Ids of a conversation, up to where the answer begins.
+    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        self.template.encode(&self.tokenizer, messages, true)
+    }
+
+    /// Ids of a text that the model is to go on with: the first token of a sequence, then the text.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::from_iter(self.bos_id);
+        ids.extend(self.tokenizer.encode_untrusted(text)?);
+        Ok(ids)
     }
 
     /// Ids of an answer as the model writes it, the end token included.

@@ -186,7 +186,7 @@ impl Tokenizer {
 
     /// The bytes that `id` contributes to the decoded text, for byte-level vocabularies; `None` for others, whose
     /// tokens cannot be decoded one by one. Special and unknown ids contribute nothing.
-    pub(crate) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         if !self.0.byte_level {
             return None;
         }

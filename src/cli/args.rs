@@ -42,22 +42,24 @@ impl From<PrecisionArg> for Precision {
 impl ModelArgs {
     /// The directory meant: the flag, the variable `SWINSEEK_MODEL`, or the default model.
     pub(super) fn directory(&self) -> Result<PathBuf> {
-        if let Some(dir) = &self.model {
-            return Ok(dir.clone());
-        }
-        let beside = PathBuf::from("samples/model");
-        let built = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/model"));
-        match [beside, built].into_iter().find(|dir| dir.join("config.json").exists()) {
-            Some(dir) => Ok(dir),
-            None => bail!(
-                "the default model (samples/model of the source tree) is not here; name one with --model DIR"
-            ),
-        }
+        self.model.clone().map_or_else(default_model, Ok)
     }
 
     /// Loads it.
     pub(super) fn open(&self) -> Result<Pipeline> {
         Ok(Pipeline::open(&self.directory()?, self.precision.into())?)
+    }
+}
+
+/// The directory of the default model.
+pub(super) fn default_model() -> Result<PathBuf> {
+    let beside = PathBuf::from("samples/model");
+    let built = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/model"));
+    match [beside, built].into_iter().find(|dir| dir.join("config.json").exists()) {
+        Some(dir) => Ok(dir),
+        None => {
+            bail!("the default model (samples/model of the source tree) is not here; name one with --model DIR")
+        }
     }
 }
 

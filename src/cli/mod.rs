@@ -10,8 +10,10 @@ mod inspect;
 mod output;
 mod phantom;
 mod report;
+mod serve;
 mod train;
 mod verify;
+mod verify_audit;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,10 @@ enum Command {
     Ask(ask::AskArgs),
     /// Describe each image in a sentence.
     Caption(ask::CaptionArgs),
+    /// Serve the OpenAI-compatible HTTP API.
+    Serve(Box<serve::ServeArgs>),
+    /// Check the audit file of a server.
+    VerifyAudit(verify_audit::VerifyAuditArgs),
     /// Score a model on the held-out sets, with the floors beside it.
     Eval(eval::EvalArgs),
     /// Render synthetic radiographs with reports and questions.
@@ -64,6 +70,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Caption(args) => ask::run_caption(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::VerifyAudit(args) => verify_audit::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Train(args) => train::run(&args),

@@ -1,0 +1,123 @@
+//! `swinseek serve`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use swinseek_fusion::pipeline::Pipeline;
+use swinseek_kernels::Precision;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use super::args::default_model;
+use super::output::print_now;
+use crate::engine::{Engine, SwinSeekModel};
+use crate::server::{Flags, Frontend, LogFormat, PrecisionFlag, Server, Settings, new_key};
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Every flag can be given as a variable (SWINSEEK_MAX_QUEUE) and as a key of the TOML file of
+--config (max_queue = 64); flags win over variables, variables over the file.
+
+Examples:
+  swinseek serve
+  swinseek serve --new-key pacs >> keys.toml       the key itself appears on standard error, once
+  swinseek serve --host 0.0.0.0 --api-keys keys.toml --audit audit.jsonl --tls-cert c.pem --tls-key k.pem")]
+pub(super) struct ServeArgs {
+    /// TOML file of settings.
+    #[arg(long, value_name = "FILE", env = "SWINSEEK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check settings, key file and model, and exit.
+    #[arg(long)]
+    check_config: bool,
+    /// Make an API key: prints the section for the key file, and the key on standard error.
+    #[arg(long, value_name = "NAME")]
+    new_key: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
+    if let Some(name) = &args.new_key {
+        let (key, section) = new_key(name)?;
+        print_now(&section)?;
+        eprintln!("{key}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let flags = match &args.config {
+        Some(path) => args.flags.over_file(path)?,
+        None => args.flags.clone(),
+    };
+    start_log(&flags)?;
+    let mut settings = Settings::resolve(&flags)?;
+    let engine_config = Settings::engine(&flags)?;
+    let (pipeline, directory) = open(&flags)?;
+    if settings.model_name.is_none() {
+        settings.model_name = Some(name_of(&directory));
+    }
+    settings.check_files()?;
+    if args.check_config {
+        eprintln!("the settings are right");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !settings.address.ip().is_loopback() && settings.api_keys.is_none() {
+        tracing::warn!("anyone who reaches {} may ask: there are no API keys", settings.address);
+    }
+    let frontend = Frontend::of(&pipeline);
+    let model_name = settings.model_name.clone().unwrap_or_default();
+    let engine = Engine::start(SwinSeekModel::new(pipeline, model_name), engine_config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let all = runtime.block_on(serve(settings, engine.clone(), frontend))?;
+    runtime.shutdown_background();
+    engine.wait();
+    if !all {
+        tracing::warn!("some requests were not finished in time");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings, engine: Engine, frontend: Frontend) -> Result<bool> {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let server = Server::bind(settings, engine, frontend).await?;
+    // Standard output is for programs: the one thing they may need is where it listens.
+    print_now(&format!("{scheme}://{}\n", server.address()))?;
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        let _ = stop.send(true);
+        // Kept until the process ends: a second signal changes nothing.
+        std::future::pending::<()>().await;
+    });
+    Ok(server.run(stopped).await)
+}
+
+fn open(flags: &Flags) -> Result<(Pipeline, PathBuf)> {
+    let directory = flags.model.clone().map_or_else(default_model, Ok)?;
+    let precision = match flags.precision {
+        Some(PrecisionFlag::F32) => Precision::F32,
+        Some(PrecisionFlag::Bf16) | None => Precision::Bf16,
+    };
+    Ok((Pipeline::open(&directory, precision)?, directory))
+}
+
+/// A model is called like its directory; the default one lies in `model`, which says nothing.
+fn name_of(directory: &Path) -> String {
+    let name = directory.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    name.filter(|name| name != "model").unwrap_or_else(|| "swinseek".to_owned())
+}
+
+fn start_log(flags: &Flags) -> Result<()> {
+    let filter = flags.log.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter `{filter}`"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match flags.log_format.unwrap_or_default() {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
