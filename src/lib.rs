@@ -6,8 +6,10 @@
 //!
 //! - [`cli`]: one file a command;
 //! - [`train`]: the trainer;
+//! - [`engine`]: many requests at once on one model;
 //! - [`suite`]: the table of scores that belongs to a model.
 
 pub mod cli;
+pub mod engine;
 pub mod suite;
 pub mod train;
