@@ -6,10 +6,12 @@
 //!
 //! - [`cli`]: one file a command;
 //! - [`train`]: the trainer;
-//! - [`suite`]: the table of scores that belongs to a model;
-//! - [`server`]: the HTTP service.
+//! - [`engine`]: many requests at once on one model;
+//! - [`server`]: the HTTP service;
+//! - [`suite`]: the table of scores that belongs to a model.
 
 pub mod cli;
+pub mod engine;
 pub mod server;
 pub mod suite;
 pub mod train;

@@ -10,6 +10,7 @@
 //! | [`mllama`], [`donut`] | published models of the same kind |
 //! | [`pool_joint`] | the pooled joint attention of the article that describes this product |
 //! | [`generate`](mod@generate) | the unbatched generation loop and beam search |
+//! | [`session`] | many sequences in one decoding step |
 //! | [`load`] | a directory to a model of any architecture |
 //! | [`mod@verify`] | a checkpoint against stored outputs |
 //! | [`mod@compose`], [`mod@inspect`] | two directories to one; what a directory holds |
@@ -32,6 +33,7 @@ pub mod pipeline;
 pub mod pool_joint;
 pub mod projector;
 pub mod prompt_encoder;
+pub mod session;
 pub mod verify;
 
 pub use compose::{ComposeOptions, compose};

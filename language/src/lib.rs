@@ -9,6 +9,7 @@ mod block;
 mod bpe;
 pub mod cache;
 pub mod config;
+pub mod constraint;
 pub mod context;
 pub mod decoder;
 pub mod hook;

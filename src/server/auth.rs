@@ -183,7 +183,11 @@ pub(crate) fn new_key(name: &str) -> Result<(String, String)> {
 
 /// What anyone may see: whether the server lives, and the pages, which hold no data.
 fn is_open(method: &Method, path: &str) -> bool {
-    let page = |path: &str| path == "/" || path.starts_with("/page/") || path == "/docs" || path == "/openapi.json";
+    let page = |path: &str| {
+        matches!(path, "/" | "/docs" | "/openapi.json")
+            || path.starts_with("/page/")
+            || path.starts_with("/docs/")
+    };
     path.starts_with("/health/") || (page(path) && matches!(*method, Method::GET | Method::HEAD))
 }
 

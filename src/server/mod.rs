@@ -12,6 +12,7 @@ mod admission;
 mod audit;
 mod auth;
 mod chat;
+mod completions;
 mod error;
 mod flags;
 mod format;
@@ -23,6 +24,7 @@ mod media;
 mod metrics;
 mod models;
 mod observe;
+mod openapi;
 mod running;
 mod sampling;
 mod settings;
@@ -114,6 +116,11 @@ fn router(app: App) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::get))
         .route("/v1/chat/completions", post(chat::chat_completions))
+        .route("/v1/completions", post(completions::completions))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::page))
+        .route("/docs/docs.js", get(openapi::script))
+        .route("/docs/docs.css", get(openapi::style))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), auth::authenticate))

@@ -39,6 +39,9 @@ pub trait TokenModel {
     fn select_rows(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()>;
 }
 
+/// Prompt tokens that are read in one pass, unless asked otherwise.
+pub const PREFILL_CHUNK: usize = 128;
+
 /// What to generate.
 #[derive(Debug, Clone)]
 pub struct GenerateParams {
