@@ -85,8 +85,9 @@ pub(super) struct CompletionRequest {
     /// Only `false`.
     echo: Option<bool>,
     /// Only `null`.
+    #[serde(rename = "suffix")]
     #[schema(value_type = Option<String>)]
-    suffix: Option<()>,
+    _suffix: Option<()>,
     /// Only 1 or `n`.
     best_of: Option<u64>,
 }

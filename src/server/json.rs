@@ -19,6 +19,10 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> ApiResult<()> {
 
 /// Reads a body. Depth is bounded by `serde_json` (128); unknown and doubled fields are refused by the types.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    // Serde would take a list for a struct, field by field.
+    if bytes.trim_ascii_start().first().is_some_and(|&first| first == b'[') {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "the body is no JSON object").code("invalid_type"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = dotted(error.path());
@@ -45,7 +49,8 @@ fn wrong(error: &serde_json::Error, path: String) -> ApiError {
     }
     let message = without_value(text);
     let error = ApiError::new(StatusCode::BAD_REQUEST, message).code("invalid_type");
-    match text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+    let named = text.strip_prefix("missing field `").or_else(|| text.strip_prefix("duplicate field `"));
+    match named.and_then(|rest| rest.split('`').next()) {
         Some(field) if path.is_empty() => error.param(field),
         Some(field) => error.param(format!("{path}.{field}")),
         None if path.is_empty() => error,
@@ -99,7 +104,7 @@ mod tests {
             (r#"{"list":[{"other":1}]}"#, Some("list.0.other"), "unknown_parameter"),
             (r#"{"list":[{}]}"#, Some("list.0.number"), "invalid_type"),
             (r"{}", Some("list"), "invalid_type"),
-            (r#"{"list":[],"list":[]}"#, None, "invalid_type"),
+            (r#"{"list":[],"list":[]}"#, Some("list"), "invalid_type"),
             (r#"{"list":[]} x"#, None, "invalid_json"),
             (r#"{"list":["#, None, "invalid_json"),
             (r#"{"list":[{"number":1e999}]}"#, None, "invalid_json"),
@@ -109,6 +114,6 @@ mod tests {
             assert_eq!((error.param.as_deref(), error.code), (param, Some(code)), "{text}: {error:?}");
             assert!(!error.message.contains("secret"), "{error:?}");
         }
-        assert_eq!(error(&"[".repeat(10_000)).code, Some("invalid_json"));
+        assert_eq!(error(&format!("{{\"list\":{}", "[".repeat(10_000))).code, Some("invalid_type"));
     }
 }

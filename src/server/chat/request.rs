@@ -83,8 +83,9 @@ pub(crate) struct ChatMessage {
     /// What was said and shown.
     pub(super) content: Option<Content>,
     /// Clients send an assistant's turn back as they got it; only `null` is taken.
+    #[serde(rename = "refusal")]
     #[schema(value_type = Option<String>)]
-    pub(super) refusal: Option<()>,
+    _refusal: Option<()>,
 }
 
 /// A text, or texts and images.
