@@ -12,9 +12,9 @@
 
 use candle_core::{D, Device, Tensor};
 use swinseek_kernels::{
-    Init, Result, Trace, Weights,
+    Error, Init, Result, Trace, Weights,
     layers::{Linear, RmsNorm, SwiGlu},
-    ops::attention::{Mask, attention, attention_probabilities},
+    ops::attention::{Mask, attention, attention_each, attention_probabilities},
 };
 use swinseek_language::LayerHook;
 
@@ -114,6 +114,31 @@ impl CrossMemory {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Memory that keys and values take.
+    pub fn bytes(&self) -> usize {
+        let size = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
+        self.layers.iter().map(|layer| size(&layer.key) + size(&layer.value)).sum()
+    }
+
+    /// The memories of single samples one behind the other, as the memory of one sample.
+    pub fn join(parts: &[&Self]) -> Result<Self> {
+        let layers = parts.first().map_or(0, |part| part.layers.len());
+        if parts.iter().any(|part| part.layers.len() != layers || !part.is_plain()) {
+            return Err(Error::Input("only memories of one sample each, without padding, are joined".into()));
+        }
+        let cat = |i: usize, part: fn(&KeyValue) -> &Tensor| {
+            Tensor::cat(&parts.iter().map(|memory| part(&memory.layers[i])).collect::<Vec<_>>(), 1)
+        };
+        let layer = |i| Ok(KeyValue { key: cat(i, |kv| &kv.key)?, value: cat(i, |kv| &kv.value)? });
+        Ok(Self { layers: (0..layers).map(layer).collect::<Result<_>>()?, padding: None, present: None })
+    }
+
+    /// One sample that has all of its memory.
+    fn is_plain(&self) -> bool {
+        let single = |layer: &KeyValue| layer.key.dim(0).is_ok_and(|batch| batch == 1);
+        self.padding.is_none() && self.present.is_none() && self.layers.iter().all(single)
+    }
 }
 
 impl GatedCrossAttention {
@@ -160,16 +185,44 @@ impl GatedCrossAttention {
         name: &str,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let (batch, tokens, _) = x.dims3()?;
-        let query = self.query.forward(&self.input_norm.forward(x)?)?;
-        let query = self.query_norm.forward(&query.reshape((batch, tokens, self.heads, self.head_dim))?)?;
+        let batch = x.dim(0)?;
+        let query = self.queries(x)?;
         let (key, value) = (broadcast_rows(&kv.key, batch)?, broadcast_rows(&kv.value, batch)?);
-        let scale = (self.head_dim as f64).powf(-0.5);
+        let scale = self.scale();
         let bias = mask.additive.as_ref().map_or(Mask::None, Mask::Additive);
         if trace.wants(name) {
             trace.record(name, &attention_probabilities(&query, &key, None, bias, scale)?.detach());
         }
         let attended = attention(&query, &key, &value, None, bias, scale)?;
+        self.branches(x, &attended, mask)
+    }
+
+    /// One token a row, `x (rows, 1, dim)`, each with keys of its own: row `i` is [`forward`](Self::forward) alone.
+    fn decode(&self, x: &Tensor, kv: &[&KeyValue], name: &str, traces: &mut [&mut Trace]) -> Result<Tensor> {
+        let query = self.queries(x)?;
+        for (row, (trace, kv)) in traces.iter_mut().zip(kv).enumerate().filter(|(_, (t, _))| t.wants(name)) {
+            let query = query.narrow(0, row, 1)?;
+            let weights = attention_probabilities(&query, &kv.key, None, Mask::None, self.scale())?;
+            trace.record(name, &weights.detach());
+        }
+        let keys: Vec<_> = kv.iter().map(|kv| (kv.key.clone(), kv.value.clone())).collect();
+        let attended = attention_each(&query, &keys, self.scale())?;
+        self.branches(x, &attended, &RowMasks::default())
+    }
+
+    fn scale(&self) -> f64 {
+        (self.head_dim as f64).powf(-0.5)
+    }
+
+    /// `(batch, tokens, heads, head_dim)`
+    fn queries(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, tokens, _) = x.dims3()?;
+        let query = self.query.forward(&self.input_norm.forward(x)?)?;
+        self.query_norm.forward(&query.reshape((batch, tokens, self.heads, self.head_dim))?)
+    }
+
+    /// `x` with both gated branches added; `attended (batch, tokens, heads, head_dim)`.
+    fn branches(&self, x: &Tensor, attended: &Tensor, mask: &RowMasks) -> Result<Tensor> {
         let attended = self
             .out
             .forward(&attended.flatten_from(D::Minus2)?)?
@@ -181,6 +234,7 @@ impl GatedCrossAttention {
 }
 
 /// What multiplies the two branches and what is added to the scores, for this call.
+#[derive(Default)]
 struct RowMasks {
     additive: Option<Tensor>,
     attention: Option<Tensor>,
@@ -258,6 +312,26 @@ impl CrossAttention {
         Ok(result)
     }
 
+    /// Number of the cross layer before decoder layer `index`.
+    pub(crate) fn at(&self, index: usize) -> Option<usize> {
+        self.positions.binary_search(&index).ok()
+    }
+
+    /// Cross layer `i` on one token a row, `x (rows, 1, dim)`, each with a memory and a trace of its own.
+    pub(crate) fn decode(
+        &self,
+        i: usize,
+        x: &Tensor,
+        memories: &[&CrossMemory],
+        traces: &mut [&mut Trace],
+    ) -> Result<Tensor> {
+        if memories.iter().any(|memory| !memory.is_plain()) {
+            return Err(Error::Input("a row's memory is of one sample without padding".into()));
+        }
+        let kv: Vec<&KeyValue> = memories.iter().map(|memory| &memory.layers[i]).collect();
+        self.layers[i].decode(x, &kv, &weights_name(i), traces)
+    }
+
     /// The hook that runs these layers inside a decoder; without a memory it leaves the text alone.
     pub fn hook<'a>(&'a self, memory: Option<&'a CrossMemory>, mask: Option<&'a CrossMask>) -> CrossHook<'a> {
         CrossHook { layers: self, memory, mask }
@@ -275,13 +349,17 @@ pub struct CrossHook<'a> {
 
 impl LayerHook for CrossHook<'_> {
     fn before(&self, index: usize, hidden: Tensor, trace: &mut Trace) -> Result<Tensor> {
-        let (Some(memory), Ok(i)) = (self.memory, self.layers.positions.binary_search(&index)) else {
+        let (Some(memory), Some(i)) = (self.memory, self.layers.at(index)) else {
             return Ok(hidden);
         };
         let masks = row_masks(memory, self.mask, &hidden)?;
-        let name = format!("cross.{i}.weights");
-        self.layers.layers[i].forward(&hidden, &memory.layers[i], &masks, &name, trace)
+        self.layers.layers[i].forward(&hidden, &memory.layers[i], &masks, &weights_name(i), trace)
     }
+}
+
+/// The trace's name for the attention of cross layer `i`.
+fn weights_name(i: usize) -> String {
+    format!("cross.{i}.weights")
 }
 
 fn row_masks(memory: &CrossMemory, mask: Option<&CrossMask>, hidden: &Tensor) -> Result<RowMasks> {

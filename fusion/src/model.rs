@@ -83,6 +83,11 @@ impl SwinSeek {
         &self.decoder
     }
 
+    /// The cross layers alone.
+    pub(crate) fn cross(&self) -> &CrossAttention {
+        &self.cross
+    }
+
     /// The encoder alone.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
@@ -207,6 +212,44 @@ fn sample_rows(images_per_sample: &[usize], most: usize, per_image: usize) -> Ve
         next += tokens;
     }
     index
+}
+
+impl ImageMemory {
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Cross(memory) => memory.bytes(),
+            Self::Prefix(prefix) => prefix.tokens.elem_count() * prefix.tokens.dtype().size_in_bytes(),
+        }
+    }
+
+    /// The memories of single images as that of one sample that has them all, one behind the other: bit for bit what
+    /// [`SwinSeek::image_memory`] gives for the images together.
+    pub fn join(parts: &[&Self]) -> Result<Self> {
+        let mixed = || Error::Input("memories of two kinds cannot be joined".to_owned());
+        if let [one] = parts {
+            return Ok((*one).clone());
+        }
+        match parts.first() {
+            Some(Self::Cross(_)) => {
+                let part = |part: &&Self| match part {
+                    Self::Cross(memory) => Some(memory.clone()),
+                    Self::Prefix(_) => None,
+                };
+                let memories = parts.iter().map(part).collect::<Option<Vec<_>>>().ok_or_else(mixed)?;
+                Ok(Self::Cross(CrossMemory::join(&memories.iter().collect::<Vec<_>>())?))
+            }
+            Some(Self::Prefix(_)) => {
+                let part = |part: &&Self| match part {
+                    Self::Prefix(prefix) if prefix.lengths.is_none() => Some(prefix.tokens.clone()),
+                    _ => None,
+                };
+                let tokens = parts.iter().map(part).collect::<Option<Vec<_>>>().ok_or_else(mixed)?;
+                Ok(Self::Prefix(PrefixMemory { tokens: Tensor::cat(&tokens, 1)?, lengths: None }))
+            }
+            None => Err(Error::Input("there are no images to join".to_owned())),
+        }
+    }
 }
 
 impl PrefixMemory {

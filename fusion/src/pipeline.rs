@@ -107,6 +107,16 @@ impl Pipeline {
         &self.model
     }
 
+    /// What turns questions into ids.
+    pub fn prompts(&self) -> &PromptEncoder {
+        &self.prompts
+    }
+
+    /// What turns pictures into model input.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.prompts.tokenizer()

@@ -8,7 +8,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use check::{Case, Rng, same_on_any_pool};
 use proptest::prelude::*;
 use swinseek_kernels::ops::activation::{self, gelu, silu_mul, softmax, swiglu};
-use swinseek_kernels::ops::attention::{Mask, attention, attention_reference};
+use swinseek_kernels::ops::attention::{
+    Mask, attention, attention_each, attention_each_reference, attention_reference,
+};
 use swinseek_kernels::ops::gather::{ZERO_ROW, gather_rows, gather_rows_reference};
 use swinseek_kernels::ops::loss::{IGNORE, cross_entropy, cross_entropy_reference};
 use swinseek_kernels::ops::norm::{self, l2_normalize, layer_norm, rms_norm};
@@ -386,4 +388,32 @@ fn views_equal_copies() -> Result<()> {
         same(rope(&view4, &angles, &angles, layout)?, rope(&copy4, &angles, &angles, layout)?)?;
     }
     same(gather_rows(&view, &[2, 0, ZERO_ROW])?, gather_rows(&copy, &[2, 0, ZERO_ROW])?)
+}
+
+#[test]
+fn queries_with_keys_of_their_own_are_as_each_alone() -> Result<()> {
+    // Lengths around the tile of 64 keys; 1 and 3 query heads to a key head, and one key head for all.
+    for (heads, kv_heads, dim, v_dim) in [(4, 4, 16, 16), (6, 2, 10, 7), (100, 1, 24, 20)] {
+        let lengths = [1usize, 2, 63, 64, 65, 130];
+        let q = Case::new(13, &[&[lengths.len(), 1, heads, dim]]).tensors()?.remove(0);
+        let keys = lengths.iter().map(|&n| {
+            let joined = Case::new(n as u64, &[&[1, n, kv_heads, dim + v_dim]]).tensors()?.remove(0);
+            Ok((joined.narrow(3, 0, dim)?, joined.narrow(3, dim, v_dim)?))
+        });
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let found = attention_each(&q, &keys, 0.3)?;
+        let plain = attention_each_reference(&q, &keys, 0.3)?;
+        assert_eq!(found.dims(), [lengths.len(), 1, heads, v_dim]);
+        // Means of values of O(1).
+        assert!((&found - plain)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? < 1e-5);
+        for (row, (k, v)) in keys.iter().enumerate() {
+            let alone = attention(&q.narrow(0, row, 1)?, k, v, None, Mask::None, 0.3)?;
+            let bits = |x: &Tensor| -> Result<Vec<u32>> {
+                Ok(x.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+            };
+            assert_eq!(bits(&found.narrow(0, row, 1)?)?, bits(&alone)?, "row {row}");
+        }
+        assert!(attention_each(&q, &keys[1..], 0.3).is_err());
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use crate::{
     cache::LayerCache,
     config::{LanguageConfig, MoeConfig},
     context::Pass,
+    decode::Step,
     mlp::Mlp,
     moe::MixtureOfExperts,
 };
@@ -56,8 +57,17 @@ impl Block {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let attended = self.attention.forward(&self.input_norm.forward(x)?, pass, cache, trace)?;
-        let x = (x + attended)?;
-        let normed = self.post_attention_norm.forward(&x)?;
+        self.feed_forward(&(x + attended)?, trace)
+    }
+
+    /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
+    pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
+        let attended = self.attention.decode(&self.input_norm.forward(x)?, step, caches)?;
+        self.feed_forward(&(x + attended)?, &mut Trace::off())
+    }
+
+    fn feed_forward(&self, x: &Tensor, trace: &mut Trace) -> Result<Tensor> {
+        let normed = self.post_attention_norm.forward(x)?;
         let y = match &self.feed_forward {
             FeedForward::Dense(mlp) => mlp.forward(&normed)?,
             FeedForward::Sparse(moe) => moe.forward(&normed, trace)?,

@@ -1,5 +1,7 @@
 //! Keys and values of earlier tokens, so that a decoding step computes only the new ones.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use swinseek_kernels::{Error, Result};
 
@@ -65,6 +67,13 @@ impl Cache {
         (!self.is_empty()).then_some(self.tokens.len())
     }
 
+    /// Memory that the buffers take.
+    pub fn bytes(&self) -> usize {
+        let buffers = self.layers.iter().flat_map(|layer| [&layer.keys, &layer.values, &layer.index_keys]);
+        buffers.map(Buffer::bytes).sum::<usize>()
+            + self.tokens.iter().map(|row| row.len() * size_of::<Token>()).sum::<usize>()
+    }
+
     /// Forgets all but the first `len` tokens of each sequence.
     pub fn truncate(&mut self, len: usize) {
         self.tokens.iter_mut().for_each(|row| row.truncate(len));
@@ -87,12 +96,45 @@ impl Cache {
 
     /// A copy that further passes do not share: several continuations of one prompt.
     pub fn fork(&self) -> Result<Self> {
+        self.copy(0..self.len())
+    }
+
+    /// A copy of tokens `range` of each sequence alone, of just their size: to be given to [`Cache::append`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the range goes beyond the cached tokens.
+    pub fn copy(&self, range: Range<usize>) -> Result<Self> {
+        if range.start > range.end || range.end > self.len() {
+            return Err(Error::Input(format!("tokens {range:?} of a cache of {}", self.len())));
+        }
         let layers = self.layers.iter().map(|layer| {
             let [keys, values, index_keys] =
-                [&layer.keys, &layer.values, &layer.index_keys].map(|buffer| buffer.fork(self.len()));
+                [&layer.keys, &layer.values, &layer.index_keys].map(|buffer| buffer.copy(range.clone()));
             Ok(LayerCache { keys: keys?, values: values?, index_keys: index_keys? })
         });
-        Ok(Self { layers: layers.collect::<Result<_>>()?, tokens: self.tokens.clone() })
+        let tokens = self.tokens.iter().map(|row| row[range.clone()].to_vec()).collect();
+        Ok(Self { layers: layers.collect::<Result<_>>()?, tokens })
+    }
+
+    /// Puts the tokens of `other` behind its own, as if they had been run: right only when they were run behind the
+    /// same tokens.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when `other` is of another shape.
+    pub fn append(&mut self, other: &Self) -> Result<()> {
+        let fits = self.is_empty() || self.batch() == other.batch();
+        if self.layers.len() != other.layers.len() || !fits {
+            return Err(Error::Input("caches of different shapes cannot be joined".to_owned()));
+        }
+        let (at, new) = (self.len(), other.len());
+        let sources = other.layers.iter().flat_map(|layer| [&layer.keys, &layer.values, &layer.index_keys]);
+        for (buffer, source) in self.layers.iter_mut().flat_map(LayerCache::buffers).zip(sources) {
+            if let Some(data) = source.data.as_ref().filter(|_| new > 0) {
+                buffer.append(&data.narrow(1, 0, new)?, at)?;
+            }
+        }
+        self.extend(other.tokens.clone());
+        Ok(())
     }
 
     pub(crate) fn layer(&mut self, index: usize) -> Option<&mut LayerCache> {
@@ -129,7 +171,8 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Writes `rows (batch, new, ..)` behind the first `at` tokens and returns all, `(batch, at + new, ..)`.
+    /// Writes `rows (batch, new, ..)` behind the first `at` tokens and returns all, `(batch, at + new, ..)`: of one
+    /// sequence without a copy, to be dropped before the next call.
     pub(crate) fn append(&mut self, rows: &Tensor, at: usize) -> Result<Tensor> {
         let rows = rows.detach().contiguous()?;
         let needed = at + rows.dim(1)?;
@@ -149,6 +192,10 @@ impl Buffer {
         Ok(all)
     }
 
+    fn bytes(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.elem_count() * data.dtype().size_in_bytes())
+    }
+
     fn zeros(like: &Tensor, capacity: usize) -> Result<Tensor> {
         let mut dims = like.dims().to_vec();
         dims[1] = capacity;
@@ -164,11 +211,10 @@ impl Buffer {
         Ok(())
     }
 
-    fn fork(&self, len: usize) -> Result<Self> {
-        let mut copy = Self::default();
-        if let Some(data) = self.data.as_ref().filter(|_| len > 0) {
-            copy.append(&data.narrow(1, 0, len)?, 0)?;
-        }
-        Ok(copy)
+    fn copy(&self, range: Range<usize>) -> Result<Self> {
+        let data = self.data.as_ref().filter(|_| !range.is_empty());
+        let copy =
+            data.map(|data| data.narrow(1, range.start, range.len())?.force_contiguous()).transpose()?;
+        Ok(Self { data: copy })
     }
 }

@@ -104,6 +104,11 @@ impl Pass {
         }
     }
 
+    /// Whether a real query stands behind padding.
+    pub(crate) fn has_padding(&self) -> bool {
+        self.padding.is_some()
+    }
+
     /// Whether query `i` of sequence `row` may see key `j`.
     pub(crate) fn sees(&self, row: usize, i: usize, j: usize) -> bool {
         match &self.padding {

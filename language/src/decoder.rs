@@ -142,7 +142,15 @@ impl Decoder {
         self.lm_head.is_some()
     }
 
-    fn pass(&self, hidden: &Tensor, context: &Context, cache: Option<&Cache>) -> Result<Pass> {
+    pub(crate) fn blocks(&self) -> &[Option<Block>] {
+        &self.blocks
+    }
+
+    pub(crate) fn final_norm(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.norm.forward(hidden)
+    }
+
+    pub(crate) fn pass(&self, hidden: &Tensor, context: &Context, cache: Option<&Cache>) -> Result<Pass> {
         let (batch, tokens, dim) = hidden.dims3()?;
         if hidden.dim(D::Minus1)? != self.config.hidden_size {
             let expected = self.config.hidden_size;

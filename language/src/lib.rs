@@ -11,6 +11,7 @@ pub mod cache;
 pub mod config;
 pub mod constraint;
 pub mod context;
+mod decode;
 pub mod decoder;
 pub mod hook;
 mod indexer;

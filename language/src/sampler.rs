@@ -11,6 +11,8 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use swinseek_kernels::{Error, Result};
 
+use crate::constraint::TokenMask;
+
 /// How tokens are chosen. The default is greedy, without penalties.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -172,7 +174,21 @@ impl Sampler {
     /// # Errors
     /// [`Error::Input`] when a logit is NaN or `+inf`, when all are `-inf`, or when an id is not in the vocabulary.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<Sampled> {
-        let (scores, best) = self.scores(logits, history)?;
+        self.sample_allowed(logits, history, None)
+    }
+
+    /// As [`Sampler::sample`], from the tokens that are `allowed` only. Log-probabilities stay those of the model over
+    /// all tokens.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    pub fn sample_allowed(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        allowed: Option<&TokenMask>,
+    ) -> Result<Sampled> {
+        let (scores, best) = self.scores(logits, history, allowed)?;
         let id =
             if self.params.temperature == 0.0 { best } else { self.draw(&scores, scores[best as usize]) };
         let log_sum = log_sum_exp(logits);
@@ -216,7 +232,7 @@ impl Sampler {
     /// # Errors
     /// As [`Sampler::sample`].
     pub fn distribution(&self, logits: &[f32], history: &[u32]) -> Result<Vec<(u32, f64)>> {
-        let (scores, best) = self.scores(logits, history)?;
+        let (scores, best) = self.scores(logits, history, None)?;
         if self.params.temperature == 0.0 {
             return Ok(vec![(best, 1.0)]);
         }
@@ -226,9 +242,19 @@ impl Sampler {
     }
 
     /// Checked and penalised scores, and the best token.
-    fn scores(&self, logits: &[f32], history: &[u32]) -> Result<(Vec<f64>, u32)> {
+    fn scores(
+        &self,
+        logits: &[f32],
+        history: &[u32],
+        allowed: Option<&TokenMask>,
+    ) -> Result<(Vec<f64>, u32)> {
         check_logits(logits)?;
-        let scores = self.penalised(logits, history)?;
+        let mut scores = self.penalised(logits, history)?;
+        if let Some(allowed) = allowed {
+            for (_, score) in scores.iter_mut().enumerate().filter(|(id, _)| !allowed.contains(*id as u32)) {
+                *score = f64::NEG_INFINITY;
+            }
+        }
         let best = argmax(&scores);
         if scores[best as usize] == f64::NEG_INFINITY {
             return Err(Error::Input("no token is allowed: every logit is -inf".into()));

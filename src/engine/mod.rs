@@ -9,9 +9,12 @@
 //!                     one unit between steps       sampler, text stream and caches per job
 //! ```
 
+mod byte_lru;
 mod job;
+mod joined;
 mod model;
 mod queue;
+mod sequence;
 mod stats;
 mod worker;
 
@@ -22,7 +25,8 @@ use anyhow::{Context, Result};
 use swinseek_fusion::generate::PREFILL_CHUNK;
 
 pub use job::{Event, FailKind, Job, PreparedImage, Refusal, Stream};
-pub use model::{DecodeRow, EngineModel, ModelInfo};
+pub use joined::{Frontend, JoinedModel};
+pub use model::{EngineModel, ModelInfo};
 use queue::{Phase, Queued, Shared};
 pub use stats::Stats;
 
@@ -77,7 +81,12 @@ impl Engine {
     /// # Errors
     /// A size in `config` is 0, or the system gives no thread.
     pub fn start(model: impl EngineModel + 'static, config: EngineConfig) -> Result<Self> {
-        for (name, value) in [("max_batch", config.max_batch), ("prefill_chunk", config.prefill_chunk)] {
+        let sizes = [
+            ("max_batch", config.max_batch),
+            ("max_queue", config.max_queue),
+            ("prefill_chunk", config.prefill_chunk),
+        ];
+        for (name, value) in sizes {
             anyhow::ensure!(value > 0, "{name} is 0, expected at least 1");
         }
         let shared = Arc::new(Shared::new(config.max_queue, config.max_batch));

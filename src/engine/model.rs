@@ -1,8 +1,10 @@
 //! The model as the worker sees it. A mock of it drives the scheduler's tests.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use swinseek_fusion::projector::MemoryLayout;
-use swinseek_fusion::session::Prediction;
+use swinseek_fusion::session::{DecodeRow, Prediction};
 use swinseek_language::text_stream::TextStream;
 
 use super::PreparedImage;
@@ -32,26 +34,14 @@ impl ModelInfo {
     }
 }
 
-/// One row of a decoding step.
-pub struct DecodeRow<'a, M: EngineModel + ?Sized> {
-    /// The token chosen last.
-    pub token: u32,
-    /// The images of the sequence.
-    pub memory: Option<&'a M::Memory>,
-    /// Its earlier tokens.
-    pub cache: &'a mut M::Cache,
-    /// Record its attention over the memory.
-    pub attention: bool,
-}
-
 /// A model that many sequences share. Results for a sequence must not depend on the others in a step.
 pub trait EngineModel: Send {
     /// One image, encoded.
-    type Image: Clone + Send;
+    type Image: Clone + Send + Sync;
     /// All images of a sequence, as the decoder reads them.
     type Memory: Send + Sync;
     /// What the model keeps of the tokens of one sequence.
-    type Cache: Send;
+    type Cache: Send + Sync;
 
     /// What clients may know.
     fn info(&self) -> ModelInfo;
@@ -77,8 +67,14 @@ pub trait EngineModel: Send {
     /// An empty cache.
     fn new_cache(&self) -> Self::Cache;
 
-    /// A copy that goes its own way.
-    fn fork(&self, cache: &Self::Cache) -> Result<Self::Cache>;
+    /// Tokens that a cache holds, those of images in the context included.
+    fn cache_len(&self, cache: &Self::Cache) -> usize;
+
+    /// A copy of tokens `range` of the cache alone, for [`append`](Self::append).
+    fn copy(&self, cache: &Self::Cache, range: Range<usize>) -> Result<Self::Cache>;
+
+    /// Puts tokens that were run behind the same tokens before behind those of `cache`.
+    fn append(&self, cache: &mut Self::Cache, tokens: &Self::Cache) -> Result<()>;
 
     /// Memory a cache takes.
     fn cache_bytes(&self, cache: &Self::Cache) -> usize;
@@ -96,5 +92,5 @@ pub trait EngineModel: Send {
     ) -> Result<Prediction>;
 
     /// One step of many sequences: a prediction for each row, in their order.
-    fn decode(&self, rows: &mut [DecodeRow<'_, Self>]) -> Result<Vec<Prediction>>;
+    fn decode(&self, rows: &mut [DecodeRow<'_, Self::Memory, Self::Cache>]) -> Result<Vec<Prediction>>;
 }

@@ -8,7 +8,7 @@ use swinseek_language::sampler::{log_softmax, top_n};
 
 use super::{
     FinishReason, GenerateParams, Generation, Token, TokenModel, attention_rows, attention_trace, id_tensor,
-    next_logits,
+    next_logits, read_ahead,
 };
 
 /// A running answer.
@@ -45,6 +45,7 @@ pub(super) fn search<M: TokenModel>(
     room: usize,
 ) -> Result<Generation> {
     let mut cache = model.new_cache();
+    let prompt = read_ahead(model, prompt, params, &mut cache)?;
     let mut beams = vec![Beam::default()];
     let mut finished: Vec<Finished> = Vec::new();
     for step in 0..room {
@@ -52,7 +53,7 @@ pub(super) fn search<M: TokenModel>(
             0 => vec![prompt],
             _ => beams.iter().map(|beam| std::slice::from_ref(&beam.tokens[step - 1].id)).collect(),
         };
-        let mut trace = attention_trace(params);
+        let mut trace = attention_trace(params.attention);
         let logits = next_logits(model, &id_tensor(&rows)?, &mut cache, &mut trace)?;
         let attention = attention_rows(&trace)?;
         let candidates = candidates(&logits, &beams, params)?;

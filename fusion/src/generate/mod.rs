@@ -4,12 +4,14 @@ mod beam;
 
 use std::ops::ControlFlow;
 
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{Device, Tensor};
 use swinseek_kernels::{Error, Result, Trace};
 use swinseek_language::{
     Context,
     sampler::{Sampler, SamplingParams},
 };
+
+use crate::session::{Prediction, predict, read};
 
 /// A model that continues a sequence, with its image (if it has one) already in place.
 pub trait TokenModel {
@@ -57,6 +59,9 @@ pub struct GenerateParams {
     pub length_penalty: f64,
     /// Keep each token's attention over the memory.
     pub attention: bool,
+    /// Tokens of the prompt that are read in one pass. Whoever reads the same prompt in other chunks gets the same up
+    /// to rounding only.
+    pub prefill_chunk: usize,
 }
 
 impl Default for GenerateParams {
@@ -68,6 +73,7 @@ impl Default for GenerateParams {
             num_beams: 1,
             length_penalty: 1.0,
             attention: false,
+            prefill_chunk: PREFILL_CHUNK,
         }
     }
 }
@@ -131,19 +137,16 @@ pub fn generate<M: TokenModel>(
     let mut sampler = Sampler::new(params.sampling.clone())?.with_prompt_len(prompt.len());
     let mut cache = model.new_cache();
     let mut history = prompt.to_vec();
-    let mut next = prompt.to_vec();
+    let mut next = read_ahead(model, prompt, params, &mut cache)?.to_vec();
     let mut result = Generation { tokens: Vec::new(), finish: FinishReason::Length, stop_logprob: None };
     for _ in 0..room {
-        let mut trace = attention_trace(params);
-        let logits = next_logits(model, &id_tensor(&[&next])?, &mut cache, &mut trace)?;
-        let logits: Vec<f32> = logits.i(0)?.to_vec1()?;
+        let Prediction { logits, attention } = predict(model, &next, &mut cache, params.attention)?;
         let sampled = sampler.sample(&logits, &history)?;
         if params.stop_ids.contains(&sampled.id) {
             result.finish = FinishReason::Stop;
             result.stop_logprob = Some(sampled.logprob);
             break;
         }
-        let attention = attention_rows(&trace)?.pop().unwrap_or_default();
         let token =
             Token { id: sampled.id, logprob: sampled.logprob, top_logprobs: sampled.top_logprobs, attention };
         history.push(token.id);
@@ -166,6 +169,9 @@ fn room(context: usize, prompt: &[u32], params: &GenerateParams) -> Result<usize
     if params.num_beams == 0 {
         return Err(Error::config("num_beams", "is 0, expected at least 1"));
     }
+    if params.prefill_chunk == 0 {
+        return Err(Error::config("prefill_chunk", "is 0, expected at least 1"));
+    }
     if prompt.len() > context {
         return Err(Error::Input(format!(
             "the prompt has {} tokens, the model's context holds {context}",
@@ -174,6 +180,22 @@ fn room(context: usize, prompt: &[u32], params: &GenerateParams) -> Result<usize
     }
     // The last token that is chosen need not fit: it is never run.
     Ok(params.max_new_tokens.min(context - prompt.len() + 1))
+}
+
+/// Reads `prompt` in chunks up to the last one, which it returns.
+fn read_ahead<'a, M: TokenModel>(
+    model: &M,
+    prompt: &'a [u32],
+    params: &GenerateParams,
+    cache: &mut M::Cache,
+) -> Result<&'a [u32]> {
+    let mut rest = prompt;
+    while rest.len() > params.prefill_chunk {
+        let (chunk, after) = rest.split_at(params.prefill_chunk);
+        read(model, chunk, cache)?;
+        rest = after;
+    }
+    Ok(rest)
 }
 
 fn replay(mut generation: Generation, on_token: &mut impl FnMut(&Token) -> ControlFlow<()>) -> Generation {
@@ -190,12 +212,13 @@ pub(crate) fn id_tensor(rows: &[&[u32]]) -> Result<Tensor> {
     Ok(Tensor::from_vec(rows.concat(), (rows.len(), tokens), &Device::Cpu)?)
 }
 
-fn attention_trace(params: &GenerateParams) -> Trace {
-    if params.attention { Trace::only(&["cross."]) } else { Trace::off() }
+/// A trace for [`attention_rows`], if it is wanted.
+pub(crate) fn attention_trace(wanted: bool) -> Trace {
+    if wanted { Trace::only(&["cross."]) } else { Trace::off() }
 }
 
 /// Attention of the last position over the memory, mean over cross layers and heads, one vector a batch row.
-fn attention_rows(trace: &Trace) -> Result<Vec<Vec<f32>>> {
+pub(crate) fn attention_rows(trace: &Trace) -> Result<Vec<Vec<f32>>> {
     let mut sum: Option<Tensor> = None;
     let layers = trace.tensors().len().max(1) as f64;
     for weights in trace.tensors().values() {

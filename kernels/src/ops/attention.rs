@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 
-use self::problem::{Arguments, Sizes};
+use self::problem::{Arguments, Heads, Problem, Sizes};
 use super::activation::softmax_reference;
-use super::support::output;
+use super::support::{cpu_elements, output, tensor};
 
 /// Which keys a query may see.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,50 @@ pub fn attention(
         scale: scale as f32,
     };
     q.apply_op2(&linked, Attention { arguments, gradients })
+}
+
+/// One query for each of many key sets, as when sequences of different lengths decode together.
+///
+/// `q (rows, 1, heads, dim)`; row `i` sees all of `keys[i] = (k, v)`, `k (1, kv_len, kv_heads, dim)`,
+/// `v (1, kv_len, kv_heads, v_dim)`. Row `i` of the result `(rows, 1, heads, v_dim)` is [`attention`] of that row alone,
+/// bit for bit. Not differentiable.
+pub fn attention_each(q: &Tensor, keys: &[(Tensor, Tensor)], scale: f64) -> Result<Tensor> {
+    let (rows, q_len, heads, _) = q.dims4()?;
+    if rows != keys.len() || q_len != 1 {
+        bail!("attention_each: q {:?} for {} key sets", q.shape(), keys.len());
+    }
+    let q = dense_rows(q)?;
+    let dense = |(k, v): &(Tensor, Tensor)| Ok((dense_rows(k)?, dense_rows(v)?));
+    let keys = keys.iter().map(dense).collect::<Result<Vec<_>>>()?;
+    let (q_storage, q_layout) = q.storage_and_layout();
+    let locked: Vec<_> = keys.iter().map(|(k, v)| (k.storage_and_layout(), v.storage_and_layout())).collect();
+    let mut problems: Vec<Problem> = Vec::with_capacity(rows);
+    for (row, ((k, k_layout), (v, v_layout))) in locked.iter().enumerate() {
+        let sizes = Sizes::new(&q.narrow(0, row, 1)?, &keys[row].0, &keys[row].1, None, &Mask::None)?;
+        if problems
+            .first()
+            .is_some_and(|p| (p.sizes.kv_heads, p.sizes.v_dim) != (sizes.kv_heads, sizes.v_dim))
+        {
+            bail!("attention_each: the key sets differ in more than their length");
+        }
+        let operands = [
+            Heads::new(cpu_elements(&q_storage)?, q_layout)?,
+            Heads::new(cpu_elements(k)?, k_layout)?.repeated(),
+            Heads::new(cpu_elements(v)?, v_layout)?.repeated(),
+        ];
+        problems.push(Problem::unmasked(sizes, operands, scale as f32));
+    }
+    let v_dim = problems.first().map_or(0, |problem| problem.sizes.v_dim);
+    tensor(forward::forward_each(&problems), (rows, 1, heads, v_dim), &q)
+}
+
+/// [`attention_each`] of candle primitives.
+pub fn attention_each_reference(q: &Tensor, keys: &[(Tensor, Tensor)], scale: f64) -> Result<Tensor> {
+    let row = |(row, (k, v)): (usize, &(Tensor, Tensor))| {
+        attention_reference(&q.narrow(0, row, 1)?, k, v, None, Mask::None, scale)
+    };
+    let rows = keys.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&rows, 0)
 }
 
 /// [`attention`] of candle primitives.

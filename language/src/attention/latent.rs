@@ -9,7 +9,7 @@ use swinseek_kernels::{
     Precision, Result, Trace, Weights,
     layers::{GroupedLinear, Linear, RmsNorm},
     ops::{
-        attention::{Mask, attention},
+        attention::{Mask, attention, attention_each},
         rope::{RopeLayout, rope},
     },
 };
@@ -18,8 +18,10 @@ use crate::{
     cache::LayerCache,
     config::{LanguageConfig, LatentConfig},
     context::Pass,
+    decode::Step,
     indexer::Indexer,
     mlp::{output_projection, projection},
+    rope_table::Rotation,
 };
 
 /// Of the two latent norms, whatever `rms_norm_eps` says.
@@ -97,6 +99,16 @@ impl Operands {
         Ok(Tensor::cat(&[&self.latent.unsqueeze(2)?, &self.k_rope], D::Minus1)?)
     }
 
+    /// Batch row `row` alone.
+    fn row(&self, row: usize) -> Result<Self> {
+        Ok(Self {
+            q_nope: self.q_nope.narrow(0, row, 1)?,
+            q_rope: self.q_rope.narrow(0, row, 1)?,
+            latent: self.latent.narrow(0, row, 1)?,
+            k_rope: self.k_rope.narrow(0, row, 1)?,
+        })
+    }
+
     /// The same queries with the cached keys.
     fn with_keys(self, joined: &Tensor, sizes: &LatentConfig) -> Result<Self> {
         let rank = sizes.kv_lora_rank;
@@ -146,7 +158,7 @@ impl LatentAttention {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let (query, query_source) = self.query.forward(x)?;
-        let operands = self.operands(x, &query, pass)?;
+        let operands = self.operands(x, &query, &pass.rotation)?;
         let selected = match &self.indexer {
             Some(indexer) => {
                 let index_keys = cache.as_mut().map(|cache| &mut cache.index_keys);
@@ -158,19 +170,54 @@ impl LatentAttention {
         let heads = match cache {
             Some(cache) => {
                 let joined = cache.keys.append(&operands.joined()?, pass.past)?;
-                if pass.past > 0 && self.absorbed_is_cheaper(pass.q_len, pass.kv_len()) {
-                    self.attend_absorbed(&operands, &joined, mask)?
-                } else {
-                    self.attend_expanded(&operands.with_keys(&joined, &self.sizes)?, mask)?
-                }
+                self.attend_cached(operands, &joined, pass, mask)?
             }
             None => self.attend_expanded(&operands, mask)?,
         };
         self.o_proj.forward(&heads)
     }
 
-    fn operands(&self, x: &Tensor, query: &Tensor, pass: &Pass) -> Result<Operands> {
-        let (b, t) = (pass.batch, pass.q_len);
+    /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
+    pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
+        let (query, query_source) = self.query.forward(x)?;
+        let operands = self.operands(x, &query, &step.rotation)?;
+        let joined = operands.joined()?;
+        let mut keys = Vec::with_capacity(caches.len());
+        let mut masks = Vec::with_capacity(caches.len());
+        for (row, (cache, pass)) in caches.iter_mut().zip(&step.passes).enumerate() {
+            masks.push(match &self.indexer {
+                Some(indexer) => {
+                    let (x, source) = (x.narrow(0, row, 1)?, query_source.narrow(0, row, 1)?);
+                    indexer.forward(&x, &source, pass, Some(&mut cache.index_keys), &mut Trace::off())?
+                }
+                None => None,
+            });
+            keys.push(cache.keys.append(&joined.narrow(0, row, 1)?, pass.past)?);
+        }
+        let heads = if masks.iter().all(Option::is_none) && step.passes.iter().all(|pass| self.absorbs(pass))
+        {
+            self.attend_each(&operands, &keys)?
+        } else {
+            let row = |(row, pass): (usize, &Pass)| {
+                let mask = masks[row].as_ref().map_or(Mask::None, Mask::Additive);
+                self.attend_cached(operands.row(row)?, &keys[row], pass, mask)
+            };
+            Tensor::cat(&step.passes.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?, 0)?
+        };
+        self.o_proj.forward(&heads)
+    }
+
+    /// In the form that costs less for this pass.
+    fn attend_cached(&self, operands: Operands, joined: &Tensor, pass: &Pass, mask: Mask) -> Result<Tensor> {
+        if self.absorbs(pass) {
+            self.attend_absorbed(&operands, joined, mask)
+        } else {
+            self.attend_expanded(&operands.with_keys(joined, &self.sizes)?, mask)
+        }
+    }
+
+    fn operands(&self, x: &Tensor, query: &Tensor, rotation: &Rotation) -> Result<Operands> {
+        let (b, t, _) = x.dims3()?;
         let LatentConfig {
             num_heads,
             kv_lora_rank: rank,
@@ -179,7 +226,7 @@ impl LatentAttention {
             ..
         } = self.sizes;
         let layout = if self.sizes.rope_interleave { RopeLayout::Interleaved } else { RopeLayout::HalfSplit };
-        let rotate = |x: &Tensor| rope(x, &pass.rotation.cos, &pass.rotation.sin, layout);
+        let rotate = |x: &Tensor| rope(x, &rotation.cos, &rotation.sin, layout);
         let query = query.reshape((b, t, num_heads, nope + rotated))?;
         let compressed = self.kv_a_proj.forward(x)?;
         let latent = self.kv_a_norm.forward(&compressed.narrow(2, 0, rank)?.contiguous()?)?;
@@ -190,6 +237,11 @@ impl LatentAttention {
             latent,
             k_rope,
         })
+    }
+
+    /// Whether a pass with a cache takes the absorbed form.
+    fn absorbs(&self, pass: &Pass) -> bool {
+        pass.past > 0 && self.absorbed_is_cheaper(pass.q_len, pass.kv_len())
     }
 
     /// Multiplications of both forms for `q_len` queries and `kv_len` keys, per head.
@@ -219,6 +271,28 @@ impl LatentAttention {
     ///
     /// `joined (batch, kv_len, 1, kv_lora_rank + rope)`.
     fn attend_absorbed(&self, operands: &Operands, joined: &Tensor, mask: Mask) -> Result<Tensor> {
+        let (latent, scale) = (self.latent_of(joined)?, self.sizes.softmax_scale);
+        self.absorbed(operands, |q| Ok(attention(q, joined, &latent, None, mask, scale)?))
+    }
+
+    /// [`attend_absorbed`](Self::attend_absorbed) of one token a row, each with its own keys.
+    fn attend_each(&self, operands: &Operands, joined: &[Tensor]) -> Result<Tensor> {
+        let pair = |joined: &Tensor| Ok((joined.clone(), self.latent_of(joined)?));
+        let keys = joined.iter().map(pair).collect::<Result<Vec<_>>>()?;
+        self.absorbed(operands, |q| Ok(attention_each(q, &keys, self.sizes.softmax_scale)?))
+    }
+
+    /// `c` of `[c ; k^R]`, read in place.
+    fn latent_of(&self, joined: &Tensor) -> Result<Tensor> {
+        Ok(joined.narrow(3, 0, self.sizes.kv_lora_rank)?)
+    }
+
+    /// The up-projections around `attend`, which sees latent queries and returns latent values.
+    fn absorbed(
+        &self,
+        operands: &Operands,
+        attend: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let fresh;
         let absorbed = if let Some(absorbed) = &self.absorbed {
             absorbed
@@ -227,9 +301,7 @@ impl LatentAttention {
             &fresh
         };
         let q_latent = per_head(&operands.q_nope, &absorbed.key)?;
-        let q = Tensor::cat(&[&q_latent, &operands.q_rope], D::Minus1)?;
-        let v = joined.narrow(3, 0, self.sizes.kv_lora_rank)?.contiguous()?;
-        let mixed = attention(&q, joined, &v, None, mask, self.sizes.softmax_scale)?;
+        let mixed = attend(&Tensor::cat(&[&q_latent, &operands.q_rope], D::Minus1)?)?;
         let output = per_head(&mixed, &absorbed.value)?;
         let (b, t, heads, v_dim) = output.dims4()?;
         Ok(output.reshape((b, t, heads * v_dim))?)

@@ -10,6 +10,7 @@ use crate::{
     cache::LayerCache,
     config::{AttentionConfig, LanguageConfig},
     context::Pass,
+    decode::Step,
 };
 use latent::LatentAttention;
 use multi_head::MultiHeadAttention;
@@ -43,6 +44,14 @@ impl SelfAttention {
         match self {
             Self::MultiHead(attention) => attention.forward(x, pass, cache),
             Self::Latent(attention) => attention.forward(x, pass, cache, trace),
+        }
+    }
+
+    /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
+    pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
+        match self {
+            Self::MultiHead(attention) => attention.decode(x, step, caches),
+            Self::Latent(attention) => attention.decode(x, step, caches),
         }
     }
 }

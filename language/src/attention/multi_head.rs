@@ -5,7 +5,7 @@ use swinseek_kernels::{
     Result, Weights,
     layers::Linear,
     ops::{
-        attention::attention,
+        attention::{attention, attention_each},
         rope::{RopeLayout, rope},
     },
 };
@@ -14,6 +14,7 @@ use crate::{
     cache::LayerCache,
     config::{LanguageConfig, MultiHeadConfig},
     context::Pass,
+    decode::Step,
     mlp::{output_projection, projection},
 };
 
@@ -53,5 +54,22 @@ impl MultiHeadAttention {
         }
         let output = attention(&q, &k, &v, None, pass.mask(), (head_dim as f64).powf(-0.5))?;
         self.o_proj.forward(&output.reshape((b, t, num_heads * head_dim))?)
+    }
+
+    /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
+    pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
+        let rows = step.passes.len();
+        let MultiHeadConfig { num_heads, num_key_value_heads, head_dim, .. } = self.sizes;
+        let rotate = |x: &Tensor| rope(x, &step.rotation.cos, &step.rotation.sin, RopeLayout::HalfSplit);
+        let q = rotate(&self.q_proj.forward(x)?.reshape((rows, 1, num_heads, head_dim))?)?;
+        let k = rotate(&self.k_proj.forward(x)?.reshape((rows, 1, num_key_value_heads, head_dim))?)?;
+        let v = self.v_proj.forward(x)?.reshape((rows, 1, num_key_value_heads, head_dim))?;
+        let mut keys = Vec::with_capacity(rows);
+        for (row, (cache, pass)) in caches.iter_mut().zip(&step.passes).enumerate() {
+            let k = cache.keys.append(&k.narrow(0, row, 1)?, pass.past)?;
+            keys.push((k, cache.values.append(&v.narrow(0, row, 1)?, pass.past)?));
+        }
+        let output = attention_each(&q, &keys, (head_dim as f64).powf(-0.5))?;
+        self.o_proj.forward(&output.reshape((rows, 1, num_heads * head_dim))?)
     }
 }

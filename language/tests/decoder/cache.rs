@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
-use swinseek_kernels::Trace;
+use swinseek_kernels::{Precision, Trace};
 use swinseek_language::{Cache, Context, NoHook};
 
 use crate::support::{Case, assert_close, assert_close_where_real, full_pass};
@@ -169,4 +169,46 @@ fn misuse_is_an_error_of_one_line() {
     let far = Context::causal().with_positions(&Tensor::new(&[[200_000u32]], &Device::Cpu).unwrap()).unwrap();
     let message = run(&unknown.zeros_like().unwrap(), &far, &mut cache).unwrap_err().to_string();
     assert_eq!(message, "position 200000 is beyond the limit of 131072 tokens");
+}
+
+/// Sequences of different lengths in one step: each row has the bits it has alone.
+#[test]
+fn rows_that_decode_together_are_as_each_alone() {
+    let cases = CASES.into_iter().chain(["llama_mha", "deepseek_v3"]);
+    for (name, precision) in cases.flat_map(|name| [(name, Precision::F32), (name, Precision::Bf16)]) {
+        let case = Case::load_with(name, precision);
+        let prompts: Vec<Vec<u32>> = [1usize, 2, 3, 5, 40, 41, 90]
+            .iter()
+            .map(|&n| (0..n as u32).map(|i| 1 + (i * i + n as u32) % 70).collect())
+            .collect();
+        let prefilled = || -> Vec<Cache> {
+            let fill = |prompt: &Vec<u32>| {
+                let mut cache = Cache::new(&case.config);
+                let ids = Tensor::from_slice(prompt, (1, prompt.len()), &Device::Cpu).unwrap();
+                step(&case, &ids, &Context::causal(), &mut cache);
+                cache
+            };
+            prompts.iter().map(fill).collect()
+        };
+        let (mut alone, mut together) = (prefilled(), prefilled());
+        for token in 0..6u32 {
+            let ids: Vec<u32> =
+                (0..prompts.len() as u32).map(|row| 1 + (row * 7 + token * 13) % 70).collect();
+            let ids = Tensor::from_vec(ids, (prompts.len(), 1), &Device::Cpu).unwrap();
+            let embedded = case.decoder.embed(&ids).unwrap();
+            let mut caches: Vec<&mut Cache> = together.iter_mut().collect();
+            let found = case.decoder.decode(&embedded, &mut caches, &NoHook, &mut Trace::off()).unwrap();
+            for (row, cache) in alone.iter_mut().enumerate() {
+                let expected = step(&case, &ids.narrow(0, row, 1).unwrap(), &Context::causal(), cache);
+                let bits = |x: &Tensor| -> Vec<u32> {
+                    x.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|x| x.to_bits()).collect()
+                };
+                assert_eq!(
+                    bits(&found.get(row).unwrap()),
+                    bits(&expected),
+                    "{name} {precision:?} row {row} token {token}"
+                );
+            }
+        }
+    }
 }

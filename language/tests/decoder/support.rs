@@ -82,12 +82,16 @@ pub struct Case {
 
 impl Case {
     pub fn load(name: &str) -> Self {
+        Self::load_with(name, Precision::F32)
+    }
+
+    pub fn load_with(name: &str, precision: Precision) -> Self {
         let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens")).join(name);
         let load = |file: &str| candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
         let config: Value =
             serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
         let config = LanguageConfig::from_json(&config).unwrap();
-        let weights = Weights::new(Arc::new(Memory(load("model.safetensors"))), Precision::F32);
+        let weights = Weights::new(Arc::new(Memory(load("model.safetensors"))), precision);
         let decoder = Decoder::new(&config, &weights).unwrap();
         Self { config, decoder, golden: load("golden.safetensors") }
     }

@@ -30,6 +30,30 @@ pub(super) fn forward(problem: &Problem) -> Vec<f32> {
     unsafe { written(batch * q_len * heads * v_dim, fill) }
 }
 
+/// The result of batch row `i` of `problems[i]`, all of one query and equal but for their keys: `(rows, 1, heads, v_dim)`.
+pub(super) fn forward_each(problems: &[Problem]) -> Vec<f32> {
+    let Some(Sizes { heads, kv_heads, v_dim, .. }) = problems.first().map(|problem| problem.sizes) else {
+        return Vec::new();
+    };
+    let rows = heads / kv_heads;
+    let panels = rows.div_ceil(PANEL);
+    let work = problems.iter().map(|problem| problem.sizes.work()).sum();
+    let fill = |out: Out| {
+        for_each(problems.len() * kv_heads * panels, work, |task| {
+            let (unit, start) = (task / panels, task % panels * PANEL);
+            let (batch, kv_head) = (unit / kv_heads, unit % kv_heads);
+            let panel = Panel { batch, kv_head, rows: start..rows.min(start + PANEL) };
+            let problem = &problems[batch];
+            // SAFETY: as in `forward`.
+            Scratch::with(problem, false, |scratch| unsafe {
+                attend(problem, &panel, scratch, out);
+            });
+        });
+    };
+    // SAFETY: the panels cover all rows and heads.
+    unsafe { written(problems.len() * heads * v_dim, fill) }
+}
+
 /// Writes the output rows of a panel.
 unsafe fn attend(problem: &Problem, panel: &Panel, scratch: &mut Scratch, out: Out) {
     let v_dim = problem.sizes.v_dim;

@@ -146,7 +146,7 @@ pub(super) struct Heads<'a> {
 
 impl<'a> Heads<'a> {
     /// Checks that all of it is inside `elements`.
-    fn new(elements: &'a [f32], layout: &Layout) -> Result<Self> {
+    pub(super) fn new(elements: &'a [f32], layout: &Layout) -> Result<Self> {
         let (dims, strides) = (layout.dims(), layout.stride());
         let &[b, t, h, d] = strides else { bail!("attention: {dims:?} has not four dimensions") };
         let reach: usize =
@@ -157,6 +157,12 @@ impl<'a> Heads<'a> {
             bail!("attention: rows of {dims:?} with strides {strides:?} cannot be read");
         }
         Ok(Self { elements, start: layout.start_offset(), strides: [b, t, h] })
+    }
+
+    /// The first batch row for every batch index.
+    pub(super) fn repeated(self) -> Self {
+        let [_, t, h] = self.strides;
+        Self { strides: [0, t, h], ..self }
     }
 
     /// The rows of a head over tokens.
@@ -194,7 +200,12 @@ pub(super) struct Panel {
     pub(super) rows: Range<usize>,
 }
 
-impl Problem<'_> {
+impl<'a> Problem<'a> {
+    /// Every query sees every key.
+    pub(super) fn unmasked(sizes: Sizes, [q, k, v]: [Heads<'a>; 3], scale: f32) -> Self {
+        Self { sizes, q, k, v, bias: None, additive: None, offset: None, scale }
+    }
+
     /// Token and query head of a row of a panel.
     #[inline(always)]
     pub(super) fn place(&self, panel: &Panel, row: usize) -> (usize, usize) {
