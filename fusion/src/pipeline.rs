@@ -122,16 +122,6 @@ impl Pipeline {
         self.prompts.tokenizer()
     }
 
-    /// How prompts become ids.
-    pub fn prompts(&self) -> &PromptEncoder {
-        &self.prompts
-    }
-
-    /// How pictures become model input.
-    pub fn preprocessor(&self) -> &Preprocessor {
-        &self.preprocessor
-    }
-
     /// Answers `request`; `on_text` sees each piece of text as soon as it is certain, and may stop the answer.
     pub fn answer(
         &self,

@@ -12,8 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::default_model;
 use super::output::print_now;
-use crate::engine::{Engine, EngineConfig};
-use crate::server::{Flags, Frontend, LogFormat, PrecisionFlag, Server, Settings, new_key};
+use crate::engine::{Engine, Frontend, JoinedModel};
+use crate::server::{Flags, LogFormat, PrecisionFlag, Server, Settings, new_key};
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
@@ -64,9 +64,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     if !settings.address.ip().is_loopback() && settings.api_keys.is_none() {
         tracing::warn!("anyone who reaches {} may ask: there are no API keys", settings.address);
     }
-    let frontend = Frontend::of(&pipeline);
-    let model_name = settings.model_name.clone().unwrap_or_default();
-    let engine = start_engine(pipeline, model_name, engine_config)?;
+    let model = JoinedModel::new(pipeline, settings.model_name.clone().unwrap_or_default());
+    let frontend = model.frontend();
+    let engine = Engine::start(model, engine_config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let all = runtime.block_on(serve(settings, engine.clone(), frontend))?;
     runtime.shutdown_background();
@@ -120,8 +120,4 @@ fn start_log(flags: &Flags) -> Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-fn start_engine(_pipeline: Pipeline, _name: String, _config: EngineConfig) -> Result<Engine> {
-    anyhow::bail!("the engine is not there yet")
 }

@@ -70,12 +70,12 @@ impl JoinedModel {
 
     /// What requests need before they become jobs.
     pub fn frontend(&self) -> Frontend {
-        Frontend {
-            prompts: self.pipeline.prompts().clone(),
-            preprocessor: self.pipeline.preprocessor().clone(),
-            config: self.model().config().clone(),
-            digest: self.info.digest.clone(),
-        }
+        Frontend::new(
+            self.pipeline.prompts().clone(),
+            self.pipeline.preprocessor().clone(),
+            self.model().config().clone(),
+            self.info.digest.clone(),
+        )
     }
 
     fn model(&self) -> &SwinSeek {
@@ -84,6 +84,16 @@ impl JoinedModel {
 }
 
 impl Frontend {
+    /// From parts; `digest` is the model's.
+    pub fn new(
+        prompts: PromptEncoder,
+        preprocessor: Preprocessor,
+        config: ModelConfig,
+        digest: String,
+    ) -> Self {
+        Self { prompts, preprocessor, config, digest }
+    }
+
     /// Tokenizer and template.
     pub fn prompts(&self) -> &PromptEncoder {
         &self.prompts

@@ -46,11 +46,10 @@ pub use audit::{ChainEnd, verify as verify_audit};
 pub(crate) use auth::new_key;
 use error::ApiError;
 pub use flags::{Flags, LogFormat, PrecisionFlag};
-pub use frontend::{Frontend, ImageTokens};
 pub use settings::{Limits, Settings, Timeouts, UrlPolicy};
 use state::App;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Frontend};
 
 /// A server with its socket open.
 pub struct Server {

@@ -15,7 +15,7 @@ use super::frontend::Frontend;
 use super::media::Fetcher;
 use super::metrics::Metrics;
 use super::settings::Settings;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 
 /// A handle to the server's state.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl Deref for App {
 }
 
 impl App {
-    pub(super) fn new(settings: Settings, engine: Engine, frontend: Frontend) -> Result<Self> {
+    pub(super) fn new(settings: Settings, engine: Engine, frontend: engine::Frontend) -> Result<Self> {
         let model_name = settings.model_name.clone().unwrap_or_else(|| engine.info().name.clone());
         let max_bytes = settings.limits.image.max_bytes;
         Ok(Self(Arc::new(Inner {
@@ -56,7 +56,7 @@ impl App {
             model_name,
             settings,
             engine,
-            frontend,
+            frontend: Frontend::new(frontend),
         })))
     }
 

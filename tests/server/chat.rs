@@ -1,9 +1,10 @@
 //! The OpenAI API as clients see it.
 
 use serde_json::{Value, json};
+use swinseek_vision::preprocess::{DecodeOptions, decode};
 
 use super::harness::{Harness, ask, ask_about};
-use super::mock::{ANSWER, IMAGE_TOKENS};
+use super::mock::{ANSWER, frontend};
 
 /// A small PNG.
 pub fn png(width: u32, height: u32) -> Vec<u8> {
@@ -155,17 +156,19 @@ fn a_biased_token_wins() {
 fn images_come_as_data_uri_base64_and_dicom() {
     let server = Harness::new();
     let dicom = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm")).expect("a sample");
+    let picture = decode(&png(16, 16), &DecodeOptions::default()).expect("a picture");
+    let tokens = frontend().prepare(b"", &picture).expect("prepared").tokens;
     let uri = data_uri("image/png", &png(64, 48));
     let bare = uri.split(',').nth(1).expect("data").to_owned();
     for url in [uri.clone(), bare, data_uri("application/dicom", &dicom), data_uri("image/jpeg", &png(16, 16))] {
         let response = server.chat(&ask_about(&url));
         assert_eq!(response.status, 200, "{}", response.text());
-        assert_eq!(response.json()["usage"]["prompt_tokens_details"]["image_tokens"], IMAGE_TOKENS);
+        assert_eq!(response.json()["usage"]["prompt_tokens_details"]["image_tokens"], tokens);
     }
     let part = |detail| json!({ "type": "image_url", "image_url": { "url": uri, "detail": detail } });
     let content = json!([part("low"), { "type": "text", "text": "Compare." }, part("high")]);
     let response = server.chat(&json!({ "messages": [{ "role": "user", "content": content }] }));
-    assert_eq!(response.json()["usage"]["prompt_tokens_details"]["image_tokens"], 2 * IMAGE_TOKENS);
+    assert_eq!(response.json()["usage"]["prompt_tokens_details"]["image_tokens"], 2 * tokens);
 }
 
 #[test]

@@ -1,18 +1,17 @@
 //! A server in this process, on a free port.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use swinseek::engine::{Engine, EngineConfig};
-use swinseek::server::{Frontend, Server, Settings};
+use swinseek::server::{Server, Settings};
 use tokio::sync::watch;
 
 use super::client::{Connection, Response};
-use super::mock::{IMAGE_TOKENS, Mock, Pace, parts};
+use super::mock::{Mock, Pace, frontend};
 
 pub struct Harness {
     pub address: SocketAddr,
@@ -33,9 +32,8 @@ impl Harness {
         settings.address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         change(&mut settings, &mut config);
         let pace = Pace::default();
-        let (prompts, preprocessor) = parts();
-        let mock = Mock::new(&prompts, pace.clone());
-        let frontend = Frontend::new(prompts, preprocessor, "mock".into(), Arc::new(|_, _| IMAGE_TOKENS));
+        let frontend = frontend();
+        let mock = Mock::new(frontend.prompts(), pace.clone());
         let engine = Engine::start(mock, config).expect("an engine");
         let (stop, stopped) = watch::channel(false);
         let (bound, address) = mpsc::channel();

@@ -1,13 +1,15 @@
 //! A model that writes a fixed text, at a pace that a test decides.
 
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 
 use anyhow::Result;
-use serde_json::{Value, json};
-use swinseek::engine::{DecodeRow, EngineModel, ModelInfo, PreparedImage};
+use serde_json::Value;
+use swinseek::engine::{EngineModel, Frontend, ModelInfo, PreparedImage};
+use swinseek_fusion::ModelConfig;
 use swinseek_fusion::projector::MemoryLayout;
 use swinseek_fusion::prompt_encoder::PromptEncoder;
-use swinseek_fusion::session::Prediction;
+use swinseek_fusion::session::{DecodeRow, Prediction};
 use swinseek_language::text_stream::TextStream;
 use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::Preprocessor;
@@ -17,7 +19,6 @@ pub const ANSWER: &str = "The lungs are clear. No effusion is seen.";
 /// A prompt with this word makes the model panic.
 pub const PANIC_WORD: &str = "panic";
 pub const CONTEXT: usize = 256;
-pub const IMAGE_TOKENS: usize = 20;
 
 /// Lets a test hold the model before its next step.
 #[derive(Clone, Default)]
@@ -39,6 +40,13 @@ impl Pace {
     }
 }
 
+/// How many tokens a sequence has, and how many of them are its prompt.
+#[derive(Default)]
+pub struct Tokens {
+    all: usize,
+    prompt: usize,
+}
+
 pub struct Mock {
     tokenizer: Tokenizer,
     answer: Vec<u32>,
@@ -47,15 +55,16 @@ pub struct Mock {
     pace: Pace,
 }
 
-/// Tokenizer and template of the default model, and a small picture size.
-pub fn parts() -> (PromptEncoder, Preprocessor) {
+/// The front of the default model: real tokenizer, template and preprocessing.
+pub fn frontend() -> Frontend {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/model/");
     let read = |file: &str| std::fs::read(format!("{dir}{file}")).expect(file);
+    let json = |file: &str| -> Value { serde_json::from_slice(&read(file)).expect(file) };
     let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).expect("tokenizer");
-    let config: Value = serde_json::from_slice(&read("tokenizer_config.json")).expect("tokenizer_config");
-    let prompts = PromptEncoder::new(tokenizer, &config, &Value::Null).expect("prompts");
-    let size = json!({ "do_resize": true, "size": { "height": 16, "width": 16 } });
-    (prompts, Preprocessor::from_json(&size).expect("preprocessor"))
+    let prompts = PromptEncoder::new(tokenizer, &json("tokenizer_config.json"), &Value::Null).expect("prompts");
+    let preprocessor = Preprocessor::from_json(&json("preprocessor_config.json")).expect("preprocessor");
+    let config = ModelConfig::from_json(&json("config.json")).expect("config");
+    Frontend::new(prompts, preprocessor, config, "mock".to_owned())
 }
 
 impl Mock {
@@ -79,8 +88,7 @@ impl Mock {
 impl EngineModel for Mock {
     type Image = ();
     type Memory = ();
-    /// Tokens of the answer so far.
-    type Cache = usize;
+    type Cache = Tokens;
 
     fn info(&self) -> ModelInfo {
         ModelInfo {
@@ -117,31 +125,43 @@ impl EngineModel for Mock {
         None
     }
 
-    fn new_cache(&self) -> usize {
-        0
+    fn new_cache(&self) -> Tokens {
+        Tokens::default()
     }
 
-    fn fork(&self, cache: &usize) -> Result<usize> {
-        Ok(*cache)
+    fn cache_len(&self, cache: &Tokens) -> usize {
+        cache.all
     }
 
-    fn cache_bytes(&self, _cache: &usize) -> usize {
-        8
+    fn copy(&self, _cache: &Tokens, range: Range<usize>) -> Result<Tokens> {
+        Ok(Tokens { all: range.len(), prompt: 0 })
     }
 
-    fn prefill(&self, _ids: &[u32], _memory: Option<&()>, _cache: &mut usize) -> Result<()> {
+    fn append(&self, cache: &mut Tokens, tokens: &Tokens) -> Result<()> {
+        cache.all += tokens.all;
         Ok(())
     }
 
-    fn prefill_last(&self, ids: &[u32], _: Option<&()>, cache: &mut usize, _: bool) -> Result<Prediction> {
-        assert!(!ids.windows(self.panic.len()).any(|window| window == self.panic), "as asked");
-        Ok(self.predict(*cache))
+    fn cache_bytes(&self, cache: &Tokens) -> usize {
+        cache.all
     }
 
-    fn decode(&self, rows: &mut [DecodeRow<'_, Self>]) -> Result<Vec<Prediction>> {
-        let step = |row: &mut DecodeRow<'_, Self>| {
-            *row.cache += 1;
-            self.predict(*row.cache)
+    fn prefill(&self, ids: &[u32], _memory: Option<&()>, cache: &mut Tokens) -> Result<()> {
+        cache.all += ids.len();
+        Ok(())
+    }
+
+    fn prefill_last(&self, ids: &[u32], _: Option<&()>, cache: &mut Tokens, _: bool) -> Result<Prediction> {
+        assert!(!ids.windows(self.panic.len()).any(|window| window == self.panic), "as asked");
+        cache.all += ids.len();
+        cache.prompt = cache.all;
+        Ok(self.predict(0))
+    }
+
+    fn decode(&self, rows: &mut [DecodeRow<'_, (), Tokens>]) -> Result<Vec<Prediction>> {
+        let step = |row: &mut DecodeRow<'_, (), Tokens>| {
+            row.cache.all += 1;
+            self.predict(row.cache.all - row.cache.prompt)
         };
         Ok(rows.iter_mut().map(step).collect())
     }
