@@ -183,12 +183,8 @@ pub(crate) fn new_key(name: &str) -> Result<(String, String)> {
 
 /// What anyone may see: whether the server lives, and the pages, which hold no data.
 fn is_open(method: &Method, path: &str) -> bool {
-    let page = |path: &str| {
-        matches!(path, "/" | "/docs" | "/openapi.json")
-            || path.starts_with("/page/")
-            || path.starts_with("/docs/")
-    };
-    path.starts_with("/health/") || (page(path) && matches!(*method, Method::GET | Method::HEAD))
+    let open = ["/", "/docs", "/docs/docs.js", "/docs/docs.css", "/openapi.json", "/health/live", "/health/ready"];
+    matches!(*method, Method::GET | Method::HEAD) && (open.contains(&path) || path.starts_with("/page/"))
 }
 
 /// Puts the [`Caller`] into the request, or answers 401 or 429.

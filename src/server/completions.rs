@@ -259,7 +259,7 @@ fn read(app: &App, bytes: &[u8]) -> ApiResult<(Prepared, Shape)> {
         let max_new_tokens = room(app, &plan, ids.len(), &[], "prompt")?;
         prompts.push(Prompt { ids, max_new_tokens, constraints: Vec::new() });
     }
-    Ok((Prepared { prompts, pictures: Vec::new(), plan, evidence: false, user }, shape))
+    Ok((Prepared { prompts, images: Vec::new(), digests: Vec::new(), plan, evidence: false, user }, shape))
 }
 
 fn check_fixed(request: &CompletionRequest) -> ApiResult<()> {
@@ -386,7 +386,7 @@ impl Writer for TextWriter {
         Vec::new()
     }
 
-    fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<SseEvent>> {
+    async fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<SseEvent>> {
         Ok(match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
                 let counts =

@@ -13,11 +13,10 @@ use super::admission::Ticket;
 use super::audit::Record;
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult};
-use super::media::Picture;
 use super::observe::RequestId;
 use super::sampling::Plan;
 use super::state::App;
-use crate::engine::{Event, FailKind, Job, Refusal};
+use crate::engine::{Event, FailKind, Job, PreparedImage, Refusal};
 
 /// The engine is told the deadline; this much later nobody waits for it any more.
 const GRACE: Duration = Duration::from_secs(2);
@@ -26,7 +25,9 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Prepared {
     /// One entry for each prompt, with what it may generate.
     pub(super) prompts: Vec<Prompt>,
-    pub(super) pictures: Vec<Picture>,
+    pub(super) images: Vec<PreparedImage>,
+    /// BLAKE3 of each image's file.
+    pub(super) digests: Vec<String>,
     pub(super) plan: Plan,
     pub(super) evidence: bool,
     /// BLAKE3 of the `user` parameter.
@@ -105,7 +106,7 @@ impl App {
             user: prepared.user.clone(),
             endpoint,
             model: self.engine.info().digest.clone(),
-            images: prepared.pictures.iter().map(|picture| picture.digest.clone()).collect(),
+            images: prepared.digests.clone(),
         })
         .await?;
         let mut running = Running { answers: Vec::new(), seeds: Vec::new() };
@@ -128,8 +129,7 @@ impl App {
 
 /// The jobs of a request with their seeds: choice `i` draws with `seed + i`.
 fn jobs(prepared: Prepared, deadline: Instant) -> Vec<(Job, u64)> {
-    let Prepared { prompts, pictures, plan, evidence, .. } = prepared;
-    let images: Vec<_> = pictures.into_iter().map(|picture| picture.prepared).collect();
+    let Prepared { prompts, images, plan, evidence, .. } = prepared;
     let mut jobs = Vec::new();
     for prompt in prompts {
         let mut constraints = prompt.constraints.into_iter();

@@ -20,7 +20,11 @@ pub(super) trait Writer: Send + 'static {
     /// Before anything has happened.
     fn begin(&mut self) -> Vec<sse::Event>;
     /// `event` happened to answer `index`. An error ends the stream.
-    fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<sse::Event>>;
+    fn on(
+        &mut self,
+        index: usize,
+        event: Event,
+    ) -> impl Future<Output = ApiResult<Vec<sse::Event>>> + Send;
     /// After all answers have ended well.
     fn end(&mut self) -> Vec<sse::Event>;
 }
@@ -49,7 +53,7 @@ pub(super) fn respond(running: Running, mut writer: impl Writer, keep_alive: Dur
             }
             let events = state.events.as_mut()?;
             match events.next().await {
-                Some((index, event)) => match state.writer.on(index, event) {
+                Some((index, event)) => match state.writer.on(index, event).await {
                     Ok(more) => state.ready.extend(more),
                     Err(error) => {
                         state.events = None;

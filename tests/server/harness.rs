@@ -41,13 +41,11 @@ impl Harness {
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
-            let all = runtime.block_on(async {
+            runtime.block_on(async {
                 let server = Server::bind(settings, for_server, frontend).await.expect("binds");
                 bound.send(server.address()).expect("the test waits");
                 server.run(stopped).await
-            });
-            runtime.shutdown_background();
-            all
+            })
         });
         let address = address.recv().expect("an address");
         let harness = Self { address, engine, pace, stop, thread: Some(thread) };

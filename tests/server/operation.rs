@@ -23,7 +23,7 @@ fn health_and_metrics_are_there() {
         assert!(text.contains(line), "no {line} in {text}");
     }
     server.chat(&ask(&json!({ "n": 0 })));
-    assert!(server.get("/metrics").text().contains("swinseek:request_refused_total{model_name=\"mock\",reason=\"invalid_request\"} 1"));
+    assert!(server.get("/metrics").text().contains("swinseek:request_refused_total{reason=\"invalid_request\",model_name=\"mock\"} 1"));
 }
 
 #[test]

@@ -21,12 +21,13 @@ use response::Shape;
 
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorBody};
-use super::media::{Picture, Source, prepare};
+use super::media::{Want, prepare};
 use super::observe::RequestId;
 use super::running::{Origin, Prepared, Prompt};
 use super::sampling::{Plan, too_long};
 use super::state::App;
 use super::{format, json, sse};
+use crate::engine::PreparedImage;
 
 /// Continues a conversation about images.
 #[utoipa::path(
@@ -93,32 +94,28 @@ fn read(app: &App, bytes: &[u8], deadline: std::time::Instant) -> ApiResult<(Pre
     if ids.len() >= context {
         return Err(too_long("messages", ids.len(), context));
     }
-    let pictures = pictures(app, conversation.images, deadline)?;
-    let max_new_tokens = room(app, &plan, ids.len(), &pictures, "messages")?;
+    let (mut images, mut digests) = (Vec::new(), Vec::new());
+    for (source, param) in conversation.images {
+        let file = app.fetcher.read(source, &param, deadline)?;
+        let picture = prepare(&app.frontend, &app.settings, file, Want::default(), &param)?;
+        images.push(picture.prepared);
+        digests.push(picture.sight.digest);
+    }
+    let max_new_tokens = room(app, &plan, ids.len(), &images, "messages")?;
     let prompts = vec![Prompt { ids, max_new_tokens, constraints }];
-    Ok((Prepared { prompts, pictures, plan, evidence: false, user }, shape))
+    Ok((Prepared { prompts, images, digests, plan, evidence: false, user }, shape))
 }
 
 /// New tokens that fit behind a prompt and its images.
-pub(super) fn room(app: &App, plan: &Plan, prompt: usize, pictures: &[Picture], param: &str) -> ApiResult<usize> {
-    let images: Vec<_> = pictures.iter().map(|picture| picture.prepared.clone()).collect();
-    let context = app.engine.info().context_beside(&images);
+pub(super) fn room(
+    app: &App,
+    plan: &Plan,
+    prompt: usize,
+    images: &[PreparedImage],
+    param: &str,
+) -> ApiResult<usize> {
+    let context = app.engine.info().context_beside(images);
     plan.max_new_tokens(prompt, context, app.settings.default_max_tokens, param)
-}
-
-/// Reads, decodes and preprocesses the images of a request.
-fn pictures(app: &App, images: Vec<(Source, String)>, deadline: std::time::Instant) -> ApiResult<Vec<Picture>> {
-    let picture = |(source, param): (Source, String)| {
-        let bytes = match source {
-            Source::Bytes(bytes) => bytes,
-            Source::Url(url) => app.fetcher.fetch(&url, &param, deadline)?,
-        };
-        if std::time::Instant::now() > deadline {
-            return Err(ApiError::deadline());
-        }
-        prepare(&app.frontend, &app.settings, &bytes, (0, false), &param)
-    };
-    images.into_iter().map(picture).collect()
 }
 
 /// A template refuses some orders of turns.

@@ -40,7 +40,7 @@ impl Writer for ChatWriter {
         (0..self.choices).map(|index| self.chunk(index, role(), None, None)).collect()
     }
 
-    fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<sse::Event>> {
+    async fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<sse::Event>> {
         Ok(match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
                 let counts =

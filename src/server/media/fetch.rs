@@ -14,7 +14,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::address::is_global;
-use super::source::too_large;
+use super::source::{Source, too_large};
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::settings::UrlPolicy;
 
@@ -33,8 +33,18 @@ impl Fetcher {
         Self { policy, timeout, max_bytes }
     }
 
-    /// The bytes behind `url`. Blocks.
-    pub(crate) fn fetch(&self, url: &str, param: &str, deadline: Instant) -> ApiResult<Vec<u8>> {
+    /// The bytes of an image, wherever they are. Blocks.
+    pub(crate) fn read(&self, source: Source, param: &str, deadline: Instant) -> ApiResult<Vec<u8>> {
+        if Instant::now() > deadline {
+            return Err(ApiError::deadline());
+        }
+        match source {
+            Source::Bytes(bytes) => Ok(bytes),
+            Source::Url(url) => self.fetch(&url, param, deadline),
+        }
+    }
+
+    fn fetch(&self, url: &str, param: &str, deadline: Instant) -> ApiResult<Vec<u8>> {
         let end = deadline.min(Instant::now() + self.timeout);
         let mut uri = self.allowed(url, param)?;
         for _ in 0..=REDIRECTS {

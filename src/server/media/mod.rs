@@ -6,5 +6,5 @@ mod prepare;
 mod source;
 
 pub(super) use fetch::Fetcher;
-pub(super) use prepare::{Picture, prepare};
+pub(super) use prepare::{Picture, Sight, Want, prepare};
 pub(super) use source::Source;

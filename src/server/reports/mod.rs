@@ -18,7 +18,7 @@ use swinseek_fusion::pipeline::REPORT_PROMPT;
 use swinseek_language::prompt::Message;
 
 use accept::Form;
-use render::{Origins, ReportBody};
+use render::{Drawn, Origins, ReportBody};
 use request::{Images, ReportForm, ReportRequest};
 
 use super::auth::Caller;
@@ -104,7 +104,7 @@ pub(super) async fn reports(
 /// Everything before the engine.
 fn read(app: &App, request: ReportRequest, images: Images, deadline: Instant) -> ApiResult<(Prepared, Origins)> {
     app.check_model(request.model.as_deref())?;
-    let want = wanted(&request)?;
+    let drawn = Drawn::wanted(&request)?;
     let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
     let plan = Wishes {
         // A report is greedy unless a client asks otherwise, whatever the server's default for conversations.
@@ -123,28 +123,15 @@ fn read(app: &App, request: ReportRequest, images: Images, deadline: Instant) ->
     }
     let pictures = images.into_iter().map(|(source, frame, param)| {
         let bytes = app.fetcher.read(source, &param, deadline)?;
-        prepare(&app.frontend, &app.settings, bytes, Want { frame, ..want }, &param)
+        prepare(&app.frontend, &app.settings, bytes, Want { frame, keep: drawn.any() }, &param)
     });
     let pictures: Vec<Picture> = pictures.collect::<ApiResult<_>>()?;
-    let max_new_tokens = room(app, &plan, ids.len(), &pictures, "indication")?;
+    let (images, sights): (Vec<_>, Vec<_>) = pictures.into_iter().map(|p| (p.prepared, p.sight)).unzip();
+    let max_new_tokens = room(app, &plan, ids.len(), &images, "indication")?;
     let prompt = Prompt { ids, max_new_tokens, constraints: vec![constraint] };
-    let (images, sights): (Vec<_>, Vec<_>) = pictures.into_iter().map(Picture::split).unzip();
-    let origins = Origins::new(app, sights, want)?;
+    let origins = Origins::new(sights, drawn)?;
     let digests = origins.digests();
     Ok((Prepared { prompts: vec![prompt], images, digests, plan, evidence: true, user }, origins))
-}
-
-/// What is to be drawn.
-fn wanted(request: &ReportRequest) -> ApiResult<Want> {
-    let mut want = Want::default();
-    for (index, item) in request.include.iter().flatten().enumerate() {
-        match item.as_str() {
-            "preview" => want.preview = true,
-            "overlay" => want.overlay = true,
-            _ => return Err(ApiError::invalid(format!("include.{index}"), "include takes preview and overlay")),
-        }
-    }
-    Ok(want)
 }
 
 /// The words that ask for a report, behind what is known of the case.

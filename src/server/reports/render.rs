@@ -10,11 +10,12 @@ use swinseek_fusion::FinishReason;
 use utoipa::ToSchema;
 
 use super::accept::Form;
+use super::request::ReportRequest;
 use crate::formats::{self, Instance, NOTICE, Report, ReportImage, Study, fhir, overlay, sr, text};
 use crate::server::admission::Received;
 use crate::server::chat::response::Usage;
 use crate::server::error::{ApiError, ApiResult};
-use crate::server::media::{Sight, Want, decode_again};
+use crate::server::media::Sight;
 use crate::server::observe::random_id;
 use crate::server::running::{Finished, finish_name};
 use crate::server::state::App;
@@ -25,10 +26,38 @@ pub(super) struct Origins {
     created: u64,
     sights: Vec<Sight>,
     study: Option<Study>,
-    want: Want,
+    drawn: Drawn,
     pub(super) seed: u64,
     /// The body's share of the memory of all bodies, for as long as images may be decoded again.
     pub(super) memory: Option<Arc<Received>>,
+}
+
+/// Pictures that go with a report.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Drawn {
+    preview: bool,
+    overlay: bool,
+}
+
+impl Drawn {
+    pub(super) fn wanted(request: &ReportRequest) -> ApiResult<Self> {
+        let mut drawn = Self::default();
+        for (index, item) in request.include.iter().flatten().enumerate() {
+            match item.as_str() {
+                "preview" => drawn.preview = true,
+                "overlay" => drawn.overlay = true,
+                _ => {
+                    let message = "include takes preview and overlay";
+                    return Err(ApiError::invalid(format!("include.{index}"), message));
+                }
+            }
+        }
+        Ok(drawn)
+    }
+
+    pub(super) fn any(self) -> bool {
+        self.preview || self.overlay
+    }
 }
 
 /// A draft report.
@@ -66,7 +95,7 @@ struct Warning {
 
 impl Origins {
     /// Refuses images of two patients.
-    pub(super) fn new(app: &App, sights: Vec<Sight>, want: Want) -> ApiResult<Self> {
+    pub(super) fn new(sights: Vec<Sight>, drawn: Drawn) -> ApiResult<Self> {
         let mut study: Option<Study> = None;
         for (index, sight) in sights.iter().enumerate() {
             let Some(facts) = &sight.dicom else { continue };
@@ -81,8 +110,7 @@ impl Origins {
             }
         }
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        tracing::debug!(model = app.model_name, images = sights.len(), "report");
-        Ok(Self { id: random_id("report-"), created, sights, study, want, seed: 0, memory: None })
+        Ok(Self { id: random_id("report-"), created, sights, study, drawn, seed: 0, memory: None })
     }
 
     pub(super) fn digests(&self) -> Vec<String> {
@@ -106,7 +134,7 @@ impl Origins {
             digest: sight.digest.clone(),
             width: sight.size.0,
             height: sight.size.1,
-            preview: sight.preview.as_deref().map(png_uri),
+            preview: None,
             overlay: None,
             instance: facts.and_then(|facts| Instance::from_facts(facts, sight.frame, sight.frames)),
         }
@@ -134,14 +162,25 @@ fn report(app: &App, origins: &Origins, answer: &Finished) -> ApiResult<Report> 
         created: origins.created,
         study: origins.study.clone(),
     };
-    if origins.want.overlay {
-        for (index, sight) in origins.sights.iter().enumerate() {
-            let image = decode_again(&app.settings, sight)?;
-            let png = overlay::overlay(&report, index, &image).map_err(|error| failed(&error))?;
+    if origins.drawn.any() {
+        draw(app, origins, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn draw(app: &App, origins: &Origins, report: &mut Report) -> ApiResult<()> {
+    for (index, sight) in origins.sights.iter().enumerate() {
+        let image = sight.image(&app.settings)?;
+        if origins.drawn.preview {
+            let png = overlay::preview(&image).map_err(|error| failed(&error))?;
+            report.images[index].preview = Some(png_uri(&png));
+        }
+        if origins.drawn.overlay {
+            let png = overlay::overlay(report, index, &image).map_err(|error| failed(&error))?;
             report.images[index].overlay = Some(png_uri(&png));
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// The JSON form.
