@@ -11,7 +11,7 @@ use swinseek::server::{Server, Settings};
 use tokio::sync::watch;
 
 use super::client::{Connection, Response};
-use super::mock::{Mock, Pace, frontend};
+use super::mock::{ANSWER, Mock, Pace, frontend};
 
 pub struct Harness {
     pub address: SocketAddr,
@@ -26,14 +26,23 @@ impl Harness {
         Self::with(|_, _| {})
     }
 
+    /// With a model that writes another text.
+    pub fn writing(answer: &str) -> Self {
+        Self::start(answer, |_, _| {})
+    }
+
     /// With other settings than the default ones.
     pub fn with(change: impl FnOnce(&mut Settings, &mut EngineConfig)) -> Self {
+        Self::start(ANSWER, change)
+    }
+
+    fn start(answer: &str, change: impl FnOnce(&mut Settings, &mut EngineConfig)) -> Self {
         let (mut settings, mut config) = (Settings::default(), EngineConfig::default());
         settings.address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         change(&mut settings, &mut config);
         let pace = Pace::default();
         let frontend = frontend();
-        let mock = Mock::new(frontend.prompts(), pace.clone());
+        let mock = Mock::new(frontend.prompts(), answer, pace.clone());
         let engine = Engine::start(mock, config).expect("an engine");
         let (stop, stopped) = watch::channel(false);
         let (bound, address) = mpsc::channel();

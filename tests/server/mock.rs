@@ -16,9 +16,16 @@ use swinseek_vision::preprocess::Preprocessor;
 
 /// What the model writes.
 pub const ANSWER: &str = "The lungs are clear. No effusion is seen.";
+pub const FINDINGS: &str = "The lungs are clear. No effusion is seen.";
+pub const IMPRESSION: &str = "No acute finding.";
 /// A prompt with this word makes the model panic.
 pub const PANIC_WORD: &str = "panic";
 pub const CONTEXT: usize = 256;
+
+/// A report as models write them.
+pub fn report() -> String {
+    format!("FINDINGS: {FINDINGS} IMPRESSION: {IMPRESSION}")
+}
 
 /// Lets a test hold the model before its next step.
 #[derive(Clone, Default)]
@@ -68,11 +75,11 @@ pub fn frontend() -> Frontend {
 }
 
 impl Mock {
-    pub fn new(prompts: &PromptEncoder, pace: Pace) -> Self {
+    pub fn new(prompts: &PromptEncoder, answer: &str, pace: Pace) -> Self {
         let tokenizer = prompts.tokenizer().clone();
         let encode = |text: &str| tokenizer.encode_untrusted(text).expect("ids");
         let stop = prompts.stop_ids().to_vec();
-        Self { answer: encode(ANSWER), panic: encode(PANIC_WORD), stop, pace, tokenizer }
+        Self { answer: encode(answer), panic: encode(PANIC_WORD), stop, pace, tokenizer }
     }
 
     /// The answer's next token, or the end.

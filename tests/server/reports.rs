@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::chat::{data_uri, png};
 use super::client::Response;
 use super::harness::{Harness, post_head};
-use super::mock::{DICOM, REPORT_FINDINGS, REPORT_IMPRESSION};
+use super::mock::{FINDINGS, IMPRESSION, report};
 
 const PATH: &str = "/v1/reports";
 
@@ -41,7 +41,7 @@ fn form(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
 
 #[track_caller]
 fn is_the_report(value: &Value) {
-    assert_eq!((value["findings"].as_str(), value["impression"].as_str()), (Some(REPORT_FINDINGS), Some(REPORT_IMPRESSION)));
+    assert_eq!((value["findings"].as_str(), value["impression"].as_str()), (Some(FINDINGS), Some(IMPRESSION)));
     assert_eq!(value["object"], "report");
     assert_eq!(value["model"].as_str().map(str::len), Some(64), "the model's digest");
     assert_eq!(value["images"][0]["digest"], blake3::hash(&dicom()).to_hex().to_string());
@@ -52,7 +52,7 @@ fn is_the_report(value: &Value) {
 
 #[test]
 fn json_forms_and_files_give_the_same_report() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     let from_json = ask(&server, "", &json!({ "indication": "cough", "prior_report": "Clear." }));
     assert_eq!(from_json.status, 200, "{}", from_json.text());
     is_the_report(&from_json.json());
@@ -67,9 +67,9 @@ fn json_forms_and_files_give_the_same_report() {
 
 #[test]
 fn accept_chooses_the_form() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     let text = ask(&server, "text/plain", &json!({}));
-    assert!(text.text().contains(REPORT_FINDINGS) && text.text().contains("physician"), "{}", text.text());
+    assert!(text.text().contains(FINDINGS) && text.text().contains("physician"), "{}", text.text());
     let fhir = ask(&server, "application/fhir+json", &json!({}));
     assert_eq!(fhir.header("content-type"), Some("application/fhir+json"));
     assert_eq!((&fhir.json()["resourceType"], &fhir.json()["status"]), (&json!("DiagnosticReport"), &json!("preliminary")));
@@ -81,7 +81,7 @@ fn accept_chooses_the_form() {
 
 #[test]
 fn events_come_section_by_section_and_end_with_the_report() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     for response in [ask(&server, "text/event-stream", &json!({})), ask(&server, "", &json!({ "stream": true }))] {
         let mut events = response.events();
         assert_eq!(events.pop().as_deref(), Some("[DONE]"));
@@ -91,7 +91,7 @@ fn events_come_section_by_section_and_end_with_the_report() {
         let of = |section: &str| -> String {
             deltas.iter().filter(|d| d["section"] == section).filter_map(|d| d["text"].as_str()).collect()
         };
-        assert_eq!((of("findings").as_str(), of("impression").as_str()), (REPORT_FINDINGS, REPORT_IMPRESSION));
+        assert_eq!((of("findings").as_str(), of("impression").as_str()), (FINDINGS, IMPRESSION));
         let names: Vec<&str> = response.text().lines().filter_map(|line| line.strip_prefix("event: ")).collect();
         assert_eq!(names.last(), Some(&"report"));
         assert!(names.len() > 4 && names[..names.len() - 1].iter().all(|name| *name == "delta"));
@@ -100,7 +100,7 @@ fn events_come_section_by_section_and_end_with_the_report() {
 
 #[test]
 fn pictures_go_with_a_report_on_request() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     let plain = ask(&server, "", &json!({})).json();
     assert!(plain["images"][0].get("preview").is_none() && plain["images"][0].get("overlay").is_none());
     let drawn = ask(&server, "", &json!({ "include": ["preview", "overlay"] })).json();
@@ -112,7 +112,7 @@ fn pictures_go_with_a_report_on_request() {
 
 #[test]
 fn a_report_that_is_cut_off_says_so() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     let cut = ask(&server, "", &json!({ "max_tokens": 3 })).json();
     assert_eq!(cut["finish_reason"], "length");
     assert!(cut["notice"].as_str().is_some_and(|notice| notice.contains("incomplete")), "{cut}");
@@ -120,7 +120,7 @@ fn a_report_that_is_cut_off_says_so() {
 
 #[test]
 fn requests_without_sense_are_refused_by_name() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     let images = |count: usize| json!(vec![json!({ "url": data_uri("image/png", &png(16, 16)) }); count]);
     for (name, more, status, param) in [
         ("no image", json!({ "images": [] }), 400, "images"),
@@ -161,7 +161,7 @@ fn requests_without_sense_are_refused_by_name() {
 /// The same file under another patient's name: the tag's value is replaced by one of the same length.
 #[test]
 fn images_of_two_patients_are_no_study() {
-    let server = Harness::writing(DICOM);
+    let server = Harness::writing(&report());
     let mine = dicom();
     let mut other = mine.clone();
     let tag = [0x10, 0x00, 0x20, 0x00];
