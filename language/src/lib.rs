@@ -9,6 +9,7 @@ mod block;
 mod bpe;
 pub mod cache;
 pub mod config;
+pub mod constraint;
 pub mod context;
 pub mod decoder;
 pub mod hook;
@@ -27,6 +28,7 @@ mod top_k;
 
 pub use cache::Cache;
 pub use config::LanguageConfig;
+pub use constraint::{Constraint, Constraints, Lexicon, TokenMask};
 pub use context::Context;
 pub use decoder::Decoder;
 pub use hook::{LayerHook, NoHook};
