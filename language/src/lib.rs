@@ -29,6 +29,7 @@ mod top_k;
 
 pub use cache::Cache;
 pub use config::LanguageConfig;
+pub use constraint::{Constraint, Constraints, Lexicon, TokenMask};
 pub use context::Context;
 pub use decoder::Decoder;
 pub use hook::{LayerHook, NoHook};

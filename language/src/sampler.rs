@@ -1,7 +1,7 @@
 //! From logits to the next token: penalties, temperature, filters, a seeded draw.
 //!
 //! Order, as in vLLM and Hugging Face `generate`: logit bias, repetition, frequency and presence penalty, temperature,
-//! top-k, top-p, min-p. Reported log-probabilities are those of the model itself, before all of these.
+//! top-k, top-p, min-p. A constraint's mask comes before all of them. Reported log-probabilities are those of the model itself, before all of these.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -174,21 +174,20 @@ impl Sampler {
     /// # Errors
     /// [`Error::Input`] when a logit is NaN or `+inf`, when all are `-inf`, or when an id is not in the vocabulary.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<Sampled> {
-        self.sample_allowed(logits, history, None)
+        self.choose(logits, history, None)
     }
 
-    /// As [`Sampler::sample`], from the tokens that are `allowed` only. Log-probabilities stay those of the model over
-    /// all tokens.
+    /// As [`Sampler::sample`], among the tokens that `mask` allows. The reported log-probabilities are the model's own,
+    /// before the mask.
     ///
     /// # Errors
-    /// As [`Sampler::sample`].
-    pub fn sample_allowed(
-        &mut self,
-        logits: &[f32],
-        history: &[u32],
-        allowed: Option<&TokenMask>,
-    ) -> Result<Sampled> {
-        let (scores, best) = self.scores(logits, history, allowed)?;
+    /// As [`Sampler::sample`]; also when every allowed token has the logit `-inf`.
+    pub fn sample_allowed(&mut self, logits: &[f32], history: &[u32], mask: &TokenMask) -> Result<Sampled> {
+        self.choose(logits, history, Some(mask))
+    }
+
+    fn choose(&mut self, logits: &[f32], history: &[u32], mask: Option<&TokenMask>) -> Result<Sampled> {
+        let (scores, best) = self.scores(logits, history, mask)?;
         let id =
             if self.params.temperature == 0.0 { best } else { self.draw(&scores, scores[best as usize]) };
         let log_sum = log_sum_exp(logits);
@@ -242,18 +241,12 @@ impl Sampler {
     }
 
     /// Checked and penalised scores, and the best token.
-    fn scores(
-        &self,
-        logits: &[f32],
-        history: &[u32],
-        allowed: Option<&TokenMask>,
-    ) -> Result<(Vec<f64>, u32)> {
+    fn scores(&self, logits: &[f32], history: &[u32], mask: Option<&TokenMask>) -> Result<(Vec<f64>, u32)> {
         check_logits(logits)?;
         let mut scores = self.penalised(logits, history)?;
-        if let Some(allowed) = allowed {
-            for (_, score) in scores.iter_mut().enumerate().filter(|(id, _)| !allowed.contains(*id as u32)) {
-                *score = f64::NEG_INFINITY;
-            }
+        if let Some(mask) = mask {
+            let forbidden = scores.iter_mut().enumerate().filter(|(id, _)| !mask.allows(*id as u32));
+            forbidden.for_each(|(_, score)| *score = f64::NEG_INFINITY);
         }
         let best = argmax(&scores);
         if scores[best as usize] == f64::NEG_INFINITY {

@@ -191,7 +191,10 @@ impl<M: EngineModel> Sequence<M> {
     fn choose(&mut self, prediction: Prediction, stop_ids: &[u32]) -> Result<Option<FinishReason>> {
         let Prediction { logits, attention } = prediction;
         let allowed = self.constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
-        let sampled = self.sampler.sample_allowed(&logits, &self.history, allowed.as_ref())?;
+        let sampled = match &allowed {
+            Some(mask) => self.sampler.sample_allowed(&logits, &self.history, mask)?,
+            None => self.sampler.sample(&logits, &self.history)?,
+        };
         if stop_ids.contains(&sampled.id) {
             return Ok(Some(FinishReason::Stop));
         }

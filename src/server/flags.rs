@@ -43,6 +43,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "SWINSEEK_DEFAULT_MAX_TOKENS", help_heading = "Model")]
     pub default_max_tokens: Option<usize>,
 
+    /// Terms that reports may be held to, by request: a TSV file, or RRF as the UMLS has it.
+    #[arg(long, value_name = "FILE", env = "SWINSEEK_LEXICON", help_heading = "Model")]
+    pub lexicon: Option<PathBuf>,
+
     /// File of API keys (TOML); without it anyone who reaches the port may ask.
     #[arg(long, value_name = "FILE", env = "SWINSEEK_API_KEYS", help_heading = "Safety")]
     pub api_keys: Option<PathBuf>,

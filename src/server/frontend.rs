@@ -1,6 +1,7 @@
 //! What stands between a request and the engine: chat template, tokenizer, preprocessing. Shared by all requests.
 
 use swinseek_kernels::Result;
+use swinseek_language::constraint::Constraints;
 use swinseek_language::prompt::Message;
 use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::Image;
@@ -11,6 +12,8 @@ use crate::engine::{self, PreparedImage};
 pub(super) struct Frontend {
     inner: engine::Frontend,
     longest_token: usize,
+    /// None for vocabularies that are not byte-level.
+    constraints: Option<Constraints>,
 }
 
 impl Frontend {
@@ -18,11 +21,17 @@ impl Frontend {
         let tokenizer = inner.prompts().tokenizer();
         let lengths = (0..tokenizer.vocab_size() as u32).filter_map(|id| tokenizer.token(id)).map(|t| t.len());
         let longest_token = lengths.max().unwrap_or(1).max(1);
-        Self { inner, longest_token }
+        let constraints = Constraints::new(tokenizer, inner.prompts().stop_ids()).ok();
+        Self { inner, longest_token, constraints }
     }
 
     pub(super) fn tokenizer(&self) -> &Tokenizer {
         self.inner.prompts().tokenizer()
+    }
+
+    /// What makes answers follow a form, if the vocabulary allows it.
+    pub(super) fn constraints(&self) -> Option<&Constraints> {
+        self.constraints.as_ref()
     }
 
     /// Whether a text of that many bytes must be longer than `context` tokens: told without encoding it.

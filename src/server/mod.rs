@@ -25,6 +25,7 @@ mod metrics;
 mod models;
 mod observe;
 mod openapi;
+mod page;
 mod running;
 mod sampling;
 mod settings;
@@ -36,7 +37,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -108,7 +109,16 @@ impl Server {
 }
 
 fn router(app: App) -> Router {
-    Router::new()
+    let mut router = Router::new();
+    for asset in page::ASSETS {
+        let head = [
+            (header::CONTENT_TYPE, asset.media_type),
+            (header::CONTENT_SECURITY_POLICY, page::POLICY),
+            (header::CACHE_CONTROL, "no-cache"),
+        ];
+        router = router.route(asset.path, get(move || async move { (head, asset.body) }));
+    }
+    router
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use swinseek_language::constraint::Lexicon;
 use swinseek_vision::preprocess;
 
 use super::auth::Keys;
@@ -29,6 +31,8 @@ pub struct Settings {
     pub default_temperature: f64,
     /// Most new tokens of a request that names no number.
     pub default_max_tokens: usize,
+    /// Terms that reports may be held to.
+    pub lexicon: Option<PathBuf>,
     /// Refuse DICOM files whose pixels name the patient.
     pub refuse_burned_in: bool,
     /// Which image URLs are read.
@@ -98,6 +102,7 @@ impl Default for Settings {
             model_name: None,
             default_temperature: 0.0,
             default_max_tokens: 256,
+            lexicon: None,
             refuse_burned_in: false,
             urls: UrlPolicy::default(),
             limits: Limits::default(),
@@ -164,6 +169,7 @@ impl Settings {
             model_name: flags.served_model_name.clone(),
             default_temperature,
             default_max_tokens: default_max_tokens.unwrap_or(default.default_max_tokens),
+            lexicon: flags.lexicon.clone(),
             refuse_burned_in: flags.refuse_burned_in.unwrap_or(false),
             urls: UrlPolicy {
                 enabled: flags.image_urls.unwrap_or(false),
@@ -174,7 +180,7 @@ impl Settings {
         })
     }
 
-    /// Reads the key file and the certificate, to find mistakes early.
+    /// Reads key file, certificate and terms, to find mistakes early.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
@@ -185,7 +191,17 @@ impl Settings {
         if let Some((cert, key)) = &self.tls {
             listen::tls(cert, key)?;
         }
-        Ok(())
+        self.lexicon().map(drop)
+    }
+
+    /// Reads the term file.
+    pub(super) fn lexicon(&self) -> Result<Option<Arc<Lexicon>>> {
+        let Some(path) = &self.lexicon else {
+            return Ok(None);
+        };
+        let name = path.display();
+        let bytes = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
+        Ok(Some(Arc::new(Lexicon::from_bytes(&bytes).with_context(|| name.to_string())?)))
     }
 
     /// The engine's part of the settings.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use axum::http::StatusCode;
+use swinseek_language::constraint::Lexicon;
 
 use super::admission::Gate;
 use super::audit::{Audit, Record};
@@ -30,6 +31,7 @@ pub(super) struct Inner {
     pub(super) fetcher: Fetcher,
     pub(super) metrics: Metrics,
     pub(super) model_name: String,
+    pub(super) lexicon: Option<Arc<Lexicon>>,
     audit: Option<Arc<Audit>>,
     warm: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl App {
             audit: settings.audit.as_deref().map(Audit::open).transpose()?.map(Arc::new),
             gate: Gate::new(&settings.limits, &settings.timeouts),
             fetcher: Fetcher::new(settings.urls.clone(), settings.timeouts.image_url, max_bytes),
+            lexicon: settings.lexicon()?,
             metrics: Metrics::new(&model_name)?,
             warm: AtomicBool::new(false),
             model_name,
