@@ -58,7 +58,9 @@ pub(super) fn default_model() -> Result<PathBuf> {
     match [beside, built].into_iter().find(|dir| dir.join("config.json").exists()) {
         Some(dir) => Ok(dir),
         None => {
-            bail!("the default model (samples/model of the source tree) is not here; name one with --model DIR")
+            bail!(
+                "the default model (samples/model of the source tree) is not here; name one with --model DIR"
+            )
         }
     }
 }

@@ -17,13 +17,15 @@ use crate::server::{Flags, LogFormat, PrecisionFlag, Server, Settings, new_key};
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
-#[command(after_help = "Every flag can be given as a variable (SWINSEEK_MAX_QUEUE) and as a key of the TOML file of
+#[command(
+    after_help = "Every flag can be given as a variable (SWINSEEK_MAX_QUEUE) and as a key of the TOML file of
 --config (max_queue = 64); flags win over variables, variables over the file.
 
 Examples:
   swinseek serve
   swinseek serve --new-key pacs >> keys.toml       the key itself appears on standard error, once
-  swinseek serve --host 0.0.0.0 --api-keys keys.toml --audit audit.jsonl --tls-cert c.pem --tls-key k.pem")]
+  swinseek serve --host 0.0.0.0 --api-keys keys.toml --audit audit.jsonl --tls-cert c.pem --tls-key k.pem"
+)]
 pub(super) struct ServeArgs {
     /// TOML file of settings.
     #[arg(long, value_name = "FILE", env = "SWINSEEK_CONFIG")]

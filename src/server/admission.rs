@@ -144,7 +144,8 @@ impl Gate {
         work: impl FnOnce() -> ApiResult<T> + Send + 'static,
     ) -> ApiResult<T> {
         let place = Arc::clone(&self.decoding).acquire_owned();
-        let place = tokio::time::timeout_at(deadline.into(), place).await.map_err(|_| ApiError::deadline())?;
+        let place =
+            tokio::time::timeout_at(deadline.into(), place).await.map_err(|_| ApiError::deadline())?;
         let place = place.map_err(|_| ApiError::shutting_down())?;
         // The place goes with the work: a client that leaves does not let another thread start beside it.
         let work = tokio::task::spawn_blocking(move || {

@@ -97,9 +97,9 @@ impl Keys {
 
 fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
     let unauthorized = |message| ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key");
-    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
-        unauthorized("no API key: send it in the header `Authorization: Bearer KEY`")
-    })?;
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(|| unauthorized("no API key: send it in the header `Authorization: Bearer KEY`"))?;
     let text = value.to_str().unwrap_or_default();
     let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -178,12 +178,16 @@ pub(crate) fn new_key(name: &str) -> Result<(String, String)> {
     let key = format!("sk-{}", blake3::Hash::from_bytes(secret).to_hex());
     let hash = blake3::hash(key.as_bytes()).to_hex();
     let name = toml::Value::String(name.to_owned());
-    Ok((key, format!("[[key]]\nname = {name}\nhash = \"{hash}\"\nrequests_per_minute = 600\nconcurrent = 16\n")))
+    Ok((
+        key,
+        format!("[[key]]\nname = {name}\nhash = \"{hash}\"\nrequests_per_minute = 600\nconcurrent = 16\n"),
+    ))
 }
 
 /// What anyone may see: whether the server lives, and the pages, which hold no data.
 fn is_open(method: &Method, path: &str) -> bool {
-    let open = ["/", "/docs", "/docs/docs.js", "/docs/docs.css", "/openapi.json", "/health/live", "/health/ready"];
+    let open =
+        ["/", "/docs", "/docs/docs.js", "/docs/docs.css", "/openapi.json", "/health/live", "/health/ready"];
     matches!(*method, Method::GET | Method::HEAD) && (open.contains(&path) || path.starts_with("/page/"))
 }
 

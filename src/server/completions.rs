@@ -16,12 +16,12 @@ use super::auth::Caller;
 use super::chat::response::{Head, Usage};
 use super::chat::{StreamOptions, room, token_text};
 use super::error::{ApiError, ApiResult, ErrorBody};
+use super::json;
 use super::observe::RequestId;
 use super::running::{Counts, Finished, Origin, Prepared, Prompt, Token, failure, finish_name};
 use super::sampling::{Stop, Wishes, too_long};
 use super::sse::{self, Writer, data};
 use super::state::App;
-use super::json;
 use crate::engine::Event;
 
 /// OpenAI's default here; conversations have another one.
@@ -294,7 +294,9 @@ fn encode(app: &App, prompt: PromptField) -> ApiResult<Vec<Vec<u32>>> {
                 return Err(ApiError::invalid("prompt", message).code("context_length_exceeded"));
             }
             let encode = |text: String| {
-                app.frontend.encode_text(&text).map_err(|error| ApiError::invalid("prompt", error.to_string()))
+                app.frontend
+                    .encode_text(&text)
+                    .map_err(|error| ApiError::invalid("prompt", error.to_string()))
             };
             texts.into_iter().map(encode).collect::<ApiResult<Vec<_>>>()?
         }
@@ -371,10 +373,17 @@ struct TextWriter {
 }
 
 impl TextWriter {
-    fn chunk(&mut self, index: usize, text: String, token: Option<&Token>, finish: Option<&'static str>) -> SseEvent {
+    fn chunk(
+        &mut self,
+        index: usize,
+        text: String,
+        token: Option<&Token>,
+        finish: Option<&'static str>,
+    ) -> SseEvent {
         let offset = &mut self.offsets[index];
         let logprobs = token.filter(|_| self.shape.logprobs);
-        let logprobs = logprobs.map(|token| TextLogprobs::new(std::slice::from_ref(token), &self.app, offset));
+        let logprobs =
+            logprobs.map(|token| TextLogprobs::new(std::slice::from_ref(token), &self.app, offset));
         let choice = TextChoice { index, text, logprobs, finish_reason: finish };
         let usage = self.shape.include_usage.then_some(None);
         data(&Completion { head: self.shape.head.clone(), choices: vec![choice], usage })
@@ -389,8 +398,12 @@ impl Writer for TextWriter {
     async fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<SseEvent>> {
         Ok(match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                let counts =
-                    Counts { prompt: prompt_tokens, cached: cached_tokens, image: image_tokens, completion: 0 };
+                let counts = Counts {
+                    prompt: prompt_tokens,
+                    cached: cached_tokens,
+                    image: image_tokens,
+                    completion: 0,
+                };
                 self.counts.add(index % self.shape.choices == 0, counts);
                 Vec::new()
             }

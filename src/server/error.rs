@@ -137,7 +137,10 @@ impl IntoResponse for ApiError {
 pub(crate) async fn as_object(response: Response) -> Response {
     let status = response.status();
     let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if ours || !(status.is_client_error() || status.is_server_error()) || status == StatusCode::METHOD_NOT_ALLOWED {
+    if ours
+        || !(status.is_client_error() || status.is_server_error())
+        || status == StatusCode::METHOD_NOT_ALLOWED
+    {
         return response;
     }
     let message = status.canonical_reason().unwrap_or("the request failed").to_lowercase();

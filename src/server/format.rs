@@ -39,7 +39,10 @@ pub(super) fn report(app: &App, lexicon: bool) -> ApiResult<Box<dyn Constraint>>
 
 fn makers<'a>(app: &'a App, param: &str) -> ApiResult<&'a Constraints> {
     app.frontend.constraints().ok_or_else(|| {
-        ApiError::unsupported(param, "answers of this model cannot be constrained: its vocabulary is not byte-level")
+        ApiError::unsupported(
+            param,
+            "answers of this model cannot be constrained: its vocabulary is not byte-level",
+        )
     })
 }
 

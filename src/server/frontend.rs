@@ -19,7 +19,8 @@ pub(super) struct Frontend {
 impl Frontend {
     pub(super) fn new(inner: engine::Frontend) -> Self {
         let tokenizer = inner.prompts().tokenizer();
-        let lengths = (0..tokenizer.vocab_size() as u32).filter_map(|id| tokenizer.token(id)).map(|t| t.len());
+        let lengths =
+            (0..tokenizer.vocab_size() as u32).filter_map(|id| tokenizer.token(id)).map(|t| t.len());
         let longest_token = lengths.max().unwrap_or(1).max(1);
         let constraints = Constraints::new(tokenizer, inner.prompts().stop_ids()).ok();
         Self { inner, longest_token, constraints }

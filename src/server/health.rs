@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use swinseek_language::sampler::SamplingParams;
 use swinseek_language::prompt::Message;
+use swinseek_language::sampler::SamplingParams;
 use utoipa::ToSchema;
 
 use super::error::{ApiError, ApiResult, ErrorBody};

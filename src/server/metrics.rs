@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 use super::error::{ApiError, ErrorBody};
@@ -17,7 +18,8 @@ use crate::engine::Stats;
 /// vLLM's bucket edges, in seconds.
 const FIRST_TOKEN: [f64; 16] =
     [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-const BETWEEN_TOKENS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5];
+const BETWEEN_TOKENS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5];
 const WHOLE: [f64; 14] = [0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 
 /// The metrics of one server.
@@ -63,8 +65,10 @@ impl Metrics {
         let http = HistogramOpts::new("swinseek:http_request_seconds", "Time to the response's headers.");
         let http = HistogramVec::new(http.buckets(WHOLE.to_vec()), &["method", "route", "status"])?;
         registry.register(Box::new(http.clone()))?;
-        let cancelled =
-            IntCounter::new("swinseek:request_cancelled_total", "Answers whose client went away before the end.")?;
+        let cancelled = IntCounter::new(
+            "swinseek:request_cancelled_total",
+            "Answers whose client went away before the end.",
+        )?;
         registry.register(Box::new(cancelled.clone()))?;
         Ok(Self {
             first_token: histogram(
@@ -79,7 +83,11 @@ impl Metrics {
             )?,
             whole: histogram("vllm:e2e_request_latency_seconds", "From headers to the last token.", &WHOLE)?,
             success: family("vllm:request_success_total", "Answers by how they ended.", "finished_reason")?,
-            refused: family("swinseek:request_refused_total", "Requests without an answer, by reason.", "reason")?,
+            refused: family(
+                "swinseek:request_refused_total",
+                "Requests without an answer, by reason.",
+                "reason",
+            )?,
             http,
             cancelled,
             engine: EngineMetrics::new(&registry)?,
@@ -105,14 +113,20 @@ impl EngineMetrics {
         let table: [(&str, &str, fn(&Stats) -> u64); 12] = [
             ("vllm:prompt_tokens_total", "Prompt tokens.", |s| s.prompt_tokens),
             ("vllm:generation_tokens_total", "Generated tokens.", |s| s.generated_tokens),
-            ("vllm:prefix_cache_queries", "Prompts looked up in the prefix cache.", |s| s.prefix_hits + s.prefix_misses),
+            ("vllm:prefix_cache_queries", "Prompts looked up in the prefix cache.", |s| {
+                s.prefix_hits + s.prefix_misses
+            }),
             ("vllm:prefix_cache_hits", "Prompts of which a beginning was found.", |s| s.prefix_hits),
-            ("swinseek:prefix_cached_tokens_total", "Prompt tokens from the prefix cache.", |s| s.cached_tokens),
+            ("swinseek:prefix_cached_tokens_total", "Prompt tokens from the prefix cache.", |s| {
+                s.cached_tokens
+            }),
             ("swinseek:feature_cache_hits_total", "Images found encoded.", |s| s.image_hits),
             ("swinseek:feature_cache_misses_total", "Images that had to be encoded.", |s| s.image_misses),
             ("swinseek:engine_steps_total", "Decoding steps.", |s| s.steps),
             ("swinseek:jobs_accepted_total", "Answers begun.", |s| s.accepted),
-            ("swinseek:jobs_cancelled_total", "Answers dropped because their client went away.", |s| s.cancelled),
+            ("swinseek:jobs_cancelled_total", "Answers dropped because their client went away.", |s| {
+                s.cancelled
+            }),
             ("swinseek:jobs_late_total", "Answers that passed their deadline.", |s| s.deadlines),
             ("swinseek:jobs_failed_total", "Answers that failed.", |s| s.failed),
         ];

@@ -97,8 +97,14 @@ pub(super) struct Counts {
 
 impl App {
     /// Records the request and gives all its jobs to the engine: all are taken, or the request is refused.
-    pub(super) async fn launch(&self, prepared: Prepared, ticket: Ticket, origin: Origin) -> ApiResult<Running> {
-        let started = ticket.deadline.checked_sub(self.settings.timeouts.request).unwrap_or_else(Instant::now);
+    pub(super) async fn launch(
+        &self,
+        prepared: Prepared,
+        ticket: Ticket,
+        origin: Origin,
+    ) -> ApiResult<Running> {
+        let started =
+            ticket.deadline.checked_sub(self.settings.timeouts.request).unwrap_or_else(Instant::now);
         let Origin { endpoint, caller, id } = origin;
         self.record(Record {
             request_id: id.0.to_string(),
@@ -229,9 +235,16 @@ impl Answer {
         while let Some(event) = self.next().await {
             match event {
                 Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                    counts = Counts { prompt: prompt_tokens, cached: cached_tokens, image: image_tokens, ..counts };
+                    counts = Counts {
+                        prompt: prompt_tokens,
+                        cached: cached_tokens,
+                        image: image_tokens,
+                        ..counts
+                    };
                 }
-                Event::Token { id, logprob, top_logprobs, .. } => tokens.push(Token { id, logprob, top_logprobs }),
+                Event::Token { id, logprob, top_logprobs, .. } => {
+                    tokens.push(Token { id, logprob, top_logprobs })
+                }
                 Event::Finished { reason, text, sentences, .. } => {
                     counts.completion = tokens.len();
                     return Ok(Finished { text, tokens, reason, sentences, counts });

@@ -77,7 +77,8 @@ impl Wishes {
             top_k: top_k(self.top_k)?,
             top_p: top_p(self.top_p)?,
             min_p: within("min_p", self.min_p, 0.0, 1.0)?.unwrap_or(0.0),
-            repetition_penalty: within("repetition_penalty", self.repetition_penalty, 0.01, 10.0)?.unwrap_or(1.0),
+            repetition_penalty: within("repetition_penalty", self.repetition_penalty, 0.01, 10.0)?
+                .unwrap_or(1.0),
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
             logit_bias: logit_bias(self.logit_bias.unwrap_or_default(), vocab_size)?,

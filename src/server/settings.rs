@@ -213,7 +213,8 @@ impl Settings {
         Ok(EngineConfig {
             max_batch: at_least_one("max_batch", flags.max_batch)?.unwrap_or(default.max_batch),
             max_queue: at_least_one("max_queue", flags.max_queue)?.unwrap_or(default.max_queue),
-            prefill_chunk: at_least_one("prefill_chunk", flags.prefill_chunk)?.unwrap_or(default.prefill_chunk),
+            prefill_chunk: at_least_one("prefill_chunk", flags.prefill_chunk)?
+                .unwrap_or(default.prefill_chunk),
             feature_cache_bytes: flags.feature_cache_bytes.unwrap_or(default.feature_cache_bytes),
             prefix_cache_bytes: flags.prefix_cache_bytes.unwrap_or(default.prefix_cache_bytes),
         })
@@ -230,12 +231,14 @@ impl Limits {
             "max_inflight_bytes is {inflight_bytes}, expected at least max_body_bytes, {body_bytes}"
         );
         let image = preprocess::Limits {
-            max_bytes: at_least_one("max_image_bytes", flags.max_image_bytes)?.unwrap_or(default.image.max_bytes),
+            max_bytes: at_least_one("max_image_bytes", flags.max_image_bytes)?
+                .unwrap_or(default.image.max_bytes),
             max_pixels: at_least_one("max_pixels", flags.max_pixels)?.unwrap_or(default.image.max_pixels),
             ..default.image
         };
         Ok(Self {
-            connections: at_least_one("max_connections", flags.max_connections)?.unwrap_or(default.connections),
+            connections: at_least_one("max_connections", flags.max_connections)?
+                .unwrap_or(default.connections),
             body_bytes,
             inflight_bytes,
             images: flags.max_images.unwrap_or(default.images),

@@ -20,11 +20,7 @@ pub(super) trait Writer: Send + 'static {
     /// Before anything has happened.
     fn begin(&mut self) -> Vec<sse::Event>;
     /// `event` happened to answer `index`. An error ends the stream.
-    fn on(
-        &mut self,
-        index: usize,
-        event: Event,
-    ) -> impl Future<Output = ApiResult<Vec<sse::Event>>> + Send;
+    fn on(&mut self, index: usize, event: Event) -> impl Future<Output = ApiResult<Vec<sse::Event>>> + Send;
     /// After all answers have ended well.
     fn end(&mut self) -> Vec<sse::Event>;
 }

@@ -94,13 +94,15 @@ fn several_choices_share_the_prompt() {
     let server = Harness::new();
     let one = server.chat(&ask(&json!({}))).json();
     let three = server.chat(&ask(&json!({ "n": 3, "temperature": 0.5, "seed": 7 }))).json();
-    let indices: Vec<_> = three["choices"].as_array().expect("choices").iter().map(|c| c["index"].clone()).collect();
+    let indices: Vec<_> =
+        three["choices"].as_array().expect("choices").iter().map(|c| c["index"].clone()).collect();
     assert_eq!(indices, [0, 1, 2]);
     assert_eq!(three["usage"]["prompt_tokens"], one["usage"]["prompt_tokens"]);
     let events = server.chat(&ask(&json!({ "n": 2, "stream": true }))).events();
     let chunks = chunks(&events);
     for index in 0..2 {
-        let of_choice = chunks.iter().map(|chunk| &chunk["choices"][0]).filter(|choice| choice["index"] == index);
+        let of_choice =
+            chunks.iter().map(|chunk| &chunk["choices"][0]).filter(|choice| choice["index"] == index);
         let text: String = of_choice.filter_map(|choice| choice["delta"]["content"].as_str()).collect();
         assert_eq!(text, ANSWER);
     }
@@ -118,8 +120,11 @@ fn stop_and_max_tokens_end_the_answer() {
         assert_eq!(cut["usage"]["completion_tokens"], 2);
     }
     let events = server.chat(&ask(&json!({ "stop": ["clear"], "stream": true }))).events();
-    let text: String =
-        chunks(&events).iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).map(str::to_owned).collect();
+    let text: String = chunks(&events)
+        .iter()
+        .filter_map(|c| c["choices"][0]["delta"]["content"].as_str())
+        .map(str::to_owned)
+        .collect();
     assert_eq!(text, "The lungs are ", "a stop text is never shown, not even its beginning");
 }
 
@@ -147,7 +152,8 @@ fn logprobs_name_each_token_and_its_rivals() {
 #[test]
 fn a_biased_token_wins() {
     let server = Harness::new();
-    let value = server.chat(&ask(&json!({ "logit_bias": { "40": 100 }, "max_tokens": 3, "logprobs": true }))).json();
+    let value =
+        server.chat(&ask(&json!({ "logit_bias": { "40": 100 }, "max_tokens": 3, "logprobs": true }))).json();
     let tokens = value["choices"][0]["logprobs"]["content"].as_array().expect("tokens");
     assert!(tokens.len() == 3 && tokens.iter().all(|token| token["token"] == tokens[0]["token"]), "{value}");
 }
@@ -155,12 +161,15 @@ fn a_biased_token_wins() {
 #[test]
 fn images_come_as_data_uri_base64_and_dicom() {
     let server = Harness::new();
-    let dicom = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm")).expect("a sample");
+    let dicom =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm")).expect("a sample");
     let picture = decode(&png(16, 16), &DecodeOptions::default()).expect("a picture");
     let tokens = frontend().prepare(b"", &picture).expect("prepared").tokens;
     let uri = data_uri("image/png", &png(64, 48));
     let bare = uri.split(',').nth(1).expect("data").to_owned();
-    for url in [uri.clone(), bare, data_uri("application/dicom", &dicom), data_uri("image/jpeg", &png(16, 16))] {
+    for url in
+        [uri.clone(), bare, data_uri("application/dicom", &dicom), data_uri("image/jpeg", &png(16, 16))]
+    {
         let response = server.chat(&ask_about(&url));
         assert_eq!(response.status, 200, "{}", response.text());
         assert_eq!(response.json()["usage"]["prompt_tokens_details"]["image_tokens"], tokens);
@@ -187,7 +196,8 @@ fn a_conversation_goes_through_the_template() {
 #[test]
 fn completions_take_all_four_forms_of_prompt() {
     let server = Harness::new();
-    let complete = |prompt: Value| server.post("/v1/completions", &json!({ "prompt": prompt, "max_tokens": 50 }));
+    let complete =
+        |prompt: Value| server.post("/v1/completions", &json!({ "prompt": prompt, "max_tokens": 50 }));
     for (prompt, count) in [
         (json!("The heart is"), 1),
         (json!(["The heart", "The lungs"]), 2),
@@ -200,11 +210,13 @@ fn completions_take_all_four_forms_of_prompt() {
         assert_eq!(value["choices"][0]["text"], ANSWER);
     }
     assert_eq!(complete(json!([])).status, 400);
-    let short = server.post("/v1/completions", &json!({ "prompt": "a", "logprobs": 2, "max_tokens": 3 })).json();
+    let short =
+        server.post("/v1/completions", &json!({ "prompt": "a", "logprobs": 2, "max_tokens": 3 })).json();
     let logprobs = &short["choices"][0]["logprobs"];
     assert_eq!(logprobs["tokens"].as_array().map(Vec::len), Some(3), "{short}");
     assert_eq!(logprobs["text_offset"][0], 0);
-    let events = server.post("/v1/completions", &json!({ "prompt": "a", "stream": true, "max_tokens": 50 })).events();
+    let events =
+        server.post("/v1/completions", &json!({ "prompt": "a", "stream": true, "max_tokens": 50 })).events();
     let text: String =
         chunks(&events).iter().map(|c| c["choices"][0]["text"].as_str().expect("text").to_owned()).collect();
     assert_eq!(text, ANSWER);

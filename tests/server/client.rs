@@ -45,7 +45,9 @@ impl Connection {
 
     /// Reads up to the first line that holds `mark`.
     pub fn read_until(&mut self, mark: &str) -> String {
-        std::iter::from_fn(|| self.line()).find(|line| line.contains(mark)).unwrap_or_else(|| panic!("no `{mark}`"))
+        std::iter::from_fn(|| self.line())
+            .find(|line| line.contains(mark))
+            .unwrap_or_else(|| panic!("no `{mark}`"))
     }
 
     /// The whole response of a connection that closes.
@@ -71,7 +73,8 @@ impl Connection {
 fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") {
-        let size = std::str::from_utf8(&bytes[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size =
+            std::str::from_utf8(&bytes[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
         let Some(size) = size.filter(|&size| size > 0 && end + 2 + size <= bytes.len()) else {
             break;
         };

@@ -48,8 +48,11 @@ impl Harness {
         let (bound, address) = mpsc::channel();
         let for_server = engine.clone();
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("runtime");
             runtime.block_on(async {
                 let server = Server::bind(settings, for_server, frontend).await.expect("binds");
                 bound.send(server.address()).expect("the test waits");

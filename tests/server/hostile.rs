@@ -29,7 +29,8 @@ fn chat(name: &'static str, more: &Value, param: &'static str, code: Option<&'st
 fn bodies_that_are_no_requests() {
     let server = Harness::new();
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-    let schema = format!(r#"{{"messages":[],"response_format":{{"type":"x","json_schema":{{"schema":{deep}}}}}}}"#);
+    let schema =
+        format!(r#"{{"messages":[],"response_format":{{"type":"x","json_schema":{{"schema":{deep}}}}}}}"#);
     let raw = |text: &str| text.as_bytes().to_vec();
     let bad = |name, body: Vec<u8>, param, code| (name, body, 400, param, Some(code));
     check(
@@ -44,14 +45,22 @@ fn bodies_that_are_no_requests() {
             bad("1e999", raw(r#"{"messages":[],"temperature":1e999}"#), None, "invalid_json"),
             bad("an array", raw("[]"), None, "invalid_type"),
             bad("deep", deep.clone().into_bytes(), None, "invalid_type"),
-            bad("deep inside", format!(r#"{{"messages":{deep}}}"#).into_bytes(), Some("messages.0"), "invalid_type"),
+            bad(
+                "deep inside",
+                format!(r#"{{"messages":{deep}}}"#).into_bytes(),
+                Some("messages.0"),
+                "invalid_type",
+            ),
             bad("deep schema", schema.into_bytes(), None, "invalid_json"),
             bad("twice", raw(r#"{"model":"mock","model":"mock"}"#), Some("model"), "invalid_type"),
             bad("nothing", raw("{}"), Some("messages"), "invalid_type"),
             bad("null", raw(r#"{"messages":null}"#), Some("messages"), "invalid_type"),
         ],
     );
-    let form = server.request("POST /v1/chat/completions HTTP/1.1\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n", b"{}");
+    let form = server.request(
+        "POST /v1/chat/completions HTTP/1.1\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n",
+        b"{}",
+    );
     assert_eq!((form.status, form.error().1.as_deref()), (415, Some("unsupported_media_type")));
     let packed = server.request(&post_head(CHAT, 2, "content-encoding: gzip\r\n"), b"{}");
     assert_eq!(packed.status, 415);
@@ -101,7 +110,12 @@ fn parameters_out_of_range_unknown_or_not_supported() {
             chat("n -1", &json!({ "n": -1 }), "n", kind),
             chat("no tokens", &json!({ "max_tokens": 0 }), "max_tokens", None),
             chat("2^63", &json!({ "max_tokens": 1u64 << 63 }), "max_tokens", Some("context_length_exceeded")),
-            chat("2^63 new", &json!({ "max_completion_tokens": 1u64 << 63 }), "max_completion_tokens", Some("context_length_exceeded")),
+            chat(
+                "2^63 new",
+                &json!({ "max_completion_tokens": 1u64 << 63 }),
+                "max_completion_tokens",
+                Some("context_length_exceeded"),
+            ),
             chat("a half", &json!({ "max_tokens": 1.5 }), "max_tokens", kind),
             chat("both", &json!({ "max_tokens": 1, "max_completion_tokens": 2 }), "max_tokens", None),
             chat("seed", &json!({ "seed": 1.5 }), "seed", kind),
@@ -111,12 +125,22 @@ fn parameters_out_of_range_unknown_or_not_supported() {
             chat("top_logprobs", &json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs", None),
             chat("top alone", &json!({ "top_logprobs": 2 }), "top_logprobs", None),
             chat("options", &json!({ "stream_options": { "include_usage": true } }), "stream_options", None),
-            chat("option", &json!({ "stream": true, "stream_options": { "x": 1 } }), "stream_options.x", unknown),
+            chat(
+                "option",
+                &json!({ "stream": true, "stream_options": { "x": 1 } }),
+                "stream_options.x",
+                unknown,
+            ),
             chat("stream kind", &json!({ "stream": "yes" }), "stream", kind),
             chat("tools", &json!({ "tools": [] }), "tools", unknown),
             chat("unknown", &json!({ "best_effort": 1 }), "best_effort", unknown),
             chat("format", &json!({ "response_format": { "type": "yaml" } }), "response_format.type", None),
-            chat("modalities", &json!({ "modalities": ["audio"] }), "modalities", Some("unsupported_parameter")),
+            chat(
+                "modalities",
+                &json!({ "modalities": ["audio"] }),
+                "modalities",
+                Some("unsupported_parameter"),
+            ),
             chat("store", &json!({ "store": true }), "store", Some("unsupported_parameter")),
             chat("user", &json!({ "user": "x".repeat(600) }), "user", None),
         ],
@@ -168,18 +192,80 @@ fn conversations_that_cannot_be_answered() {
             bad("tool", one("tool", json!("x")), "messages.0.role", Some("unsupported_parameter")),
             bad("number", one("user", json!(5)), content, Some("invalid_type")),
             bad("system last", one("system", json!("x")), "messages", None),
-            bad("late system", body(json!([{ "role": "user", "content": "x" }, { "role": "system", "content": "x" }])), "messages.1.role", None),
-            bad("image in system", body(json!([{ "role": "system", "content": [image] }, { "role": "user", "content": "x" }])), "messages.0.content.0.image_url", None),
-            bad("image in answer", body(json!([{ "role": "assistant", "content": [image] }, { "role": "user", "content": "x" }])), "messages.0.content.0.image_url", None),
-            bad("name", body(json!([{ "role": "user", "content": "x", "name": "n" }])), "messages.0.name", Some("unknown_parameter")),
-            bad("part type", one("user", json!([{ "type": "poem", "text": "x" }])), "messages.0.content.0.type", None),
-            bad("audio", one("user", json!([{ "type": "input_audio" }])), "messages.0.content.0.type", Some("unsupported_parameter")),
-            bad("text and image", one("user", json!([{ "type": "text", "text": "x", "image_url": { "url": "x" } }])), "messages.0.content.0", None),
-            bad("detail", one("user", json!([{ "type": "image_url", "image_url": { "url": "x", "detail": "max" } }])), "messages.0.content.0.image_url.detail", None),
-            bad("no url", one("user", json!([{ "type": "image_url", "image_url": {} }])), "messages.0.content.0.image_url.url", Some("invalid_type")),
-            bad("1000 images", one("user", json!(vec![image.clone(); 1000])), "messages", Some("too_many_images")),
-            bad("long", one("user", json!("word ".repeat(100_000))), "messages", Some("context_length_exceeded")),
-            bad("too long", one("user", json!("word ".repeat(300))), "messages", Some("context_length_exceeded")),
+            bad(
+                "late system",
+                body(json!([{ "role": "user", "content": "x" }, { "role": "system", "content": "x" }])),
+                "messages.1.role",
+                None,
+            ),
+            bad(
+                "image in system",
+                body(json!([{ "role": "system", "content": [image] }, { "role": "user", "content": "x" }])),
+                "messages.0.content.0.image_url",
+                None,
+            ),
+            bad(
+                "image in answer",
+                body(
+                    json!([{ "role": "assistant", "content": [image] }, { "role": "user", "content": "x" }]),
+                ),
+                "messages.0.content.0.image_url",
+                None,
+            ),
+            bad(
+                "name",
+                body(json!([{ "role": "user", "content": "x", "name": "n" }])),
+                "messages.0.name",
+                Some("unknown_parameter"),
+            ),
+            bad(
+                "part type",
+                one("user", json!([{ "type": "poem", "text": "x" }])),
+                "messages.0.content.0.type",
+                None,
+            ),
+            bad(
+                "audio",
+                one("user", json!([{ "type": "input_audio" }])),
+                "messages.0.content.0.type",
+                Some("unsupported_parameter"),
+            ),
+            bad(
+                "text and image",
+                one("user", json!([{ "type": "text", "text": "x", "image_url": { "url": "x" } }])),
+                "messages.0.content.0",
+                None,
+            ),
+            bad(
+                "detail",
+                one("user", json!([{ "type": "image_url", "image_url": { "url": "x", "detail": "max" } }])),
+                "messages.0.content.0.image_url.detail",
+                None,
+            ),
+            bad(
+                "no url",
+                one("user", json!([{ "type": "image_url", "image_url": {} }])),
+                "messages.0.content.0.image_url.url",
+                Some("invalid_type"),
+            ),
+            bad(
+                "1000 images",
+                one("user", json!(vec![image.clone(); 1000])),
+                "messages",
+                Some("too_many_images"),
+            ),
+            bad(
+                "long",
+                one("user", json!("word ".repeat(100_000))),
+                "messages",
+                Some("context_length_exceeded"),
+            ),
+            bad(
+                "too long",
+                one("user", json!("word ".repeat(300))),
+                "messages",
+                Some("context_length_exceeded"),
+            ),
         ],
     );
 }
@@ -205,7 +291,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 fn images_that_are_none() {
     let server = Harness::with(|settings, _| settings.limits.image.max_bytes = 1 << 20);
     let uri = |bytes: &[u8]| data_uri("image/png", bytes);
-    let dicom = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm")).expect("a sample");
+    let dicom =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm")).expect("a sample");
     let svg = b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>";
     let invalid = (400, "invalid_image");
     let cases = [

@@ -68,7 +68,8 @@ pub fn frontend() -> Frontend {
     let read = |file: &str| std::fs::read(format!("{dir}{file}")).expect(file);
     let json = |file: &str| -> Value { serde_json::from_slice(&read(file)).expect(file) };
     let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).expect("tokenizer");
-    let prompts = PromptEncoder::new(tokenizer, &json("tokenizer_config.json"), &Value::Null).expect("prompts");
+    let prompts =
+        PromptEncoder::new(tokenizer, &json("tokenizer_config.json"), &Value::Null).expect("prompts");
     let preprocessor = Preprocessor::from_json(&json("preprocessor_config.json")).expect("preprocessor");
     let config = ModelConfig::from_json(&json("config.json")).expect("config");
     Frontend::new(prompts, preprocessor, config, "mock".to_owned())

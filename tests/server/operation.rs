@@ -23,7 +23,12 @@ fn health_and_metrics_are_there() {
         assert!(text.contains(line), "no {line} in {text}");
     }
     server.chat(&ask(&json!({ "n": 0 })));
-    assert!(server.get("/metrics").text().contains("swinseek:request_refused_total{reason=\"invalid_request\",model_name=\"mock\"} 1"));
+    assert!(
+        server
+            .get("/metrics")
+            .text()
+            .contains("swinseek:request_refused_total{reason=\"invalid_request\",model_name=\"mock\"} 1")
+    );
 }
 
 #[test]
@@ -145,7 +150,8 @@ fn slow_headers_slow_bodies_and_silence_are_cut_off() {
     let _ = headers.reader.read_to_end(&mut rest);
     assert!(!String::from_utf8_lossy(&rest).contains("200"), "headers that never end");
     let mut body = server.connect();
-    body.send(post_head("/v1/chat/completions", 1000, "host: t\r\nconnection: close\r\n\r\n").as_bytes()).send(b"{\"a\"");
+    body.send(post_head("/v1/chat/completions", 1000, "host: t\r\nconnection: close\r\n\r\n").as_bytes())
+        .send(b"{\"a\"");
     let response = body.response();
     assert_eq!((response.status, response.error().1.as_deref()), (408, Some("body_timeout")));
 }

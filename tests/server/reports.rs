@@ -27,7 +27,9 @@ fn form(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, value) in parts {
         let file = if *name == "image" { "; filename=\"x.dcm\"" } else { "" };
-        body.extend(format!("--line\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n").into_bytes());
+        body.extend(
+            format!("--line\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n").into_bytes(),
+        );
         body.extend_from_slice(value);
         body.extend(b"\r\n");
     }
@@ -41,7 +43,10 @@ fn form(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
 
 #[track_caller]
 fn is_the_report(value: &Value) {
-    assert_eq!((value["findings"].as_str(), value["impression"].as_str()), (Some(FINDINGS), Some(IMPRESSION)));
+    assert_eq!(
+        (value["findings"].as_str(), value["impression"].as_str()),
+        (Some(FINDINGS), Some(IMPRESSION))
+    );
     assert_eq!(value["object"], "report");
     assert_eq!(value["model"].as_str().map(str::len), Some(64), "the model's digest");
     assert_eq!(value["images"][0]["digest"], blake3::hash(&dicom()).to_hex().to_string());
@@ -61,7 +66,10 @@ fn json_forms_and_files_give_the_same_report() {
     is_the_report(&from_form);
     assert_eq!(from_form["seed"], 5);
     let file = dicom();
-    let head = format!("POST {PATH} HTTP/1.1\r\ncontent-type: application/dicom\r\ncontent-length: {}\r\n", file.len());
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\ncontent-type: application/dicom\r\ncontent-length: {}\r\n",
+        file.len()
+    );
     is_the_report(&server.request(&head, &file).json());
 }
 
@@ -72,9 +80,15 @@ fn accept_chooses_the_form() {
     assert!(text.text().contains(FINDINGS) && text.text().contains("physician"), "{}", text.text());
     let fhir = ask(&server, "application/fhir+json", &json!({}));
     assert_eq!(fhir.header("content-type"), Some("application/fhir+json"));
-    assert_eq!((&fhir.json()["resourceType"], &fhir.json()["status"]), (&json!("DiagnosticReport"), &json!("preliminary")));
+    assert_eq!(
+        (&fhir.json()["resourceType"], &fhir.json()["status"]),
+        (&json!("DiagnosticReport"), &json!("preliminary"))
+    );
     let sr = ask(&server, "application/dicom", &json!({}));
-    assert_eq!((sr.header("content-type"), sr.body.get(128..132)), (Some("application/dicom"), Some(&b"DICM"[..])));
+    assert_eq!(
+        (sr.header("content-type"), sr.body.get(128..132)),
+        (Some("application/dicom"), Some(&b"DICM"[..]))
+    );
     let none = ask(&server, "image/png", &json!({}));
     assert_eq!((none.status, none.error().1.as_deref()), (406, Some("not_acceptable")));
 }
@@ -82,17 +96,21 @@ fn accept_chooses_the_form() {
 #[test]
 fn events_come_section_by_section_and_end_with_the_report() {
     let server = Harness::writing(&report());
-    for response in [ask(&server, "text/event-stream", &json!({})), ask(&server, "", &json!({ "stream": true }))] {
+    for response in
+        [ask(&server, "text/event-stream", &json!({})), ask(&server, "", &json!({ "stream": true }))]
+    {
         let mut events = response.events();
         assert_eq!(events.pop().as_deref(), Some("[DONE]"));
-        let values: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).expect("JSON")).collect();
+        let values: Vec<Value> =
+            events.iter().map(|event| serde_json::from_str(event).expect("JSON")).collect();
         let (report, deltas) = values.split_last().expect("events");
         is_the_report(report);
         let of = |section: &str| -> String {
             deltas.iter().filter(|d| d["section"] == section).filter_map(|d| d["text"].as_str()).collect()
         };
         assert_eq!((of("findings").as_str(), of("impression").as_str()), (FINDINGS, IMPRESSION));
-        let names: Vec<&str> = response.text().lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        let names: Vec<&str> =
+            response.text().lines().filter_map(|line| line.strip_prefix("event: ")).collect();
         assert_eq!(names.last(), Some(&"report"));
         assert!(names.len() > 4 && names[..names.len() - 1].iter().all(|name| *name == "delta"));
     }
@@ -128,7 +146,12 @@ fn requests_without_sense_are_refused_by_name() {
         ("no url", json!({ "images": [{}] }), 400, "images.0.url"),
         ("no base64", json!({ "images": [{ "url": "@" }] }), 400, "images.0.url"),
         ("1x1", json!({ "images": [{ "url": data_uri("image/png", &png(1, 1)) }] }), 422, "images.0"),
-        ("frame", json!({ "images": [{ "url": data_uri("image/png", &png(16, 16)), "frame": 3 }] }), 400, "images.0"),
+        (
+            "frame",
+            json!({ "images": [{ "url": data_uri("image/png", &png(16, 16)), "frame": 3 }] }),
+            400,
+            "images.0",
+        ),
         ("include", json!({ "include": ["preview", "film"] }), 400, "include.1"),
         ("lexicon", json!({ "lexicon": true }), 400, "lexicon"),
         ("hot", json!({ "temperature": 3 }), 400, "temperature"),
@@ -150,7 +173,12 @@ fn requests_without_sense_are_refused_by_name() {
     ] {
         let (head, body) = form(&parts);
         let response = server.request(&head, &body);
-        assert_eq!((response.status, response.error().0.as_deref()), (400, Some(param)), "{}", response.text());
+        assert_eq!(
+            (response.status, response.error().0.as_deref()),
+            (400, Some(param)),
+            "{}",
+            response.text()
+        );
     }
     let broken = "POST /v1/reports HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=line\r\ncontent-length: 6\r\n";
     assert_eq!(server.request(broken, b"--line").error().1.as_deref(), Some("invalid_form"));

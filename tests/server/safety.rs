@@ -41,7 +41,11 @@ fn without_a_key_only_health_and_pages_are_open() {
     }
     for path in ["/v1/models", "/v1/models/mock", "/metrics", "/v1/nothing", "/health", "/docs/../metrics"] {
         let response = server.get(path);
-        assert_eq!((response.status, response.error().1.as_deref()), (401, Some("invalid_api_key")), "{path}");
+        assert_eq!(
+            (response.status, response.error().1.as_deref()),
+            (401, Some("invalid_api_key")),
+            "{path}"
+        );
         assert_eq!(response.header("www-authenticate"), Some("Bearer"));
     }
     for wrong in ["", "Alpha", "alpha2", "alph", "clinic", "beta alpha"] {
@@ -68,7 +72,8 @@ fn a_key_has_its_rate_and_its_places() {
     let server = Harness::with(|settings, _| settings.api_keys = Some(keys));
     server.pace.hold();
     let body = ask(&json!({ "stream": true })).to_string();
-    let head = post_head("/v1/chat/completions", body.len(), "host: t\r\nauthorization: Bearer alpha\r\n\r\n");
+    let head =
+        post_head("/v1/chat/completions", body.len(), "host: t\r\nauthorization: Bearer alpha\r\n\r\n");
     let mut running = server.connect();
     running.send(head.as_bytes()).send(body.as_bytes()).read_until("assistant");
     assert_eq!(chat_as(&server, "alpha").status, 429, "the stream holds the place");
@@ -90,7 +95,8 @@ fn every_request_leaves_a_record_without_content() {
     let mut body = ask_about(&data_uri("image/png", &image));
     body["user"] = "Mrs Example".into();
     let body = body.to_string();
-    let head = post_head("/v1/chat/completions", body.len(), "authorization: Bearer beta\r\nx-request-id: r-2\r\n");
+    let head =
+        post_head("/v1/chat/completions", body.len(), "authorization: Bearer beta\r\nx-request-id: r-2\r\n");
     assert_eq!(server.request(&head, body.as_bytes()).status, 200);
     server.stop();
     assert!(server.join());
@@ -107,13 +113,19 @@ fn every_request_leaves_a_record_without_content() {
     assert_eq!(verify_audit(&audit).expect("whole").seq, 2);
 
     // Another server goes on with the chain; a torn last line was never answered.
-    let torn = std::fs::OpenOptions::new().append(true).open(&audit).and_then(|mut f| f.write_all(b"{\"seq\":3,\"ti"));
+    let torn = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&audit)
+        .and_then(|mut f| f.write_all(b"{\"seq\":3,\"ti"));
     torn.expect("written");
     let server = Harness::with(settings);
     assert_eq!(chat_as(&server, "alpha").status, 200);
     let end = verify_audit(&audit).expect("whole");
     assert_eq!(end.seq, 3);
-    let output = Command::new(env!("CARGO_BIN_EXE_swinseek")).arg("verify-audit").arg(&audit).args(["--head", &end.head]);
+    let output = Command::new(env!("CARGO_BIN_EXE_swinseek"))
+        .arg("verify-audit")
+        .arg(&audit)
+        .args(["--head", &end.head]);
     let output = { output }.output().expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -180,7 +192,8 @@ fn web_server(answer: impl Fn(u16) -> Vec<u8> + Send + 'static) -> u16 {
 }
 
 fn with_body(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
@@ -196,18 +209,38 @@ fn an_enabled_server_reads_no_local_address_however_it_is_written() {
     let server = Harness::with(|settings, _| settings.urls.enabled = true);
     let port = web_server(|_| panic!("nobody may come here"));
     for host in [
-        "127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::1]", "[::ffff:127.0.0.1]",
-        "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0.0.0.0", "169.254.169.254", "10.0.0.1",
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "0.0.0.0",
+        "169.254.169.254",
+        "10.0.0.1",
     ] {
         let response = server.chat(&ask_about(&format!("http://{host}:{port}/x.png")));
         assert!([400, 403].contains(&response.status), "{host}: {}", response.text());
         let (param, code) = response.error();
         assert_eq!(param.as_deref(), Some("messages.0.content.1.image_url"), "{host}");
-        assert!(matches!(code.as_deref(), Some("image_url_forbidden" | "image_url_failed")), "{host}: {code:?}");
+        assert!(
+            matches!(code.as_deref(), Some("image_url_forbidden" | "image_url_failed")),
+            "{host}: {code:?}"
+        );
     }
-    for bad in ["http://user@127.0.0.1/", "http://example.com\\@127.0.0.1/", "http:///x", "https://", "http://a b/"] {
+    for bad in
+        ["http://user@127.0.0.1/", "http://example.com\\@127.0.0.1/", "http:///x", "https://", "http://a b/"]
+    {
         let response = server.chat(&ask_about(bad));
-        assert_eq!((response.status, response.error().1.as_deref()), (400, Some("invalid_image_url")), "{bad}");
+        assert_eq!(
+            (response.status, response.error().1.as_deref()),
+            (400, Some("invalid_image_url")),
+            "{bad}"
+        );
     }
 }
 
@@ -224,7 +257,8 @@ fn a_listed_host_is_read_within_time_size_and_redirects() {
         with_body("302 Found", &format!("location: http://localhost:{good}/y.png\r\n"), b"")
     });
     let file = web_server(|_| with_body("302 Found", "location: file:///etc/passwd\r\n", b""));
-    let round = web_server(|port| with_body("302 Found", &format!("location: http://127.0.0.1:{port}/\r\n"), b""));
+    let round =
+        web_server(|port| with_body("302 Found", &format!("location: http://127.0.0.1:{port}/\r\n"), b""));
     let text = web_server(|_| with_body("200 OK", "", b"<svg xmlns='http://www.w3.org/2000/svg'/>"));
     let server = Harness::with(|settings, _| {
         settings.urls.hosts = vec!["127.0.0.1".to_owned()];

@@ -66,7 +66,13 @@ impl Conversation {
         Ok(())
     }
 
-    fn parts(&mut self, parts: Vec<Part>, role: &str, param: &str, limits: &Limits) -> ApiResult<prompt::Content> {
+    fn parts(
+        &mut self,
+        parts: Vec<Part>,
+        role: &str,
+        param: &str,
+        limits: &Limits,
+    ) -> ApiResult<prompt::Content> {
         if parts.is_empty() {
             return Err(ApiError::invalid(param, "the message has no content"));
         }

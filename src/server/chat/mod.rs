@@ -65,7 +65,8 @@ pub(super) async fn chat_completions(
     let for_work = app.clone();
     let (prepared, shape) =
         app.gate.blocking(deadline, move || read(&for_work, &received.bytes, deadline)).await?;
-    let running = app.launch(prepared, ticket, Origin { endpoint: "/v1/chat/completions", caller, id }).await?;
+    let running =
+        app.launch(prepared, ticket, Origin { endpoint: "/v1/chat/completions", caller, id }).await?;
     if shape.stream {
         let writer = stream::ChatWriter::new(shape, app.clone(), running.answers.len());
         return Ok(sse::respond(running, writer, app.settings.timeouts.keep_alive));
@@ -87,7 +88,10 @@ fn read(app: &App, bytes: &[u8], deadline: std::time::Instant) -> ApiResult<(Pre
     let conversation = Conversation::new(request.messages, &app.settings.limits)?;
     let context = app.engine.info().context_length;
     if app.frontend.is_surely_longer(conversation.bytes, context) {
-        let message = format!("the texts have {} bytes, far more than a context of {context} tokens holds", conversation.bytes);
+        let message = format!(
+            "the texts have {} bytes, far more than a context of {context} tokens holds",
+            conversation.bytes
+        );
         return Err(ApiError::invalid("messages", message).code("context_length_exceeded"));
     }
     let ids = app.frontend.encode_chat(&conversation.messages).map_err(|error| template(&error))?;

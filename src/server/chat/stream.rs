@@ -22,7 +22,13 @@ impl ChatWriter {
         Self { shape, app, choices, counts: Counts::default() }
     }
 
-    fn chunk(&self, index: usize, delta: Delta, tokens: Option<&[Token]>, finish: Option<&'static str>) -> sse::Event {
+    fn chunk(
+        &self,
+        index: usize,
+        delta: Delta,
+        tokens: Option<&[Token]>,
+        finish: Option<&'static str>,
+    ) -> sse::Event {
         let logprobs = tokens.and_then(|tokens| self.shape.logprobs_of(tokens, &self.app));
         let choice = ChunkChoice { index, delta, logprobs, finish_reason: finish };
         let usage = self.shape.include_usage.then_some(None);
@@ -43,8 +49,12 @@ impl Writer for ChatWriter {
     async fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<sse::Event>> {
         Ok(match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                let counts =
-                    Counts { prompt: prompt_tokens, cached: cached_tokens, image: image_tokens, completion: 0 };
+                let counts = Counts {
+                    prompt: prompt_tokens,
+                    cached: cached_tokens,
+                    image: image_tokens,
+                    completion: 0,
+                };
                 self.counts.add(index == 0, counts);
                 Vec::new()
             }

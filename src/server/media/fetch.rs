@@ -89,7 +89,8 @@ impl Fetcher {
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(invalid("only http and https URLs are read"));
         }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("the image URL has no host"))?;
+        let host =
+            uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("the image URL has no host"))?;
         if !self.policy.enabled && !self.is_listed(host) {
             return Err(forbidden(param));
         }
@@ -123,7 +124,12 @@ struct Checked {
 }
 
 impl Resolver for Checked {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
         if !self.any_address && addresses.iter().any(|address| !is_global(address.ip())) {
             let refused = io::Error::new(io::ErrorKind::PermissionDenied, "not a global address");

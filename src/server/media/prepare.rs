@@ -80,7 +80,8 @@ pub(crate) fn prepare(
     let image = decode(&bytes, &options).map_err(|error| refused(&error, param))?;
     let (width, height) = (image.width(), image.height());
     if width.min(height) < MIN_SIDE {
-        let message = format!("the image is {width} x {height} pixels, expected at least {MIN_SIDE} on each side");
+        let message =
+            format!("the image is {width} x {height} pixels, expected at least {MIN_SIDE} on each side");
         return Err(ApiError::unusable(param, message));
     }
     if width.max(height) > MAX_ASPECT * width.min(height) {

@@ -110,8 +110,18 @@ mod tests {
         assert_eq!(parse("aGVsbG8="), bytes("hello"));
         assert_eq!(parse("HTTPS://host/x"), Ok(Source::Url("HTTPS://host/x".to_owned())));
         for bad in [
-            "", " ", "data:image/png;base64", "data:image/png,abc", "data:text/html;base64,aGVsbG8=", "data:;base64,",
-            "file:///etc/passwd", "gopher://x", "ftp://x/y", "a!b=", "data:image/png;base64,a", "blob:http://x",
+            "",
+            " ",
+            "data:image/png;base64",
+            "data:image/png,abc",
+            "data:text/html;base64,aGVsbG8=",
+            "data:;base64,",
+            "file:///etc/passwd",
+            "gopher://x",
+            "ftp://x/y",
+            "a!b=",
+            "data:image/png;base64,a",
+            "blob:http://x",
             "javascript:alert(1)",
         ] {
             let error = parse(bad).expect_err(bad);

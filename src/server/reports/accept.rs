@@ -43,7 +43,8 @@ impl Form {
 
     /// The form that `Accept` likes best; JSON when it says nothing. 406 when it likes none.
     pub(super) fn accepted(headers: &HeaderMap) -> ApiResult<Self> {
-        let lists: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+        let lists: Vec<&str> =
+            headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
         let wishes = lists.join(",");
         if wishes.trim().is_empty() {
             return Ok(Self::Json);
@@ -54,7 +55,9 @@ impl Form {
             let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
             let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
             let matches = |media: &str| {
-                kind == "*/*" || kind == media || kind.strip_suffix("/*").is_some_and(|t| media.split('/').next() == Some(t))
+                kind == "*/*"
+                    || kind == media
+                    || kind.strip_suffix("/*").is_some_and(|t| media.split('/').next() == Some(t))
             };
             if let Some((_, form)) = FORMS.iter().find(|(media, _)| matches(media))
                 && quality > 0.0

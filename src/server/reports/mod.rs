@@ -28,8 +28,8 @@ use super::media::{Picture, Want, prepare};
 use super::observe::RequestId;
 use super::running::{Origin, Prepared, Prompt};
 use super::sampling::{Wishes, too_long};
-use super::sse;
 use super::state::App;
+use super::{format, sse};
 
 /// Most bytes of indication and earlier report.
 const MAX_HISTORY: usize = 16 << 10;
@@ -97,12 +97,18 @@ pub(super) async fn reports(
     }
     let answer = running.finish().await?.pop().ok_or_else(ApiError::internal)?;
     let for_work = app.clone();
-    let body = app.gate.blocking(deadline, move || render::render(&for_work, &origins, &answer, form)).await?;
+    let body =
+        app.gate.blocking(deadline, move || render::render(&for_work, &origins, &answer, form)).await?;
     Ok(([(axum::http::header::CONTENT_TYPE, form.media_type())], body).into_response())
 }
 
 /// Everything before the engine.
-fn read(app: &App, request: ReportRequest, images: Images, deadline: Instant) -> ApiResult<(Prepared, Origins)> {
+fn read(
+    app: &App,
+    request: ReportRequest,
+    images: Images,
+    deadline: Instant,
+) -> ApiResult<(Prepared, Origins)> {
     app.check_model(request.model.as_deref())?;
     let drawn = Drawn::wanted(&request)?;
     let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
@@ -114,9 +120,12 @@ fn read(app: &App, request: ReportRequest, images: Images, deadline: Instant) ->
         ..Wishes::default()
     }
     .check(&app.settings, app.engine.info().vocab_size)?;
-    let constraint = app.report_constraint(request.lexicon == Some(true))?;
+    let constraint = format::report(app, request.lexicon == Some(true))?;
     let message = Message::user(instruction(&request)?, images.len());
-    let ids = app.frontend.encode_chat(&[message]).map_err(|error| ApiError::invalid("images", error.to_string()))?;
+    let ids = app
+        .frontend
+        .encode_chat(&[message])
+        .map_err(|error| ApiError::invalid("images", error.to_string()))?;
     let context = app.engine.info().context_length;
     if ids.len() >= context {
         return Err(too_long("indication", ids.len(), context));

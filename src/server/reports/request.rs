@@ -79,7 +79,11 @@ pub(super) struct ReportForm {
 pub(super) type Images = Vec<(Source, usize, String)>;
 
 /// Reads a body of any of the three kinds. Sizes are checked before anything is decoded.
-pub(super) async fn read(headers: &HeaderMap, bytes: Bytes, limits: &Limits) -> ApiResult<(ReportRequest, Images)> {
+pub(super) async fn read(
+    headers: &HeaderMap,
+    bytes: Bytes,
+    limits: &Limits,
+) -> ApiResult<(ReportRequest, Images)> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (request, images) = match media.as_str() {
@@ -89,7 +93,8 @@ pub(super) async fn read(headers: &HeaderMap, bytes: Bytes, limits: &Limits) -> 
             (ReportRequest::default(), vec![(Source::Bytes(bytes.to_vec()), 0, "body".to_owned())])
         }
         _ => {
-            let message = "the body must be application/json, multipart/form-data, application/dicom or image/*";
+            let message =
+                "the body must be application/json, multipart/form-data, application/dicom or image/*";
             let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
             return Err(error.code("unsupported_media_type"));
         }
@@ -137,7 +142,8 @@ async fn from_form(kind: &str, bytes: Bytes, limits: &Limits) -> ApiResult<(Repo
             images.push((Source::Bytes(value.to_vec()), param));
         } else {
             let text = std::str::from_utf8(&value).ok().filter(|text| text.len() <= MAX_TEXT);
-            let text = text.ok_or_else(|| ApiError::invalid(known(&name), "the field is no text, or too long"))?;
+            let text =
+                text.ok_or_else(|| ApiError::invalid(known(&name), "the field is no text, or too long"))?;
             text_field(&mut request, &mut frame, &name, text.trim())?;
         }
     }

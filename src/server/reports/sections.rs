@@ -96,7 +96,11 @@ mod tests {
             ("é IMPRESSION: ü", "é", "ü"),
         ] {
             for size in 1..=text.chars().count() {
-                assert_eq!(split(text, size), (findings.to_owned(), impression.to_owned()), "{text} by {size}");
+                assert_eq!(
+                    split(text, size),
+                    (findings.to_owned(), impression.to_owned()),
+                    "{text} by {size}"
+                );
             }
         }
     }
