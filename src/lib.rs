@@ -5,9 +5,11 @@
 //! [`swinseek_phantom`] (synthetic radiographs). This crate is the product around them:
 //!
 //! - [`cli`]: one file a command;
+//! - [`formats`]: a report as JSON, text, FHIR, DICOM and picture;
 //! - [`train`]: the trainer;
 //! - [`suite`]: the table of scores that belongs to a model.
 
 pub mod cli;
+pub mod formats;
 pub mod suite;
 pub mod train;

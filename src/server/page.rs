@@ -24,7 +24,11 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// All files of the page.
 pub(super) const ASSETS: [Asset; 6] = [
     Asset { path: "/", media_type: "text/html; charset=utf-8", body: include_str!("page/index.html") },
-    Asset { path: "/page/style.css", media_type: "text/css; charset=utf-8", body: include_str!("page/style.css") },
+    Asset {
+        path: "/page/style.css",
+        media_type: "text/css; charset=utf-8",
+        body: include_str!("page/style.css"),
+    },
     Asset { path: "/page/main.js", media_type: SCRIPT, body: include_str!("page/main.js") },
     Asset { path: "/page/api.js", media_type: SCRIPT, body: include_str!("page/api.js") },
     Asset { path: "/page/picture.js", media_type: SCRIPT, body: include_str!("page/picture.js") },
@@ -48,7 +52,8 @@ mod tests {
     fn everything_that_the_page_loads_is_served() {
         let served = |path: &str| ASSETS.iter().any(|asset| asset.path == path);
         let html = ASSETS[0].body;
-        let links = [quoted_after(html, "<link rel=\"stylesheet\" href=\""), quoted_after(html, " src=\"")].concat();
+        let links =
+            [quoted_after(html, "<link rel=\"stylesheet\" href=\""), quoted_after(html, " src=\"")].concat();
         assert_eq!(links, ["/page/style.css", "/page/main.js"]);
         assert!(links.iter().all(|path| served(path)));
         for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT) {
@@ -61,7 +66,8 @@ mod tests {
     #[test]
     fn nothing_is_asked_of_others() {
         for asset in ASSETS {
-            for mark in ["http://", "https://", "//cdn", "@import", "url(", "eval(", "innerHTML", "style=\""] {
+            for mark in ["http://", "https://", "//cdn", "@import", "url(", "eval(", "innerHTML", "style=\""]
+            {
                 assert!(!asset.body.contains(mark), "{}: {mark}", asset.path);
             }
         }
@@ -71,7 +77,9 @@ mod tests {
     fn scripts_find_their_elements() {
         let html = ASSETS[0].body;
         for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT) {
-            for id in [quoted_after(asset.body, "at(\""), quoted_after(asset.body, "querySelector(\"#")].concat() {
+            for id in
+                [quoted_after(asset.body, "at(\""), quoted_after(asset.body, "querySelector(\"#")].concat()
+            {
                 assert!(html.contains(&format!("id=\"{id}\"")), "{}: #{id}", asset.path);
             }
         }
