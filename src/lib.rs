@@ -5,6 +5,7 @@
 //! [`swinseek_phantom`] (synthetic radiographs). This crate is the product around them:
 //!
 //! - [`cli`]: one file a command;
+//! - [`formats`]: a report as JSON, text, FHIR, DICOM and picture;
 //! - [`train`]: the trainer;
 //! - [`engine`]: many requests at once on one model;
 //! - [`server`]: the HTTP service;
@@ -12,6 +13,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod formats;
 pub mod server;
 pub mod suite;
 pub mod train;

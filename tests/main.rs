@@ -2,6 +2,7 @@
 
 mod commands;
 mod engine;
+mod formats;
 mod server;
 mod tidy;
 mod training;

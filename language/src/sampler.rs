@@ -1,7 +1,8 @@
 //! From logits to the next token: penalties, temperature, filters, a seeded draw.
 //!
 //! Order, as in vLLM and Hugging Face `generate`: logit bias, repetition, frequency and presence penalty, temperature,
-//! top-k, top-p, min-p. A constraint's mask comes before all of them. Reported log-probabilities are those of the model itself, before all of these.
+//! top-k, top-p, min-p; a constraint's mask comes before the temperature. Reported log-probabilities are those of the
+//! model itself, before all of these.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -245,7 +246,7 @@ impl Sampler {
         check_logits(logits)?;
         let mut scores = self.penalised(logits, history)?;
         if let Some(mask) = mask {
-            let forbidden = scores.iter_mut().enumerate().filter(|(id, _)| !mask.allows(*id as u32));
+            let forbidden = scores.iter_mut().enumerate().filter(|(id, _)| !mask.contains(*id as u32));
             forbidden.for_each(|(_, score)| *score = f64::NEG_INFINITY);
         }
         let best = argmax(&scores);

@@ -68,12 +68,13 @@ impl Constraint for GrammarConstraint {
             let message = "the constraint cannot go on: no token of the vocabulary fits the grammar here";
             return Err(Error::Input(message.to_owned()));
         }
-        Ok(TokenMask::new(mask))
+        Ok(TokenMask::from_bits(&mask))
     }
 
     fn accept(&mut self, id: u32) -> Result<()> {
         if self.vocabulary.stop_ids.contains(&id) {
-            let complete = self.is_done() || self.matcher.is_accepting().map_err(|error| step_error(&error))?;
+            let complete =
+                self.is_done() || self.matcher.is_accepting().map_err(|error| step_error(&error))?;
             self.ended = complete;
             return if complete { Ok(()) } else { Err(refused(id)) };
         }
@@ -96,7 +97,7 @@ pub(super) fn refused(id: u32) -> Error {
     Error::Input(format!("token {id} is not among those that the constraint allows here"))
 }
 
-fn step_error(error: &anyhow::Error) -> Error {
+fn step_error(error: &impl std::fmt::Display) -> Error {
     Error::Input(format!("the constraint cannot go on: {}", first_line(&error.to_string())))
 }
 
@@ -111,7 +112,8 @@ fn first_line(message: &str) -> String {
 fn compile(factory: &ParserFactory, grammar: TopLevelGrammar) -> std::result::Result<Matcher, String> {
     let compiler = || factory.create_parser(grammar).map_err(|error| error.to_string());
     let parser = std::thread::scope(|scope| {
-        let builder = std::thread::Builder::new().name("constraint".to_owned()).stack_size(COMPILER_STACK_BYTES);
+        let builder =
+            std::thread::Builder::new().name("constraint".to_owned()).stack_size(COMPILER_STACK_BYTES);
         let thread = builder.spawn_scoped(scope, compiler).map_err(|error| error.to_string())?;
         thread.join().unwrap_or_else(|_| Err("panic: in the compiler".to_owned()))
     });

@@ -106,7 +106,8 @@ impl Lexicon {
     /// # Errors
     /// As [`Lexicon::from_bytes`], lines counted as terms.
     pub fn from_terms<S: AsRef<str>>(terms: &[S]) -> Result<Self> {
-        let lines: Vec<String> = terms.iter().map(|term| term.as_ref().replace(['\n', '\t', '#'], " ")).collect();
+        let lines: Vec<String> =
+            terms.iter().map(|term| term.as_ref().replace(['\n', '\t', '#'], " ")).collect();
         Self::from_bytes(lines.join("\n").as_bytes())
     }
 
@@ -135,7 +136,8 @@ impl Lexicon {
 
     /// Whether `word`, in any case, is one of the words.
     pub fn contains(&self, word: &str) -> bool {
-        let prefix = word.to_lowercase().bytes().try_fold(self.start(), |prefix, byte| self.narrow(prefix, byte));
+        let prefix =
+            word.to_lowercase().bytes().try_fold(self.start(), |prefix, byte| self.narrow(prefix, byte));
         prefix.is_some_and(|prefix| self.is_word(prefix))
     }
 
@@ -190,7 +192,10 @@ fn words_of(term: &str) -> impl Iterator<Item = String> {
 enum Form {
     Rrf,
     /// Column of the term; the first line is a header.
-    Tsv { column: usize, header: bool },
+    Tsv {
+        column: usize,
+        header: bool,
+    },
 }
 
 impl Form {
@@ -208,7 +213,10 @@ impl Form {
             Self::Rrf => {
                 let columns: Vec<&str> = line.strip_suffix('|').unwrap_or(line).split('|').collect();
                 if columns.len() != RRF_COLUMNS {
-                    return Err(format!("{} columns, expected the {RRF_COLUMNS} of MRCONSO.RRF", columns.len()));
+                    return Err(format!(
+                        "{} columns, expected the {RRF_COLUMNS} of MRCONSO.RRF",
+                        columns.len()
+                    ));
                 }
                 let kept = columns[RRF_LANGUAGE] == "ENG" && matches!(columns[RRF_SUPPRESS], "N" | "");
                 Ok(kept.then_some(columns[RRF_STRING]))
@@ -218,7 +226,8 @@ impl Form {
                 Ok(None)
             }
             Self::Tsv { column, .. } => {
-                let found = line.split('\t').nth(*column).filter(|term| term.chars().any(char::is_alphanumeric));
+                let found =
+                    line.split('\t').nth(*column).filter(|term| term.chars().any(char::is_alphanumeric));
                 let missing = || format!("column {} holds no term", *column + 1);
                 found.map(Some).ok_or_else(missing)
             }

@@ -24,7 +24,9 @@ pub(super) fn fault(
             if tries > MAX_TRIES {
                 return (pointer, message);
             }
-            if let Some(found) = fault_of(&with_definitions(child, schema)).filter(|f| message.contains(f.as_str())) {
+            if let Some(found) =
+                fault_of(&with_definitions(child, schema)).filter(|f| message.contains(f.as_str()))
+            {
                 (part, message) = (child, found);
                 pointer.push_str(&step);
                 continue 'deeper;
@@ -38,7 +40,9 @@ fn children(schema: &Value) -> Vec<(String, &Value)> {
     let Some(object) = schema.as_object() else { return Vec::new() };
     let mut found = Vec::new();
     for name in OF_ONE {
-        found.extend(object.get(name).filter(|value| value.is_object()).map(|value| (format!("/{name}"), value)));
+        found.extend(
+            object.get(name).filter(|value| value.is_object()).map(|value| (format!("/{name}"), value)),
+        );
     }
     for name in OF_LIST {
         let items = object.get(name).and_then(Value::as_array).into_iter().flatten();

@@ -30,6 +30,8 @@ enum Section {
 /// Where in a sentence the text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Text {
+    /// After a heading: a space follows.
+    Gap,
     /// Before a word; `after_space` also allows what opens (a bracket).
     Open { after_space: bool },
     /// Free text: after a character that ends no sentence, with the bytes that its last character still lacks.
@@ -76,13 +78,8 @@ impl ReportForm {
         Self { vocabulary, lexicon }
     }
 
-    const START: State = State {
-        section: Section::Heading(0),
-        text: Text::Dead,
-        impression: 0,
-        findings: 0,
-        heading: false,
-    };
+    const START: State =
+        State { section: Section::Heading(0), text: Text::Dead, impression: 0, findings: 0, heading: false };
 
     fn step(&self, state: State, byte: u8) -> Option<State> {
         if let Section::Heading(read) = state.section {
@@ -91,16 +88,16 @@ impl ReportForm {
         let impression = marker_step(IMPRESSION, state.impression, byte);
         let findings = marker_step(FINDINGS, state.findings, byte);
         let fresh = impression == 1 && matches!(state.text, Text::Open { after_space: true });
-        let heading = if impression <= 1 { fresh && state.heading } else { state.heading };
+        // A heading that fell back to a shorter beginning of itself began inside a word.
+        let goes_on = impression == state.impression + 1;
+        let heading = state.heading && goes_on && (impression > 1 || fresh);
         let full = |read: u8, marker: &[u8]| usize::from(read) == marker.len();
         if full(findings, FINDINGS) {
             return None;
         }
         if full(impression, IMPRESSION) {
             let placed = heading && state.section == Section::Findings;
-            // The space after the heading is read as the end of an empty sentence's would be.
-            let text = Text::Closed;
-            return placed.then_some(State { section: Section::Impression, text, ..Self::START });
+            return placed.then_some(State { section: Section::Impression, text: Text::Gap, ..Self::START });
         }
         let text = self.text_step(state.text, byte).unwrap_or(Text::Dead);
         let ended = matches!(state.text, Text::End { .. }) && byte == b' ';
@@ -150,7 +147,7 @@ fn free_step(text: Text, byte: u8) -> Option<Text> {
         Text::Free(Utf8 { missing, low, high }) if missing > 0 => {
             (low..=high).contains(&byte).then_some(Text::Free(Utf8 { missing: missing - 1, ..COMPLETE }))
         }
-        Text::Closed => (byte == b' ').then_some(Text::Open { after_space: true }),
+        Text::Gap | Text::Closed => (byte == b' ').then_some(Text::Open { after_space: true }),
         Text::Open { .. } if byte == b' ' => None,
         Text::Open { .. } | Text::Free(_) | Text::End { .. } | Text::Word { .. } => match byte {
             b' ' => Some(Text::Open { after_space: true }),
@@ -199,7 +196,7 @@ fn word_step(lexicon: &Lexicon, text: Text, byte: u8) -> Option<Text> {
             let whole = number || prefix.is_some_and(|prefix| lexicon.is_word(prefix));
             if whole { after_word(byte, number) } else { None }
         }
-        (Text::Closed | Text::End { .. }, b' ') => Some(Text::Open { after_space: true }),
+        (Text::Gap | Text::Closed | Text::End { .. }, b' ') => Some(Text::Open { after_space: true }),
         (Text::Closed, b')' | b',' | b';' | b':') => Some(Text::Closed),
         (Text::Closed, b'.' | b'!' | b'?') => Some(Text::End { number: false }),
         (Text::End { number: true }, b'0'..=b'9') => Some(Text::Word { prefix: None, number: true }),
@@ -259,7 +256,7 @@ impl ReportConstraint {
         if is_complete(self.state) {
             vocabulary.stop_ids.iter().for_each(|&id| bits.allow_token(id));
         }
-        TokenMask::new(bits)
+        TokenMask::from_bits(&bits)
     }
 }
 

@@ -107,6 +107,8 @@ async function writeReport() {
   at("legend").hidden = !(written.sentences?.length > 0);
   at("origin").textContent = origin(written);
   at("notice").textContent = written.notice;
+  const warnings = (written.warnings ?? []).map((warning) => warning.message);
+  if (warnings.length > 0) complain(new Error(`Note: ${warnings.join("; ")}.`));
 }
 
 async function writeAnswer(prompt) {

@@ -93,6 +93,49 @@ pub struct DicomFacts {
     pub burned_in_annotation: BurnedInAnnotation,
     /// How gray values were made; `None` for colour.
     pub grayscale: Option<Grayscale>,
+    /// Whose picture it is.
+    pub identity: Identity,
+}
+
+/// What a file says of patient and study, for documents that are filed beside it. Never for logs.
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Identity {
+    /// PatientName.
+    pub patient_name: Option<String>,
+    /// PatientID.
+    pub patient_id: Option<String>,
+    /// PatientBirthDate.
+    pub patient_birth_date: Option<String>,
+    /// PatientSex.
+    pub patient_sex: Option<String>,
+    /// StudyDate.
+    pub study_date: Option<String>,
+    /// StudyTime.
+    pub study_time: Option<String>,
+    /// StudyID.
+    pub study_id: Option<String>,
+    /// AccessionNumber.
+    pub accession_number: Option<String>,
+    /// ReferringPhysicianName.
+    pub referring_physician: Option<String>,
+}
+
+impl Identity {
+    fn read(set: &DataSet) -> Self {
+        let get = |tag| text(set.root(), tag);
+        Self {
+            patient_name: get(tags::PATIENT_NAME),
+            patient_id: get(tags::PATIENT_ID),
+            patient_birth_date: get(tags::PATIENT_BIRTH_DATE),
+            patient_sex: get(tags::PATIENT_SEX),
+            study_date: get(tags::STUDY_DATE),
+            study_time: get(tags::STUDY_TIME),
+            study_id: get(tags::STUDY_ID),
+            accession_number: get(tags::ACCESSION_NUMBER),
+            referring_physician: get(tags::REFERRING_PHYSICIAN_NAME),
+        }
+    }
 }
 
 impl DicomFacts {
@@ -116,6 +159,7 @@ impl DicomFacts {
             bits_stored: attributes.bits_stored,
             burned_in_annotation,
             grayscale: None,
+            identity: Identity::read(set),
         }
     }
 }

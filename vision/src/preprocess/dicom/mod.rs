@@ -28,7 +28,7 @@ mod stored;
 mod structure;
 mod values;
 
-pub use facts::{BurnedInAnnotation, Contrast, DicomFacts, Grayscale, WindowFunction};
+pub use facts::{BurnedInAnnotation, Contrast, DicomFacts, Grayscale, Identity, WindowFunction};
 pub(super) use file::looks_like_data_set;
 
 use super::DecodeOptions;
