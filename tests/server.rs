@@ -6,4 +6,5 @@ mod harness;
 mod hostile;
 mod mock;
 mod operation;
+mod reports;
 mod safety;

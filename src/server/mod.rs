@@ -26,6 +26,7 @@ mod models;
 mod observe;
 mod openapi;
 mod page;
+mod reports;
 mod running;
 mod sampling;
 mod settings;
@@ -126,6 +127,7 @@ fn router(app: App) -> Router {
         .route("/v1/models/{model}", get(models::get))
         .route("/v1/chat/completions", post(chat::chat_completions))
         .route("/v1/completions", post(completions::completions))
+        .route("/v1/reports", post(reports::reports))
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::page))
         .route("/docs/docs.js", get(openapi::script))

@@ -6,7 +6,7 @@ use axum::response::{Html, IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{chat, completions, health, metrics, models};
+use super::{chat, completions, health, metrics, models, reports};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,7 @@ use super::{chat, completions, health, metrics, models};
     paths(
         chat::chat_completions,
         completions::completions,
+        reports::reports,
         models::list,
         models::get,
         health::live,
