@@ -122,11 +122,9 @@ fn every_request_leaves_a_record_without_content() {
     assert_eq!(chat_as(&server, "alpha").status, 200);
     let end = verify_audit(&audit).expect("whole");
     assert_eq!(end.seq, 3);
-    let output = Command::new(env!("CARGO_BIN_EXE_swinseek"))
-        .arg("verify-audit")
-        .arg(&audit)
-        .args(["--head", &end.head]);
-    let output = { output }.output().expect("runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swinseek"));
+    command.arg("verify-audit").arg(&audit).args(["--head", &end.head]);
+    let output = command.output().expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
