@@ -4,6 +4,7 @@
 //! linear pass over a reused buffer; the expressions only insert spaces, so the tokens come out the same.
 
 mod intl;
+pub mod ptb;
 mod v13a;
 mod whitespace;
 mod zh;
