@@ -52,8 +52,7 @@ impl Tokenizer {
     pub fn tokenize(self, line: &str) -> String {
         let mut tokens = Tokens::default();
         tokens.set(self, line);
-        let words: Vec<Cow<'_, str>> = tokens.iter().map(String::from_utf8_lossy).collect();
-        words.join(" ")
+        tokens.joined()
     }
 }
 
@@ -135,6 +134,12 @@ impl Tokens {
                 None => self.spans.push((begin, end)),
             }
         }
+    }
+
+    /// The tokens with single spaces between them.
+    pub(crate) fn joined(&self) -> String {
+        let words: Vec<Cow<'_, str>> = self.iter().map(String::from_utf8_lossy).collect();
+        words.join(" ")
     }
 
     pub(crate) fn len(&self) -> usize {
