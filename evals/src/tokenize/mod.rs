@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 pub use tercom::Tercom;
-pub use whitespace::{is_space, strip, strip_end};
+pub use whitespace::{is_space, strip, strip_end, words};
 
 use crate::error::Error;
 

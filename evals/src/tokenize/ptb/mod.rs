@@ -36,6 +36,11 @@ pub fn tokenize(caption: &str) -> String {
     drop_punctuation(&treebank(caption))
 }
 
+/// The tokens of a caption in the middle of a file whose next line is empty.
+pub fn tokenize_line(caption: &str) -> String {
+    drop_punctuation(&line_of(caption, &[""]))
+}
+
 /// The tokens of captions that follow each other in one file, as [`tokenize`] joins them. Computed in parallel.
 pub fn tokenize_all(captions: &[&str]) -> Vec<String> {
     treebank_all(captions).iter().map(|line| drop_punctuation(line)).collect()
