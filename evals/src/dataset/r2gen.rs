@@ -8,6 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::collect::{Collector, Found};
+use super::layout::Source;
+use super::{Item, Task};
 use crate::error::{Error, Result};
 
 /// Part of a data set.
@@ -131,6 +134,41 @@ impl Annotations {
             Split::Test => &self.test,
         }
     }
+}
+
+/// Reads the studies of a split. Pictures are relative to `images/` where that folder is, as R2Gen has it.
+pub(super) fn read(source: &Source, collector: &mut Collector<'_>) -> Result<Task> {
+    let images = source.root.join("images");
+    let root = if images.is_dir() { images } else { source.root.clone() };
+    let split = collector.split();
+    for file in &source.files {
+        let bytes = collector.file(file)?;
+        let annotations = Annotations::from_json(&bytes, &file.display().to_string())?;
+        for (index, entry) in annotations.split(split).iter().enumerate() {
+            collector.take(file, &format_args!("/{split}/{index}"), item(entry.clone(), &root))?;
+        }
+    }
+    Ok(Task::Report)
+}
+
+fn item(mut entry: Entry, root: &std::path::Path) -> Found {
+    let references = if entry.references.is_empty() { vec![entry.report] } else { entry.references };
+    if !entry.findings.is_empty() {
+        entry.other.insert("findings".into(), Value::Array(entry.findings));
+    }
+    let group = ["subject_id", "patient_id", "patient", "group"]
+        .iter()
+        .find_map(|name| entry.other.get(*name))
+        .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+    Ok(Some(Item {
+        id: entry.id,
+        images: entry.image_path.iter().map(|path| root.join(path)).collect(),
+        question: None,
+        references,
+        group,
+        closed: None,
+        extra: entry.other,
+    }))
 }
 
 fn text_or_number<'de, D: serde::Deserializer<'de>>(
