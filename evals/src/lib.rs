@@ -6,18 +6,28 @@
 //! | module | holds |
 //! |---|---|
 //! | [`tokenize`] | the tokenisers that scores are defined with, and Python's idea of white space |
-//! | [`bleu`] | BLEU: statistics, score, signature |
+//! | [`metric`] | what the metrics of a corpus have in common, their signature |
+//! | [`bleu`], [`chrf`], [`ter`] | BLEU, chrF and chrF++, TER, with sacreBLEU's arithmetic |
 //! | [`resample`] | bootstrap intervals |
+//! | [`significance`] | intervals and paired tests for any metric, by segment or by group |
+//! | [`lines`] | text files as lines, compressed or not |
 //! | [`detection`] | sensitivity, specificity, ROC AUC, closed accuracy, with intervals |
 //! | [`floors`] | what a system must beat: a constant text, a random one, the majority answer |
 //! | [`dataset`] | annotation files |
 
 pub mod bleu;
+pub mod chrf;
 pub mod dataset;
 pub mod detection;
 mod error;
 pub mod floors;
+pub mod lines;
+pub mod metric;
+mod ngrams;
+mod pcg64;
 pub mod resample;
+pub mod significance;
+pub mod ter;
 pub mod tokenize;
 
 pub use error::{Error, Result};

@@ -4,6 +4,7 @@
 //! linear pass over a reused buffer; the expressions only insert spaces, so the tokens come out the same.
 
 mod intl;
+mod tercom;
 mod v13a;
 mod whitespace;
 mod zh;
@@ -11,6 +12,7 @@ mod zh;
 use std::borrow::Cow;
 use std::str::FromStr;
 
+pub use tercom::Tercom;
 pub use whitespace::{is_space, strip, strip_end};
 
 use crate::error::Error;
@@ -78,6 +80,7 @@ pub(crate) struct Tokens {
     spare: Vec<u8>,
     /// Begin and end of each token in `text`.
     spans: Vec<(usize, usize)>,
+    spare_spans: Vec<(usize, usize)>,
 }
 
 impl Tokens {
@@ -87,7 +90,7 @@ impl Tokens {
         match tokenizer {
             Tokenizer::V13a => v13a::prepare(line, &mut self.text),
             Tokenizer::None => self.text.extend_from_slice(line.as_bytes()),
-            Tokenizer::Char => return self.set_characters(line),
+            Tokenizer::Char => return self.set_characters(line, false),
             Tokenizer::Intl => intl::prepare(line, &mut self.text),
             Tokenizer::Zh => zh::prepare(line, &mut self.text),
         }
@@ -97,11 +100,41 @@ impl Tokens {
         whitespace::split(&self.text, &mut self.spans);
     }
 
-    fn set_characters(&mut self, line: &str) {
+    /// Replaces the content by the words of `line` as TER sees them.
+    pub(crate) fn set_tercom(&mut self, tokenizer: Tercom, line: &str) {
+        tokenizer.prepare(line, &mut self.text, &mut self.spare);
+        whitespace::split(&self.text, &mut self.spans);
+    }
+
+    /// Every character of `line`; white space only when asked for.
+    pub(crate) fn set_characters(&mut self, line: &str, whitespace: bool) {
+        self.text.clear();
         self.text.extend_from_slice(line.as_bytes());
         self.spans.clear();
-        let characters = line.char_indices().filter(|&(_, c)| !is_space(c));
+        let characters = line.char_indices().filter(|&(_, c)| whitespace || !is_space(c));
         self.spans.extend(characters.map(|(at, c)| (at, at + c.len_utf8())));
+    }
+
+    /// The words of chrF++: between white space, with one ASCII punctuation mark split off at the end or else in front.
+    pub(crate) fn set_punctuated_words(&mut self, line: &str) {
+        self.text.clear();
+        self.text.extend_from_slice(line.as_bytes());
+        whitespace::split(&self.text, &mut self.spare_spans);
+        self.spans.clear();
+        for &(begin, end) in &self.spare_spans {
+            let word = &self.text[begin..end];
+            let cut = if word.len() == 1 {
+                None
+            } else if word[word.len() - 1].is_ascii_punctuation() {
+                Some(end - 1)
+            } else {
+                word[0].is_ascii_punctuation().then_some(begin + 1)
+            };
+            match cut {
+                Some(cut) => self.spans.extend([(begin, cut), (cut, end)]),
+                None => self.spans.push((begin, end)),
+            }
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+/// What SGML escapes, replaced one after the other: `&amp;lt;` becomes `<`.
+pub(super) const ENTITIES: [(&str, &str); 4] =
+    [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")];
+
 /// The line with `<skipped>`, end-of-line hyphens and entities resolved, between two spaces.
 pub(super) fn prepare(line: &str, out: &mut Vec<u8>) {
     let mut line = Cow::Borrowed(line);
@@ -13,8 +17,7 @@ pub(super) fn prepare(line: &str, out: &mut Vec<u8>) {
     replace("<skipped>", "");
     replace("-\n", "");
     replace("\n", " ");
-    // One after the other: `&amp;lt;` becomes `<`.
-    for (entity, character) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
+    for (entity, character) in ENTITIES {
         replace(entity, character);
     }
     out.push(b' ');
@@ -25,9 +28,16 @@ pub(super) fn prepare(line: &str, out: &mut Vec<u8>) {
 /// The four expressions of mteval-v13a in turn, each over the result of the one before. `spare` is a buffer.
 pub(super) fn split_punctuation(text: &mut Vec<u8>, spare: &mut Vec<u8>) {
     isolate_punctuation(text, spare);
-    split_pairs(spare, text, |a, b| !a.is_ascii_digit() && is_stop(b), |a, b| [a, b' ', b, b' ']);
-    split_pairs(text, spare, |a, b| is_stop(a) && !b.is_ascii_digit(), |a, b| [b' ', a, b' ', b]);
-    split_pairs(spare, text, |a, b| a.is_ascii_digit() && b == b'-', |a, b| [a, b' ', b, b' ']);
+    std::mem::swap(text, spare);
+    split_stops_and_dashes(text, spare);
+}
+
+/// The three expressions about neighbours.
+pub(super) fn split_stops_and_dashes(text: &mut Vec<u8>, spare: &mut Vec<u8>) {
+    split_pairs(text, spare, |a, b| !a.is_ascii_digit() && is_stop(b), |a, b| [a, b' ', b, b' ']);
+    split_pairs(spare, text, |a, b| is_stop(a) && !b.is_ascii_digit(), |a, b| [b' ', a, b' ', b]);
+    split_pairs(text, spare, |a, b| a.is_ascii_digit() && b == b'-', |a, b| [a, b' ', b, b' ']);
+    std::mem::swap(text, spare);
 }
 
 fn is_stop(byte: u8) -> bool {
@@ -35,7 +45,7 @@ fn is_stop(byte: u8) -> bool {
 }
 
 /// `([\{-\~\[-\` -\&\(-\+\:-\@\/])` to ` \1 `: everything in ASCII but letters, digits and `' , - .`.
-fn isolate_punctuation(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn isolate_punctuation(text: &[u8], out: &mut Vec<u8>) {
     out.clear();
     for &byte in text {
         match byte {

@@ -1,0 +1,92 @@
+//! The normaliser of Tercom (Snover et al. 2006) as sacreBLEU 2.6.0 has it.
+
+use std::borrow::Cow;
+
+use super::v13a;
+use super::whitespace::strip_end;
+
+/// How TER sees a line; the default only lowers case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tercom {
+    /// Resolve entities, split off ASCII punctuation and the possessive `'s`.
+    pub normalized: bool,
+    /// Drop `. , ? : ; ! " ( )`.
+    pub no_punct: bool,
+    /// With `normalized` split Chinese and Japanese into characters; with `no_punct` drop their punctuation.
+    pub asian_support: bool,
+    /// Keep the case.
+    pub case_sensitive: bool,
+}
+
+impl Tercom {
+    /// Puts the line into `text` such that white space separates its words. `spare` is a buffer.
+    pub(super) fn prepare(self, line: &str, text: &mut Vec<u8>, spare: &mut Vec<u8>) {
+        let line = strip_end(line);
+        let mut line =
+            if self.case_sensitive { Cow::Borrowed(line) } else { Cow::Owned(line.to_lowercase()) };
+        if self.normalized {
+            line = Cow::Owned(normalize(&line, text, spare));
+        }
+        text.clear();
+        for c in line.chars() {
+            let drop = self.no_punct && (is_punctuation(c) || self.asian_support && is_asian_punctuation(c));
+            if drop {
+                continue;
+            }
+            let alone = self.normalized && self.asian_support && (is_asian(c) || is_asian_punctuation(c));
+            if alone {
+                text.push(b' ');
+            }
+            text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            if alone {
+                text.push(b' ');
+            }
+        }
+    }
+}
+
+/// Tercom's general and western expressions. Those about Hiragana and Katakana are left out: they are anchored to the
+/// front of the line, where a blank stands.
+fn normalize(line: &str, text: &mut Vec<u8>, spare: &mut Vec<u8>) -> String {
+    let mut line = line.replace("\n-", "").replace('\n', " ");
+    for (entity, character) in v13a::ENTITIES {
+        if line.contains(entity) {
+            line = line.replace(entity, character);
+        }
+    }
+    text.clear();
+    text.push(b' ');
+    text.extend_from_slice(line.as_bytes());
+    text.push(b' ');
+    v13a::isolate_punctuation(text, spare);
+    // The expressions cut between characters only, so that the bytes stay UTF-8.
+    let isolated = String::from_utf8_lossy(spare).replace("'s ", " 's ");
+    text.clear();
+    text.extend_from_slice(isolated.as_bytes());
+    v13a::split_stops_and_dashes(text, spare);
+    String::from_utf8_lossy(text).into_owned()
+}
+
+fn is_punctuation(c: char) -> bool {
+    matches!(c, '.' | ',' | '?' | ':' | ';' | '!' | '"' | '(' | ')')
+}
+
+/// Asian and full-width punctuation.
+fn is_asian_punctuation(c: char) -> bool {
+    matches!(c,
+        '\u{3001}' | '\u{3002}' | '\u{3008}'..='\u{3011}' | '\u{3014}'..='\u{301f}' | '\u{ff61}'..='\u{ff65}' | '\u{30fb}'
+        | '\u{ff0e}' | '\u{ff0c}' | '\u{ff1f}' | '\u{ff1a}' | '\u{ff1b}' | '\u{ff01}' | '\u{ff02}' | '\u{ff08}' | '\u{ff09}')
+}
+
+/// Characters that stand alone. The fourth range is meant to end at U+32FF, but is spelled U+3F22.
+fn is_asian(c: char) -> bool {
+    matches!(c,
+        '\u{4e00}'..='\u{9fff}'
+        | '\u{3400}'..='\u{4dbf}'
+        | '\u{31c0}'..='\u{31ef}'
+        | '\u{2e80}'..='\u{2eff}'
+        | '\u{3300}'..='\u{33ff}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe4f}'
+        | '\u{3200}'..='\u{3f22}')
+}
