@@ -1,12 +1,11 @@
-//! Which layout a folder or file has.
+//! The layouts that are read.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::OpenOptions;
 use crate::error::{Error, Result};
 
 /// How the files of a data set are laid out.
@@ -111,27 +110,6 @@ pub(super) struct Source {
     pub(super) files: Vec<PathBuf>,
     /// The data folder.
     pub(super) root: PathBuf,
-}
-
-/// Finds the annotation files at `path`.
-pub(super) fn find(path: &Path, options: &OpenOptions) -> Result<Source> {
-    let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-    let source = |layout, file: &Path| Source {
-        layout,
-        named: path.to_owned(),
-        files: vec![file.to_owned()],
-        root: root.to_owned(),
-    };
-    if path.is_dir() {
-        for name in ["annotation.json", "annotations.json", "reports.json"] {
-            let file = path.join(name);
-            if file.is_file() {
-                return Ok(source(options.layout.unwrap_or(Layout::R2gen), &file));
-            }
-        }
-        let file = path.join(format!("{}.jsonl", options.split));
-        return Ok(source(options.layout.unwrap_or(Layout::Jsonl), &file));
-    }
-    let lines = path.extension().is_some_and(|extension| extension == "jsonl");
-    Ok(source(options.layout.unwrap_or(if lines { Layout::Jsonl } else { Layout::R2gen }), path))
+    /// The list of the split's images, where the layout keeps one.
+    pub(super) list: Option<PathBuf>,
 }

@@ -3,10 +3,16 @@
 //! [`open`] reads a folder or an annotation file. The pictures themselves are not opened; [`image_bytes`] reads one
 //! when it is wanted.
 
+mod captions;
 mod collect;
+mod columns;
+mod find;
+mod json;
 mod layout;
 mod lines;
+mod questions;
 mod r2gen;
+mod table;
 
 use std::path::{Path, PathBuf};
 
@@ -93,30 +99,42 @@ impl Default for OpenOptions {
 /// [`Error::Data`] when no annotation file is found at `path`, it cannot be read, it has no item of this split, or a
 /// record is bad and bad ones are not to be skipped; it names the file and the line or record.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
-    let source = layout::find(path, options)?;
+    let source = find::find(path, options)?;
     let mut collector = Collector::new(options);
-    let task = match source.layout {
-        Layout::R2gen => r2gen::read(&source, &mut collector)?,
-        Layout::Jsonl => lines::read(&source, &mut collector)?,
-        other => {
-            let message = format!("layout `{other}` cannot be read yet");
-            return Err(Error::Data { origin: path.display().to_string(), message });
-        }
+    let read = match source.layout {
+        Layout::R2gen => r2gen::read,
+        Layout::R2genQuestions => questions::read_r2gen,
+        Layout::CocoCaptions => captions::read_coco,
+        Layout::Karpathy => captions::read_karpathy,
+        Layout::Flickr8k | Layout::Flickr30k => captions::read_flickr,
+        Layout::VqaRad => questions::read_vqa_rad,
+        Layout::Slake | Layout::SlakeZh => questions::read_slake,
+        Layout::PathVqa => questions::read_path_vqa,
+        Layout::EasyVqa => questions::read_easy_vqa,
+        Layout::VqaMed => questions::read_vqa_med,
+        Layout::Jsonl => lines::read,
+        Layout::Parquet => columns::read,
     };
+    let task = read(&source, &mut collector)?;
     collector.finish(&source, task)
 }
 
-/// The bytes of a picture of an [`Item`]: of a file.
+/// The bytes of a picture of an [`Item`]: of a file, or of a row of a Parquet file that holds its pictures, whose path is
+/// `FILE.parquet/ROW/COLUMN` with rows from 0.
 ///
 /// # Errors
 /// [`Error::Data`] when it cannot be read.
 pub fn image_bytes(path: &Path) -> Result<Vec<u8>> {
-    read_file(path)
+    match columns::inside(path) {
+        Some(place) => columns::image(&place),
+        None => read_file(path),
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::Data {
-        origin: path.display().to_string(),
-        message: format!("cannot be read: {error}"),
-    })
+    std::fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Data { origin: path.display().to_string(), message: format!("cannot be read: {error}") }
 }
