@@ -14,6 +14,7 @@
 //! | [`detection`] | sensitivity, specificity, ROC AUC, closed accuracy, with intervals |
 //! | [`floors`] | what a system must beat: a constant text, a random one, the majority answer |
 //! | [`dataset`] | annotation files |
+//! | [`runner`] | a candidate over a data set: answers, statistics of shards, results |
 
 pub mod bleu;
 pub mod chrf;
@@ -26,6 +27,7 @@ pub mod metric;
 mod ngrams;
 mod pcg64;
 pub mod resample;
+pub mod runner;
 pub mod significance;
 pub mod ter;
 pub mod tokenize;

@@ -128,8 +128,8 @@ fn encode(line: &Line) -> Vec<u8> {
     bytes
 }
 
-/// The file of `lines`.
-pub(super) fn encode_all(lines: &[Line]) -> Vec<u8> {
+/// The file that holds `lines`.
+pub fn encode_all(lines: &[Line]) -> Vec<u8> {
     lines.iter().flat_map(encode).collect()
 }
 
@@ -137,15 +137,17 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     Error::Data { origin: path.display().to_string(), message: format!("cannot be written: {error}") }
 }
 
-/// Puts `bytes` in place of `path` at once: a reader sees the old file or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path))
 }
 
-/// [`replace`] with an error that names the file.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Puts `bytes` in place of `path` at once: a reader sees the old file or the new one.
+///
+/// # Errors
+/// [`Error::Data`] when the file cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|error| unwritable(path, &error))
 }
 

@@ -3,63 +3,92 @@
 use std::path::Path;
 
 use super::statistics::{Rows, System};
-use super::{HYPOTHESES, Line, SHARD, Shard, Statistics, log};
+use super::{BLIND, HYPOTHESES, Line, SHARD, Shard, Statistics, log};
 use crate::error::{Error, Result};
 
-/// Reads the result directories of all shards of a run and gives the statistics and lines that the run would have given
-/// undivided.
+/// A run put together again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merged {
+    /// Statistics of all items.
+    pub statistics: Statistics,
+    /// The answers, in item order.
+    pub lines: Vec<Line>,
+    /// The answers to noise, where every shard has them.
+    pub blind: Option<Vec<Line>>,
+}
+
+struct Part<'a> {
+    dir: &'a Path,
+    statistics: Statistics,
+    lines: Vec<Line>,
+    blind: Option<Vec<Line>>,
+}
+
+impl<'a> Part<'a> {
+    fn read(dir: &'a Path) -> Result<Self> {
+        let statistics = Statistics::read(dir)?;
+        let positions = statistics.run.shard.positions(statistics.run.data.n);
+        let lines_of = |name: &str| {
+            let lines = log::read(&dir.join(name))?;
+            if lines.iter().map(|line| line.index).eq(positions.iter().copied()) {
+                return Ok(lines);
+            }
+            let message = format!("does not hold the items of shard {}", statistics.run.shard);
+            Err(Error::Data { origin: dir.join(name).display().to_string(), message })
+        };
+        let lines = lines_of(HYPOTHESES)?;
+        let has_blind = statistics.systems.iter().any(|system| system.name == "blind");
+        let blind = has_blind.then(|| lines_of(BLIND)).transpose()?;
+        statistics.check_lengths(positions.len(), dir)?;
+        Ok(Self { dir, statistics, lines, blind })
+    }
+}
+
+/// Reads the result directories of all shards of a run and gives what the run would have given undivided.
 ///
 /// # Errors
 /// [`Error::Data`] when a file is missing or damaged; [`Error::Input`] when a shard is missing, is there twice, or belongs to
 /// another run.
-pub fn merge(dirs: &[impl AsRef<Path>]) -> Result<(Statistics, Vec<Line>)> {
-    let mut parts = Vec::new();
-    for dir in dirs {
-        let dir = dir.as_ref();
-        parts.push((dir, Statistics::read(dir)?, log::read(&dir.join(HYPOTHESES))?));
-    }
-    let Some((first_dir, first, _)) = parts.first() else {
+pub fn merge(dirs: &[impl AsRef<Path>]) -> Result<Merged> {
+    let mut parts: Vec<Part<'_>> = dirs.iter().map(|dir| Part::read(dir.as_ref())).collect::<Result<_>>()?;
+    let Some((first, others)) = parts.split_first() else {
         return Err(Error::Input("there are no shards to merge".into()));
     };
-    for (dir, part, lines) in &parts {
-        let place = dir.display();
-        let difference = first.run.difference(&part.run, true).or_else(|| settings_difference(first, part));
+    for part in others {
+        let header = first.statistics.run.difference(&part.statistics.run, true);
+        let difference = header.or_else(|| settings_difference(&first.statistics, &part.statistics));
         if let Some((field, expected, found)) = difference {
-            let first = first_dir.display();
             return Err(Error::Input(format!(
-                "{place}: `{field}` is {found}, but {expected} in {first}: no shards of one run"
+                "{}: `{field}` is {found}, but {expected} in {}: no shards of one run",
+                part.dir.display(),
+                first.dir.display()
             )));
         }
-        let positions = part.run.shard.positions(part.run.data.n);
-        if !lines.iter().map(|line| line.index).eq(positions.iter().copied()) {
-            return Err(Error::Input(format!("{place}: {HYPOTHESES} is not that of shard {}", part.run.shard)));
-        }
-        part.check_lengths(positions.len()).map_err(|error| Error::Input(format!("{place}: {error}")))?;
     }
-    parts.sort_by_key(|(_, part, _)| part.run.shard.index);
-    let count = first_count(&parts);
+    complete(&parts, first.statistics.run.shard.count)?;
+    parts.sort_by_key(|part| part.statistics.run.shard.index);
+    let in_order = |lines: Vec<&[Line]>| interleave(&lines);
+    let lines = in_order(parts.iter().map(|part| part.lines.as_slice()).collect());
+    let blind = parts.iter().map(|part| part.blind.as_deref()).collect::<Option<Vec<_>>>().map(in_order);
+    let statistics: Vec<Statistics> = parts.into_iter().map(|part| part.statistics).collect();
+    Ok(Merged { statistics: join(&statistics), lines, blind })
+}
+
+/// Every shard is there once.
+fn complete(parts: &[Part<'_>], count: usize) -> Result<()> {
     for index in 1..=count {
-        let found: Vec<String> = parts
-            .iter()
-            .filter(|(_, part, _)| part.run.shard.index == index)
-            .map(|(dir, _, _)| dir.display().to_string())
-            .collect();
+        let found = parts.iter().filter(|part| part.statistics.run.shard.index == index);
+        let found: Vec<String> = found.map(|part| part.dir.display().to_string()).collect();
         match found.as_slice() {
             [_] => {}
             [] => return Err(Error::Input(format!("shard {index}/{count} is missing"))),
             _ => {
-                return Err(Error::Input(format!("shard {index}/{count} is there twice: {}", found.join(", "))));
+                let places = found.join(", ");
+                return Err(Error::Input(format!("shard {index}/{count} is there twice: {places}")));
             }
         }
     }
-    let mut lines: Vec<Line> = parts.iter().flat_map(|(_, _, lines)| lines.iter().cloned()).collect();
-    lines.sort_unstable_by_key(|line| line.index);
-    let statistics: Vec<Statistics> = parts.into_iter().map(|(_, part, _)| part).collect();
-    Ok((join(&statistics), lines))
-}
-
-fn first_count(parts: &[(&Path, Statistics, Vec<Line>)]) -> usize {
-    parts.first().map_or(0, |(_, part, _)| part.run.shard.count)
+    Ok(())
 }
 
 impl Statistics {
@@ -74,11 +103,14 @@ impl Statistics {
         serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))
     }
 
-    fn check_lengths(&self, n: usize) -> Result<()> {
+    fn check_lengths(&self, n: usize, dir: &Path) -> Result<()> {
         let by_item = self.systems.iter().flat_map(|system| &system.measures).map(|rows| rows.rows.len());
         let others = [self.groups.as_ref().map(Vec::len), self.verbatim.as_ref().map(Vec::len)];
         match by_item.chain(others.into_iter().flatten()).find(|&found| found != n) {
-            Some(found) => Err(Error::Input(format!("{SHARD} has {found} rows, expected {n}"))),
+            Some(found) => {
+                let message = format!("{found} rows, expected {n}");
+                Err(Error::Data { origin: dir.join(SHARD).display().to_string(), message })
+            }
             None => Ok(()),
         }
     }

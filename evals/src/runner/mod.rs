@@ -22,15 +22,15 @@ mod run;
 mod shard;
 mod statistics;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::dataset::Item;
 
 pub use compare::{Comparison, compare};
 pub use header::{DataFacts, Header, images_digest};
-pub use log::{Line, Log};
+pub use log::{Line, Log, encode_all, write_file};
 pub use measure::{Answered, Measure, MetricName, Profile};
-pub use merge::merge;
+pub use merge::{Merged, merge};
 pub use result::{Environment, result};
 pub use run::{Job, Outcome, answer_all};
 pub use shard::Shard;
@@ -67,6 +67,11 @@ pub trait Candidate: Sync {
     /// # Errors
     /// [`CandidateError`]
     fn answer(&self, item: &Item, sight: Sight) -> Result<String, CandidateError>;
+
+    /// What it measured of its own speed, for `speed` in `result.json`.
+    fn measured(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// Why there is no answer.
