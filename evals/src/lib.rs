@@ -8,6 +8,10 @@
 //! | [`tokenize`] | the tokenisers that scores are defined with, and Python's idea of white space |
 //! | [`metric`] | what the metrics of a corpus have in common, their signature |
 //! | [`bleu`], [`chrf`], [`ter`] | BLEU, chrF and chrF++, TER, with sacreBLEU's arithmetic |
+//! | [`profile`] | protocols by name: preparation and arithmetic together |
+//! | [`coco`], [`rouge`], [`cider`], [`nltk`] | BLEU, ROUGE-L, CIDEr-D of the caption evaluation, BLEU of NLTK |
+//! | [`r2gen_clean`] | report cleaners |
+//! | [`diversity`] | variety of outputs |
 //! | [`resample`] | bootstrap intervals |
 //! | [`significance`] | intervals and paired tests for any metric, by segment or by group |
 //! | [`lines`] | text files as lines, compressed or not |
@@ -18,15 +22,22 @@
 
 pub mod bleu;
 pub mod chrf;
+pub mod cider;
+pub mod coco;
 pub mod dataset;
 pub mod detection;
+pub mod diversity;
 mod error;
 pub mod floors;
 pub mod lines;
 pub mod metric;
 mod ngrams;
+pub mod nltk;
 mod pcg64;
+pub mod profile;
+pub mod r2gen_clean;
 pub mod resample;
+pub mod rouge;
 pub mod runner;
 pub mod significance;
 pub mod ter;

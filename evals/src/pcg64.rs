@@ -107,7 +107,10 @@ mod tests {
         // A seed of two words; every third or so draw is rejected.
         assert_eq!(
             indices((1 << 40) + 3, 3_000_000_000),
-            [2320968254, 1334032640, 1141922330, 1419536743, 194552075, 2358795727, 586955668, 1697236867, 1996938572],
+            [
+                2320968254, 1334032640, 1141922330, 1419536743, 194552075, 2358795727, 586955668, 1697236867,
+                1996938572
+            ],
         );
         let mut generator = Pcg64::new(12345);
         let flags: String = (0..70).map(|_| if generator.flag() { '1' } else { '0' }).collect();

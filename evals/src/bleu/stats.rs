@@ -24,7 +24,7 @@ impl BleuStats {
     }
 
     /// From a row, or a sum of rows, of [`crate::metric::rows`]; every number is whole.
-    pub(super) fn from_row(row: &[f64]) -> Self {
+    pub(crate) fn from_row(row: &[f64]) -> Self {
         let whole: Vec<u64> = row.iter().map(|&count| count as u64).collect();
         let (correct, total) = whole[2..].split_at((whole.len() - 2) / 2);
         Self { hyp_len: whole[0], ref_len: whole[1], correct: correct.to_vec(), total: total.to_vec() }

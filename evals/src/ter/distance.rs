@@ -62,7 +62,14 @@ impl<'a> Distances<'a> {
         for (index, &word) in words.iter().enumerate() {
             let (before, row) = self.costs.split_at_mut((index + 1) * columns);
             let edits = &mut self.edits[(index + 1) * columns..][..columns];
-            band.fill(index + 1, word, self.reference, &before[index * columns..], &mut row[..columns], edits);
+            band.fill(
+                index + 1,
+                word,
+                self.reference,
+                &before[index * columns..],
+                &mut row[..columns],
+                edits,
+            );
         }
         self.costs[self.costs.len() - 1]
     }

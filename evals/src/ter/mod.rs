@@ -52,6 +52,11 @@ impl Metric for Ter {
             let (mut edits, mut length) = (usize::MAX, 0);
             for line in segment.references {
                 tokens.set_tercom(self.0, line);
+                if self.0.normalized {
+                    // sacreBLEU normalises references twice, which shows: white space that was not a blank is one now.
+                    let once = tokens.joined();
+                    tokens.set_tercom(self.0, &once);
+                }
                 words.number(&tokens, &mut reference);
                 edits = edits.min(shift::edits(&hypothesis, &reference));
                 length += reference.len();

@@ -99,7 +99,8 @@ fn best_shift(
         // Both the block and its place must be wrong now.
         let wrong = |errors: &[usize], from: usize| errors[from + len] > errors[from];
         let inside = (start as isize..(start + len) as isize).contains(&alignment.places[place]);
-        let possible = wrong(&alignment.hypothesis_errors, start) && wrong(&alignment.reference_errors, place);
+        let possible =
+            wrong(&alignment.hypothesis_errors, start) && wrong(&alignment.reference_errors, place);
         if inside || !possible {
             continue;
         }

@@ -4,6 +4,7 @@
 //! linear pass over a reused buffer; the expressions only insert spaces, so the tokens come out the same.
 
 mod intl;
+pub mod ptb;
 mod tercom;
 mod v13a;
 mod whitespace;
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 pub use tercom::Tercom;
-pub use whitespace::{is_space, strip, strip_end};
+pub use whitespace::{is_space, strip, strip_end, words};
 
 use crate::error::Error;
 
@@ -52,8 +53,7 @@ impl Tokenizer {
     pub fn tokenize(self, line: &str) -> String {
         let mut tokens = Tokens::default();
         tokens.set(self, line);
-        let words: Vec<Cow<'_, str>> = tokens.iter().map(String::from_utf8_lossy).collect();
-        words.join(" ")
+        tokens.joined()
     }
 }
 
@@ -135,6 +135,12 @@ impl Tokens {
                 None => self.spans.push((begin, end)),
             }
         }
+    }
+
+    /// The tokens with single spaces between them.
+    pub(crate) fn joined(&self) -> String {
+        let words: Vec<Cow<'_, str>> = self.iter().map(String::from_utf8_lossy).collect();
+        words.join(" ")
     }
 
     pub(crate) fn len(&self) -> usize {
