@@ -10,14 +10,18 @@
 //! | [`resample`] | bootstrap intervals |
 //! | [`detection`] | sensitivity, specificity, ROC AUC, closed accuracy, with intervals |
 //! | [`floors`] | what a system must beat: a constant text, a random one, the majority answer |
-//! | [`dataset`] | annotation files |
+//! | [`radiology`] | labels of chest reports by rule, contradictions, sections, lexicon |
+//! | [`vqa`] | answers to questions, beside their floors |
+//! | [`dataset`] | data sets as published, one list whatever the layout |
 
 pub mod bleu;
 pub mod dataset;
 pub mod detection;
 mod error;
 pub mod floors;
+pub mod radiology;
 pub mod resample;
 pub mod tokenize;
+pub mod vqa;
 
 pub use error::{Error, Result};

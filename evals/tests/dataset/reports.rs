@@ -71,7 +71,7 @@ fn a_bad_study_is_named_by_line_and_pointer() {
         (r#""id": "c""#, r#""id": []"#, "line 7: /test/1: field `id` must be text or a number"),
         (r#""none""#, r#""\ud800""#, "line 7: /test/1: unexpected end of hex escape"),
         ("    ", "rest", "`rest`: unknown split, expected train, val and test"),
-        ("]}", "]", "EOF while parsing an object at line 8 column 1"),
+        ("\n]}", "\n]", "EOF while parsing an object at line 8 column 1"),
     ] {
         let found = message(test_split(&[("annotation.json", &ANNOTATION.replace(from, to))]));
         assert!(found.ends_with(part) || found.contains(&format!("{part},")), "{found}\n{part}");
