@@ -51,7 +51,8 @@ pub(super) const CUES: [(Effect, &[&str]); 7] = [
     (
         Effect::DoubtAfter,
         &[
-            "may", "may be", "may represent", "may reflect", "might", "could", "cannot exclude",
+            "possibl* due to", "possibl* secondary to", "probabl* due to", "probabl* secondary to", "likely due to",
+            "likely secondary to", "may be due to", "may be secondary to", "may", "may be", "may represent", "may reflect", "might", "could", "cannot exclude",
             "can not exclude", "cannot rule out", "can not rule out", "not exclude", "not ~ exclude",
             "not rule out", "to exclude", "rule out", "r o", "evaluate for", "assess for", "concern for",
             "concern* for", "concern of", "worrisome for", "suspicious for", "suspicion for", "suspicion of",
@@ -85,7 +86,8 @@ pub(super) const CUES: [(Effect, &[&str]); 7] = [
     (
         Effect::Nothing,
         &[
-            "no change*", "no ~ change*", "no increase*", "no ~ increase*", "no decrease*", "no ~ decrease*",
+            "not ~ seen on ~ prior*", "not ~ seen on ~ previous*", "not ~ present on ~ prior*", "not previously",
+            "not ~ present on ~ previous*", "no change*", "no ~ change*", "no increase*", "no ~ increase*", "no decrease*", "no ~ decrease*",
             "no improvement", "no ~ improvement", "no worsening", "no ~ worsening", "no progression",
             "no ~ progression", "no different", "no difference", "no ~ difference", "no larger",
             "no smaller", "not change*", "not ~ changed", "not increased", "not decreased",
@@ -119,10 +121,10 @@ pub(super) const VERBS: [&str; 26] = [
 
 /// Words that begin a new statement after a comma or `and`.
 #[rustfmt::skip]
-pub(super) const OPENERS: [&str; 41] = [
+pub(super) const OPENERS: [&str; 43] = [
     "a", "an", "the", "there", "this", "these", "it", "some", "small", "large", "moderate", "mild", "mildly",
     "minimal", "trace", "tiny", "severe", "marked", "stable", "unchanged", "persistent", "persisting",
     "bilateral", "left", "right", "increased", "increasing", "decreased", "improved", "improving",
-    "worsening", "worsened", "slight", "chronic", "old", "healing", "enlarged", "normal", "widened",
+    "worsening", "worsened", "slight", "chronic", "old", "healing", "healed", "new", "enlarged", "normal", "widened",
     "prominent", "borderline",
 ];

@@ -220,10 +220,10 @@ fn has_any(words: &[String], list: &[&str]) -> bool {
     words.iter().any(|word| list.contains(&word.as_str()))
 }
 
-/// Whether a comma or `and` ends a statement rather than joins a list.
+/// Whether a comma, `and` or `with` ends a statement rather than goes on with it.
 fn parts(left: &[String], word: &str, right: &[String]) -> bool {
     let comma = word == ",";
-    if !comma && word != "and" {
+    if !comma && word != "and" && word != "with" {
         return false;
     }
     let joined = right.first().is_some_and(|word| matches!(word.as_str(), "and" | "or" | "nor" | "but"));
@@ -239,6 +239,6 @@ fn parts(left: &[String], word: &str, right: &[String]) -> bool {
         return true;
     }
     let (before, after) = (has_any(left, &VERBS), has_any(rest, &VERBS));
-    // `the heart is enlarged and no effusion is seen`; `no effusion, the ...` has its verb only behind the comma.
-    after && (before || (comma && !joined)) && !list
+    // `the heart is enlarged and no effusion is seen`; `no effusion, heart ...` has its verb only behind the comma.
+    word != "with" && after && (before || (comma && !joined)) && !list
 }

@@ -13,7 +13,8 @@ pub(super) const MENTIONS: [(&[Observation], &[&str]); 17] = [
         &[
             "pericardial effusion*", "joint effusion*", "bony lesion*", "osseous lesion*", "bone lesion*",
             "rib lesion*", "subcutaneous edema", "soft tissue edema", "mass effect", "pleural line*",
-            "nipple shadow*", "vascular density", "bone density", "breast density",
+            "nipple shadow*", "vascular density", "bone density", "breast density", "granulomatous infection*",
+            "prior ~ infection*", "old ~ infection*", "previous ~ infection*", "tuberculosis infection*",
         ],
     ),
     (
