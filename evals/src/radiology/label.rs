@@ -125,9 +125,8 @@ impl<'a> Sentence<'a> {
         let follows = |other: &Place| end <= other.start && self.same_clause(start, *other);
         match effect {
             Effect::DoubtAfter => follows(&place),
-            Effect::DoubtBefore => self.reaches_back(start, place),
             Effect::Doubt if self.places.iter().any(follows) => follows(&place),
-            Effect::Doubt => self.reaches_back(start, place),
+            Effect::Doubt | Effect::DoubtBefore => self.reaches_back(start, place),
             _ => false,
         }
     }
