@@ -2,5 +2,6 @@
 
 mod commands;
 mod eval;
+mod evaluation;
 mod tidy;
 mod training;

@@ -67,7 +67,7 @@ impl<'a> Collector<'a> {
 
     /// A bad record: an error, or one line more in the list of those left out.
     pub(super) fn bad(&mut self, file: &Path, place: &dyn Display, message: &str) -> Result<()> {
-        let message = format!("{place}: {message}");
+        let message = super::one_line(&format!("{place}: {message}"));
         let error = Error::Data { origin: file.display().to_string(), message };
         if self.options.skip_bad {
             self.skipped.push(error.to_string());

@@ -26,8 +26,8 @@ const PLACES: [(Layout, &[&str]); 11] = [
 ];
 /// Parts of one table, all of which are read.
 const PARQUET: [&str; 3] = ["{split}*.parquet", "data/{split}*.parquet", "{split}/*.parquet"];
-/// Lists of the images of a split, beside the captions or above.
-const LISTS: [&str; 2] = ["*{split}Images.txt", "{split}.txt"];
+/// The list of the images of a split, beside the captions or above.
+const LIST: &str = "*{split}Images.txt";
 
 fn fail(path: &Path, message: String) -> Error {
     Error::Data { origin: path.display().to_string(), message }
@@ -124,7 +124,7 @@ fn glob(folder: &Path, pattern: &str) -> Vec<PathBuf> {
 fn image_list(file: &Path, split: Split) -> Result<Option<PathBuf>> {
     let folders = file.ancestors().skip(1).take(2);
     for folder in folders {
-        let find = |split| LISTS.iter().flat_map(|pattern| matches(folder, pattern, split)).next();
+        let find = |split| matches(folder, LIST, split).into_iter().next();
         if let Some(list) = find(split) {
             return Ok(Some(list));
         }

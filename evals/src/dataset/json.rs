@@ -35,7 +35,7 @@ impl fmt::Display for Place<'_> {
         // The record is a slice of the file.
         let start = (self.raw.get().as_ptr() as usize).saturating_sub(self.file.as_ptr() as usize);
         let before = self.file.get(..start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let line = before.split(|&byte| byte == b'\n').count();
         write!(f, "line {line}: {}", self.pointer)
     }
 }

@@ -99,6 +99,20 @@ impl Default for OpenOptions {
 /// [`Error::Data`] when no annotation file is found at `path`, it cannot be read, it has no item of this split, or a
 /// record is bad and bad ones are not to be skipped; it names the file and the line or record.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
+    read(path, options).map_err(|error| match error {
+        Error::Data { origin, message } => Error::Data { origin, message: one_line(&message) },
+        other => other,
+    })
+}
+
+/// A message may quote the file: without its line ends, and not at any length.
+fn one_line(message: &str) -> String {
+    const MOST: usize = 1000;
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { vec![c] };
+    message.chars().take(MOST).flat_map(shown).collect()
+}
+
+fn read(path: &Path, options: &OpenOptions) -> Result<Dataset> {
     let source = find::find(path, options)?;
     let mut collector = Collector::new(options);
     let read = match source.layout {

@@ -157,7 +157,7 @@ pub(super) fn each<'a>(
             if collector.is_full() {
                 break;
             }
-            let found = json::value(raw).and_then(|value| item(value, &root));
+            let found = json::record(raw).and_then(|record| item(record.into(), &root));
             let pointer = format_args!("/{split}/{index}");
             take(collector, file, &Place { file: &bytes, raw, pointer }, found)?;
         }
