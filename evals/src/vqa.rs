@@ -261,7 +261,7 @@ pub fn units(items: &[Item], answers: &[&str]) -> Vec<VqaStats> {
 }
 
 /// What each floor answers to the questions of `test`.
-fn floor_answers(test: &[Item], train: &[Item]) -> Result<Vec<(&'static str, Vec<String>)>> {
+pub(crate) fn floor_answers(test: &[Item], train: &[Item]) -> Result<Vec<(&'static str, Vec<String>)>> {
     if train.is_empty() {
         return Ok(Vec::new());
     }

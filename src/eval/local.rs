@@ -56,8 +56,7 @@ impl Local {
             })
             .collect::<Result<_>>()?;
         let params = GenerateParams { max_new_tokens: self.ask.max_tokens, ..GenerateParams::default() };
-        let request =
-            Request { images: &images, prompt: self.ask.prompt_of(item), params, stop: Vec::new() };
+        let request = Request { images: &images, prompt: self.ask.prompt_of(item), params, stop: Vec::new() };
         let mut first = None;
         let answer = self.pipeline.answer(&request, |_| {
             first.get_or_insert_with(|| start.elapsed());

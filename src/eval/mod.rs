@@ -10,10 +10,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use swinseek_evals::dataset::{Dataset, Item, Layout, OpenOptions, Split, Task, open};
+use swinseek_evals::profile::Profile;
 use swinseek_evals::resample::Bootstrap;
 use swinseek_evals::runner::{
-    BLIND, Candidate, DataFacts, Environment, Floors, HYPOTHESES, Header, Job, Line, Log, MetricName, Outcome,
-    Profile, RESULT, RUN, SHARD, Shard, Sight, Statistics, answer_all, floors, result, write_file,
+    BLIND, Candidate, DataFacts, Environment, Floors, HYPOTHESES, Header, Job, Line, Log, MetricName,
+    Outcome, RESULT, RUN, SHARD, Shard, Sight, Statistics, answer_all, floors, result, write_file,
 };
 use swinseek_fusion::pipeline::{CAPTION_PROMPT, REPORT_PROMPT};
 
@@ -250,12 +251,7 @@ fn default_directory(header: &Header) -> PathBuf {
     Path::new("eval-results").join(name.chars().map(plain).collect::<String>())
 }
 
-fn ask_all(
-    dir: &Path,
-    file: &str,
-    job: &Job<'_>,
-    progress: &mut Progress,
-) -> Result<(Vec<Line>, Outcome)> {
+fn ask_all(dir: &Path, file: &str, job: &Job<'_>, progress: &mut Progress) -> Result<(Vec<Line>, Outcome)> {
     let mut log = Log::open(&dir.join(file))?;
     let part = if job.sight == Sight::Noise { "noise" } else { "pictures" };
     let (mut done, count) = (0, job.positions.len());

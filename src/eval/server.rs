@@ -155,8 +155,8 @@ impl Server {
         for (place, path) in item.images.iter().enumerate() {
             let mut bytes = image_bytes(path)?;
             if sight == Sight::Noise {
-                let picture = decode(&bytes, &DecodeOptions::default())
-                    .with_context(|| path.display().to_string())?;
+                let picture =
+                    decode(&bytes, &DecodeOptions::default()).with_context(|| path.display().to_string())?;
                 bytes = noise::png_like(&picture, self.ask.seed, &item.id, place)?;
             }
             let mime = mime(&bytes).with_context(|| format!("{}: is no picture", path.display()))?;
@@ -181,7 +181,8 @@ impl Candidate for Server {
     }
 
     fn answer(&self, item: &Item, sight: Sight) -> Result<String, CandidateError> {
-        let body = self.body(item, sight).map_err(|error| CandidateError::Item(crate::cli::one_line(&error)))?;
+        let body =
+            self.body(item, sight).map_err(|error| CandidateError::Item(crate::cli::one_line(&error)))?;
         let url = format!("{}/chat/completions", self.base);
         let reply = self.patiently(&url, || self.send(&url, Some(&body)))?;
         match text(&reply) {

@@ -17,7 +17,8 @@ impl Folder {
         let data = folder.path("data");
         let count = count.to_string();
         let base = ["phantom", "--count", &count, "--seed", "77", "--size", "64", "--out", &data];
-        let output = Command::new(env!("CARGO_BIN_EXE_swinseek")).args(base).args(more).output().expect("runs");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_swinseek")).args(base).args(more).output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         folder
     }

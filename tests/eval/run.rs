@@ -17,10 +17,14 @@ fn phantom_reports_are_scored_against_their_four_references() {
     assert_eq!((&result["data"]["n"], &result["data"]["layout"]), (&json!(6), &json!("r2gen")));
     let bleu = &result["scores"]["bleu"];
     let score = bleu["score"].as_f64().expect("a score");
-    let bounds = [&bleu["interval"]["low"], &bleu["interval"]["high"]].map(|value| value.as_f64().expect("a bound"));
+    let bounds =
+        [&bleu["interval"]["low"], &bleu["interval"]["high"]].map(|value| value.as_f64().expect("a bound"));
     assert!((0.0..=100.0).contains(&score) && bounds[0] <= bounds[1], "{bleu}");
     let signature = bleu["signature"].as_str().expect("a signature");
-    assert!(signature.starts_with("nrefs:4|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|"), "{signature}");
+    assert!(
+        signature.starts_with("nrefs:4|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|"),
+        "{signature}"
+    );
     for floor in ["constant", "random", "blind"] {
         assert!(result["floors"][floor]["bleu"]["score"].is_number(), "{floor}: {}", result["floors"]);
     }
@@ -33,7 +37,8 @@ fn phantom_reports_are_scored_against_their_four_references() {
     assert!(name.starts_with("eval-results/data-test-model-"), "{name}");
     assert_eq!(folder.json(&format!("{name}/result.json")), result);
     let lines = folder.read(&format!("{name}/hypotheses.jsonl"));
-    let first: Value = serde_json::from_slice(lines.split(|&byte| byte == b'\n').next().expect("a line")).expect("JSON");
+    let first: Value =
+        serde_json::from_slice(lines.split(|&byte| byte == b'\n').next().expect("a line")).expect("JSON");
     assert_eq!((&first["index"], &first["images"]), (&json!(0), &json!(["images/000004.png"])));
     assert_eq!(first["references"].as_array().expect("references").len(), 4);
 }
@@ -51,7 +56,8 @@ fn a_run_killed_in_the_middle_ends_in_the_same_bytes() {
         .spawn()
         .expect("the binary runs");
     let path = folder.path("killed/hypotheses.jsonl");
-    let lines = || std::fs::read(&path).map_or(0, |bytes| bytes.iter().filter(|&&byte| byte == b'\n').count());
+    let lines =
+        || std::fs::read(&path).map_or(0, |bytes| bytes.iter().filter(|&&byte| byte == b'\n').count());
     while lines() < 2 && child.try_wait().expect("a child").is_none() {
         std::thread::park_timeout(std::time::Duration::from_millis(2));
     }
@@ -110,7 +116,17 @@ fn two_runs_are_compared_and_a_table_is_for_people() {
 #[test]
 fn questions_of_a_study_are_answered() {
     let folder = Folder::with_phantoms(4, &["--split", "train:0.5,test:0.5"]);
-    let result = folder.result(&["--data", "data", "--task", "question", "--limit", "5", "--max-tokens", "8", "--json"]);
+    let result = folder.result(&[
+        "--data",
+        "data",
+        "--task",
+        "question",
+        "--limit",
+        "5",
+        "--max-tokens",
+        "8",
+        "--json",
+    ]);
     assert_eq!((&result["data"]["task"], &result["data"]["n"]), (&json!("question"), &json!(5)));
     let accuracy = result["scores"]["accuracy"]["score"].as_f64().expect("a share");
     assert!((0.0..=1.0).contains(&accuracy));
@@ -176,9 +192,14 @@ fn another_model_or_other_pictures_do_not_go_on_with_a_run() {
     let text = std::fs::read_to_string(&config).expect("a configuration");
     // Other bytes, the same model: the digest is of the files.
     std::fs::write(&config, text + "\n").expect("written");
-    folder.fails(1, &[&base[..], &["--model", "other"]].concat(), &["holds another run", "`model.name`", "--fresh"]);
+    folder.fails(
+        1,
+        &[&base[..], &["--model", "other"]].concat(),
+        &["holds another run", "`model.name`", "--fresh"],
+    );
     folder.fails(1, &[&base[..], &["--seed", "5"]].concat(), &["`seed` is 12345 there and 5 now"]);
-    std::fs::copy(folder.path("data/images/000001.png"), folder.path("data/images/000000.png")).expect("a copy");
+    std::fs::copy(folder.path("data/images/000001.png"), folder.path("data/images/000000.png"))
+        .expect("a copy");
     folder.fails(1, &base, &["`data.images`"]);
     folder.result(&[&base[..], &["--fresh"]].concat());
 }

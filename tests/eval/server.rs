@@ -62,7 +62,8 @@ fn read_request(stream: &TcpStream) -> Received {
         }
         head.push(line.trim_end().to_lowercase());
     }
-    let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let length =
+        head.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("a body");
     Received { head, body: serde_json::from_slice(&body).unwrap_or_default() }
@@ -89,13 +90,26 @@ fn a_server_is_asked_as_openai_clients_ask() {
         by_picture(request)
     });
     let output = folder
-        .command(&["--data", "data", "--url", &mock.url, "--api-key-env", "TEST_KEY", "--out", "out", "--json"])
+        .command(&[
+            "--data",
+            "data",
+            "--url",
+            &mock.url,
+            "--api-key-env",
+            "TEST_KEY",
+            "--out",
+            "out",
+            "--json",
+        ])
         .env("TEST_KEY", "secret-123")
         .output()
         .expect("runs");
     assert!(output.status.success(), "{}", errors(&output));
     let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(result["model"], json!({ "kind": "server", "name": "served", "url": format!("{}/v1", mock.url) }));
+    assert_eq!(
+        result["model"],
+        json!({ "kind": "server", "name": "served", "url": format!("{}/v1", mock.url) })
+    );
     let received = mock.received();
     assert_eq!(received.len(), 6);
     let request = &received[1];
@@ -107,17 +121,21 @@ fn a_server_is_asked_as_openai_clients_ask() {
     assert!(picture.starts_with("data:image/png;base64,iVBOR"), "{}", &picture[..40]);
     assert_eq!(content[1], json!({ "type": "text", "text": "Write the report." }));
     let lines = String::from_utf8(folder.read("out/hypotheses.jsonl")).expect("UTF-8");
-    let indices = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["index"].clone());
+    let indices =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["index"].clone());
     assert!(indices.eq((0..5).map(Value::from)), "item order");
     for file in ["run.json", "result.json", "shard.json"] {
-        assert!(!String::from_utf8(folder.read(&format!("out/{file}"))).expect("UTF-8").contains("secret-123"));
+        assert!(
+            !String::from_utf8(folder.read(&format!("out/{file}"))).expect("UTF-8").contains("secret-123")
+        );
     }
 }
 
 #[test]
 fn a_busy_server_is_asked_again_after_the_time_it_names() {
     let folder = Folder::with_phantoms(2, &[]);
-    let busy = |status| Some((status, "Retry-After: 0\r\n", json!({ "error": { "message": "later" } }).to_string()));
+    let busy =
+        |status| Some((status, "Retry-After: 0\r\n", json!({ "error": { "message": "later" } }).to_string()));
     let mock = Mock::start(move |number, request| match number {
         0 => busy("429 Too Many Requests"),
         1 => busy("503 Service Unavailable"),
@@ -132,17 +150,21 @@ fn a_busy_server_is_asked_again_after_the_time_it_names() {
 fn errors_of_a_server_are_named_by_item() {
     let folder = Folder::with_phantoms(4, &[]);
     let mock = Mock::start(|number, request| match number {
-        0 => Some(("400 Bad Request", "", json!({ "error": { "message": "the picture is odd" } }).to_string())),
+        0 => {
+            Some(("400 Bad Request", "", json!({ "error": { "message": "the picture is odd" } }).to_string()))
+        }
         1 => Some(("200 OK", "", "not JSON".into())),
         2 => Some(("200 OK", "", json!({ "choices": [] }).to_string())),
         _ => by_picture(request),
     });
-    let base = ["--data", "data", "--url", &mock.url, "--served-model", "m", "--concurrency", "1", "--out", "out"];
+    let base =
+        ["--data", "data", "--url", &mock.url, "--served-model", "m", "--concurrency", "1", "--out", "out"];
     let output = folder.eval(&base);
     assert_eq!(output.status.code(), Some(1));
     let error = errors(&output);
     let lines: Vec<&str> = error.trim_end().lines().collect();
-    let parts = ["HTTP 400: the picture is odd", "the answer is not JSON: not JSON", "choices[0].message.content"];
+    let parts =
+        ["HTTP 400: the picture is odd", "the answer is not JSON: not JSON", "choices[0].message.content"];
     assert_eq!(lines.len(), 3, "{error}");
     for (index, (line, part)) in lines.iter().zip(parts).enumerate() {
         assert!(line.contains(&format!("phantom-77-{index:06}: ")) && line.contains(part), "{line}");
@@ -162,7 +184,11 @@ fn a_server_that_dies_loses_nothing() {
     };
     let own = arguments(&dying.url);
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    folder.fails(1, &own, &["cannot be reached", "2 of 4 answers are kept in out", "the same command goes on"]);
+    folder.fails(
+        1,
+        &own,
+        &["cannot be reached", "2 of 4 answers are kept in out", "the same command goes on"],
+    );
     let kept = folder.read("out/hypotheses.jsonl");
     assert_eq!(kept.iter().filter(|&&byte| byte == b'\n').count(), 2);
     // Its port is closed now.

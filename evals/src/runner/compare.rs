@@ -41,7 +41,7 @@ pub fn compare(a: &Path, b: &Path, bootstrap: Bootstrap, trials: usize) -> Resul
     let mut comparisons = Vec::new();
     for metric in MetricName::ALL {
         let (Some(a), Some(b)) = (rows(&first, metric), rows(&second, metric)) else { continue };
-        let measure = Measure::new(metric, first.profile);
+        let measure = Measure::new(metric, first.profile)?;
         let groups = first.groups.as_deref();
         let (a, b) = (measure.sample(&a, groups)?, measure.sample(&b, groups)?);
         let (a_score, b_score) = (a.score(), b.score());

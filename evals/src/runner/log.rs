@@ -61,7 +61,8 @@ impl Log {
         let fail = |message: String| Error::Data { origin: path.display().to_string(), message };
         let cannot = |error: std::io::Error| fail(format!("cannot be opened: {error}"));
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(cannot)?;
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(path).map_err(cannot)?;
         // A file system without locks is no reason to refuse.
         if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
             return Err(fail("another run is writing here".into()));

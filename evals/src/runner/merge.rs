@@ -126,12 +126,17 @@ fn settings_difference(first: &Statistics, other: &Statistics) -> Option<(String
         [
             ("shard", statistics.run.shard.count.to_string()),
             ("profile", statistics.profile.name().to_owned()),
-            ("bootstrap", format!("{} with seed {}", statistics.bootstrap.resamples, statistics.bootstrap.seed)),
+            (
+                "bootstrap",
+                format!("{} with seed {}", statistics.bootstrap.resamples, statistics.bootstrap.seed),
+            ),
             ("systems", systems.collect::<Vec<_>>().join(", ")),
         ]
     };
     let mut pairs = settings(first).into_iter().zip(settings(other));
-    pairs.find(|(first, other)| first != other).map(|((name, first), (_, other))| (name.to_owned(), first, other))
+    pairs
+        .find(|(first, other)| first != other)
+        .map(|((name, first), (_, other))| (name.to_owned(), first, other))
 }
 
 /// The statistics of the whole; `parts` are all shards in order, and of the same shape.
@@ -142,8 +147,7 @@ fn join(parts: &[Statistics]) -> Statistics {
     whole.verbatim = interleave_some(parts, |part| part.verbatim.as_deref());
     whole.errors = parts.iter().map(|part| part.errors).sum();
     let ranges = parts.iter().filter_map(|part| part.references);
-    whole.references =
-        ranges.reduce(|(fewest, most), (few, many)| (fewest.min(few), most.max(many)));
+    whole.references = ranges.reduce(|(fewest, most), (few, many)| (fewest.min(few), most.max(many)));
     for (system, System { measures, .. }) in whole.systems.iter_mut().enumerate() {
         for (measure, Rows { rows, .. }) in measures.iter_mut().enumerate() {
             let columns: Vec<&[Vec<f64>]> =

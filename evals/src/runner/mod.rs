@@ -29,12 +29,12 @@ use crate::dataset::Item;
 pub use compare::{Comparison, compare};
 pub use header::{DataFacts, Header, images_digest};
 pub use log::{Line, Log, encode_all, write_file};
-pub use measure::{Answered, Measure, MetricName, Profile};
+pub use measure::{Measure, MetricName};
 pub use merge::{Merged, merge};
 pub use result::{Environment, result};
 pub use run::{Job, Outcome, answer_all};
 pub use shard::Shard;
-pub use statistics::{Floors, Floor, Statistics, floors};
+pub use statistics::{Floor, Floors, Statistics, floors};
 
 /// The file of the header.
 pub const RUN: &str = "run.json";

@@ -1,11 +1,10 @@
 //! `result.json`.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value, json};
 
 use super::statistics::System;
 use super::{Line, Measure, MetricName, Statistics};
+use crate::diversity::Diversity;
 use crate::error::{Error, Result};
 
 /// Where and how fast the run was: the only entries that differ between two runs over the same data by the same model.
@@ -52,7 +51,9 @@ pub fn result(statistics: &Statistics, lines: &[Line], environment: &Environment
     if let Some(result) = result.as_object_mut() {
         outputs(statistics, model, lines, result);
         let own = [("hardware", &environment.hardware), ("speed", &environment.speed)];
-        result.extend(own.into_iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.into(), v.clone())));
+        result.extend(
+            own.into_iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.into(), v.clone())),
+        );
     }
     Ok(result)
 }
@@ -60,7 +61,7 @@ pub fn result(statistics: &Statistics, lines: &[Line], environment: &Environment
 fn scores(statistics: &Statistics, system: &System) -> Result<Map<String, Value>> {
     let (groups, bootstrap) = (statistics.groups.as_deref(), statistics.bootstrap);
     let entry = |name: MetricName, rows: &[Vec<f64>]| {
-        let measure = Measure::new(name, statistics.profile);
+        let measure = Measure::new(name, statistics.profile)?;
         measure.entry(rows, groups, statistics.references_per_item(), bootstrap)
     };
     system
@@ -86,19 +87,19 @@ fn floor_entry(statistics: &Statistics, floor: &System) -> Result<Value> {
 
 /// What the outputs look like as a set: a model that ignores its pictures writes few different texts, or the train split's.
 fn outputs(statistics: &Statistics, model: &System, lines: &[Line], result: &mut Map<String, Value>) {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for line in lines {
-        *counts.entry(line.text()).or_default() += 1;
-    }
-    let repeated: usize = counts.values().filter(|&&count| count > 1).sum();
+    let texts: Vec<&str> = lines.iter().map(Line::text).collect();
+    let variety = Diversity::of(&texts, 2);
     let share = |count: usize| count as f64 / lines.len().max(1) as f64;
     let verbatim = statistics.verbatim.as_ref();
     let verbatim = verbatim.map(|flags| share(flags.iter().filter(|&&flag| flag == 1).count()));
     result.insert("verbatim_share".into(), json!(verbatim));
-    result.insert("distinct_outputs".into(), json!(counts.len()));
-    result.insert("duplicates".into(), json!({ "items": repeated, "share": share(repeated) }));
+    result.insert("distinct_outputs".into(), json!(variety.distinct_outputs));
+    result.insert("duplicates".into(), json!({ "share": variety.duplicate_rate }));
+    result.insert("distinct_1".into(), json!(variety.distinct[0]));
+    result.insert("distinct_2".into(), json!(variety.distinct[1]));
     let bleu = model.measures.iter().find(|rows| rows.metric == MetricName::Bleu);
     let length = |column: usize| bleu.map(|b| b.rows.iter().map(|row| row[column]).sum::<f64>());
-    let ratio = length(0).zip(length(1)).map(|(ours, theirs)| if theirs == 0.0 { 0.0 } else { ours / theirs });
+    let ratio =
+        length(0).zip(length(1)).map(|(ours, theirs)| if theirs == 0.0 { 0.0 } else { ours / theirs });
     result.insert("length_ratio".into(), json!(ratio));
 }

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Answered, Header, Line, Measure, MetricName, Profile};
+use super::measure::Texts;
+use super::{Header, Line, Measure, MetricName};
 use crate::bleu::Bleu;
 use crate::dataset::{Dataset, Item, Task};
 use crate::error::{Error, Result};
-use crate::floors::{answers_by_question, constant_text, majority_answer, random_texts};
+use crate::floors::{constant_text, random_texts};
+use crate::profile::Profile;
 use crate::resample::Bootstrap;
+use crate::vqa;
 
 /// Sentence scores that the choice of a constant text may cost: a second or two.
 const CONSTANT_COST: usize = 200_000;
@@ -25,7 +28,7 @@ pub struct Rows {
 /// The model or a floor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct System {
-    /// `model`, `constant`, `random`, `majority`, `question_only` or `blind`.
+    /// `model`, `constant`, `random`, `majority`, `majority_by_kind`, `question_only` or `blind`.
     pub name: String,
     /// The text that answers everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +65,7 @@ pub struct Statistics {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Floor {
     /// Its name in `result.json`.
-    pub name: &'static str,
+    pub name: String,
     /// The texts, or why there are none.
     pub texts: std::result::Result<Vec<String>, String>,
     /// Whether all texts are the same one, to be shown.
@@ -83,7 +86,7 @@ pub struct Floors {
 /// `validation`, or on the train split when there is none. `train` may be the reason why there is none.
 ///
 /// # Errors
-/// As [`constant_text`].
+/// As [`constant_text`] and [`random_texts`].
 pub fn floors(
     dataset: &Dataset,
     train: std::result::Result<&Dataset, String>,
@@ -91,31 +94,34 @@ pub fn floors(
     seed: u64,
 ) -> Result<Floors> {
     let names: &[&str] = match dataset.task {
-        Task::Question => &["majority", "question_only", "random"],
+        Task::Question => &["majority", "majority_by_kind", "question_only", "random"],
         Task::Report | Task::Caption => &["constant", "random"],
     };
     let train = match train {
         Ok(train) => train,
         Err(reason) => {
-            let floor = |name| Floor { name, texts: Err(reason.clone()), constant: false };
+            let floor = |name: &str| {
+                let texts = Err(reason.clone());
+                Floor { name: name.to_owned(), texts, constant: false }
+            };
             return Ok(Floors { floors: names.iter().map(|name| floor(name)).collect(), train: None });
         }
     };
     let texts: Vec<&str> = train.items.iter().flat_map(|item| &item.references).map(String::as_str).collect();
     let n = dataset.items.len();
-    let mut floors = Vec::new();
-    let mut push = |name, texts: Vec<&str>, constant| {
-        let texts = Ok(texts.into_iter().map(str::to_owned).collect());
-        floors.push(Floor { name, texts, constant });
-    };
-    if dataset.task == Task::Question {
-        push("majority", vec![majority_answer(&texts).unwrap_or_default(); n], true);
-        push("question_only", by_question(&train.items, &dataset.items)?, false);
+    let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect::<Vec<String>>();
+    let mut texts_of: Vec<(&str, Vec<String>)> = if dataset.task == Task::Question {
+        vqa::floor_answers(&dataset.items, &train.items)?
     } else {
-        push("constant", vec![constant(&texts, validation.unwrap_or(train), seed)?; n], true);
-    }
-    push("random", random_texts(&texts, n, seed)?, false);
-    Ok(Floors { floors, train: Some(texts.into_iter().map(str::to_owned).collect()) })
+        vec![("constant", owned(vec![constant(&texts, validation.unwrap_or(train), seed)?; n]))]
+    };
+    texts_of.push(("random", owned(random_texts(&texts, n, seed)?)));
+    let floor = |(name, texts): (&str, Vec<String>)| {
+        let constant = matches!(name, "constant" | "majority");
+        Floor { name: name.replace('-', "_"), texts: Ok(texts), constant }
+    };
+    let floors = texts_of.into_iter().map(floor).collect();
+    Ok(Floors { floors, train: Some(owned(texts)) })
 }
 
 fn constant<'a>(texts: &[&'a str], validation: &Dataset, seed: u64) -> Result<&'a str> {
@@ -123,16 +129,6 @@ fn constant<'a>(texts: &[&'a str], validation: &Dataset, seed: u64) -> Result<&'
     let references: Vec<&[&str]> = references.iter().map(Vec::as_slice).collect();
     let tries = (CONSTANT_COST / references.len().max(1)).max(1);
     constant_text(&Bleu::default(), texts, &references, tries, seed)
-}
-
-fn by_question<'a>(train: &'a [Item], items: &[Item]) -> Result<Vec<&'a str>> {
-    let question = |item: &'a Item| item.question.as_deref().unwrap_or_default();
-    let pairs: Vec<(&str, &str)> = train
-        .iter()
-        .flat_map(|item| item.references.iter().map(move |answer| (question(item), answer.as_str())))
-        .collect();
-    let asked: Vec<&str> = items.iter().map(|item| item.question.as_deref().unwrap_or_default()).collect();
-    answers_by_question(&pairs, &asked)
 }
 
 fn references(item: &Item) -> Vec<&str> {
@@ -143,7 +139,7 @@ impl Statistics {
     /// Counts the lines of a run (all items of its shard, in order), those of the blind run if there was one, and the floors.
     ///
     /// # Errors
-    /// [`Error::Input`] when a line is missing; as [`Measure::rows`].
+    /// [`Error::Input`] when a line is missing; [`Error::Setting`] for a metric that the profile does not define.
     pub fn new(
         run: Header,
         (metrics, profile, bootstrap): (&[MetricName], Profile, Bootstrap),
@@ -153,15 +149,13 @@ impl Statistics {
         floors: &Floors,
     ) -> Result<Self> {
         let positions = run.shard.positions(items.len());
-        let measures: Vec<Measure> = metrics.iter().map(|&name| Measure::new(name, profile)).collect();
-        let lists: Vec<Vec<&str>> = positions.iter().map(|&position| references(&items[position])).collect();
+        let measures: Vec<Measure> =
+            metrics.iter().map(|&name| Measure::new(name, profile)).collect::<Result<_>>()?;
+        let prepared = Texts::new(items, profile, &measures);
         let system = |name: &str, texts: Vec<&str>| -> Result<System> {
-            let answers: Vec<Answered<'_>> = texts
-                .iter()
-                .zip(&lists)
-                .map(|(hypothesis, references)| Answered { hypothesis, references })
-                .collect();
-            let rows = |measure: &Measure| Ok(Rows { metric: measure.name(), rows: measure.rows(&answers)? });
+            let rows = |measure: &Measure| {
+                Ok(Rows { metric: measure.name(), rows: prepared.rows(measure, &positions, &texts)? })
+            };
             let measures = measures.iter().map(rows).collect::<Result<_>>()?;
             Ok(System { name: name.to_owned(), text: None, unavailable: None, measures })
         };
@@ -171,10 +165,10 @@ impl Statistics {
                 Ok(texts) => {
                     let own = positions.iter().map(|&position| texts[position].as_str()).collect();
                     let text = texts.first().filter(|_| floor.constant).cloned();
-                    System { text, ..system(floor.name, own)? }
+                    System { text, ..system(&floor.name, own)? }
                 }
                 Err(reason) => System {
-                    name: floor.name.to_owned(),
+                    name: floor.name.clone(),
                     text: None,
                     unavailable: Some(reason.clone()),
                     measures: Vec::new(),
@@ -184,7 +178,7 @@ impl Statistics {
         if let Some(blind) = blind {
             systems.push(system("blind", texts_of(blind, &positions)?)?);
         }
-        let counts = lists.iter().map(Vec::len);
+        let counts = positions.iter().map(|&position| items[position].references.len());
         Ok(Self {
             groups: groups(items, &positions),
             references: counts.clone().min().zip(counts.max()),

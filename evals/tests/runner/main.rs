@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use swinseek_evals::dataset::{Dataset, Item, Layout, Split, Task};
+use swinseek_evals::profile::Profile;
 use swinseek_evals::resample::Bootstrap;
 use swinseek_evals::runner::{
-    Candidate, CandidateError, DataFacts, Environment, Floors, HYPOTHESES, Header, Job, Line, Log, MetricName,
-    Outcome, Profile, SHARD, Shard, Sight, Statistics, answer_all, floors, result, write_file,
+    Candidate, CandidateError, DataFacts, Environment, Floors, HYPOTHESES, Header, Job, Line, Log,
+    MetricName, Outcome, SHARD, Shard, Sight, Statistics, answer_all, floors, result, write_file,
 };
 
 const WORDS: [&str; 8] = ["the", "lungs", "are", "clear", ".", "no", "effusion", "cat"];
@@ -74,7 +75,13 @@ fn header(dataset: &Dataset, shard: Shard) -> Header {
     }
 }
 
-fn ask(path: &Path, dataset: &Dataset, shard: Shard, candidate: &dyn Candidate, threads: usize) -> (Vec<Line>, Outcome) {
+fn ask(
+    path: &Path,
+    dataset: &Dataset,
+    shard: Shard,
+    candidate: &dyn Candidate,
+    threads: usize,
+) -> (Vec<Line>, Outcome) {
     let positions = shard.positions(dataset.items.len());
     let mut log = Log::open(path).expect("a log");
     let job = Job {

@@ -60,7 +60,8 @@ fn answers_out_of_order_are_kept_as_they_come_and_end_in_order() {
     let positions = Shard::WHOLE.positions(6);
     let mut log = Log::open(&path).expect("a log");
     let (items, root) = (dataset.items.as_slice(), Path::new("data"));
-    let job = Job { root, items, positions: &positions, candidate: &late, sight: Sight::Pictures, threads: 2 };
+    let job =
+        Job { root, items, positions: &positions, candidate: &late, sight: Sight::Pictures, threads: 2 };
     let mut order = Vec::new();
     answer_all(&mut log, &job, &mut |line, _| order.push(line.index)).expect("a run");
     assert_eq!(order, [1, 2, 3, 4, 5, 0]);
@@ -104,7 +105,8 @@ fn a_lost_candidate_ends_the_run_and_keeps_its_answers() {
 fn a_damaged_line_and_a_second_writer_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(HYPOTHESES);
-    std::fs::write(&path, "{\"index\":0,\"id\":\"a\",\"references\":[],\"images\":[]}\nnonsense\n").expect("written");
+    std::fs::write(&path, "{\"index\":0,\"id\":\"a\",\"references\":[],\"images\":[]}\nnonsense\n")
+        .expect("written");
     let error = Log::open(&path).expect_err("damage").to_string();
     assert!(error.contains("hypotheses.jsonl: line 2:") && !error.contains('\n'), "{error}");
     let path = folder.path().join("other.jsonl");

@@ -78,7 +78,10 @@ fn a_result_holds_scores_floors_and_outputs() {
     let entry = &result["scores"]["bleu"];
     assert_eq!(entry["score"], json!(bleu.score(&stats.sum()).score), "item 2 failed and counts as empty");
     let interval = bleu.interval(&stats, BOOTSTRAP).expect("an interval");
-    assert_eq!((&entry["interval"]["low"], &entry["interval"]["high"]), (&json!(interval.low), &json!(interval.high)));
+    assert_eq!(
+        (&entry["interval"]["low"], &entry["interval"]["high"]),
+        (&json!(interval.low), &json!(interval.high))
+    );
     assert_eq!(entry["signature"], json!(bleu.signature(Some(2), Some(BOOTSTRAP))));
     assert_eq!(result["errors"], 1);
     assert_eq!(result["hardware"]["threads"], 2);
@@ -111,7 +114,8 @@ fn floors_of_questions_know_only_answers() {
         references: vec![answer.into()],
         ..item(index)
     };
-    let train = [("Colour?", "red"), ("Colour?", "red"), ("Round?", "yes"), ("Round?", "yes"), ("Big?", "yes")];
+    let train =
+        [("Colour?", "red"), ("Colour?", "red"), ("Round?", "yes"), ("Round?", "yes"), ("Big?", "yes")];
     let items = train.iter().enumerate().map(|(index, (asked, answer))| question(index, asked, answer));
     let train = Dataset { items: items.collect(), split: Split::Train, ..dataset(0, Task::Question) };
     let items = vec![question(0, "Colour?", "blue"), question(1, "Round?", "no"), question(2, "New?", "x")];

@@ -9,13 +9,16 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 use swinseek_evals::dataset::{Dataset, OpenOptions, Task};
+use swinseek_evals::profile::Profile;
 use swinseek_evals::resample::Bootstrap;
-use swinseek_evals::runner::{Candidate, HYPOTHESES, MetricName};
+use swinseek_evals::runner::{Candidate, HYPOTHESES, Measure, MetricName};
 
 use super::super::args::ModelArgs;
 use super::super::output::print_json;
 use super::show::table;
-use crate::eval::{Ask, DataChoice, Done, Local, Plan, Server, ServerOptions, default_prompt, run as run_plan};
+use crate::eval::{
+    Ask, DataChoice, Done, Local, Plan, Server, ServerOptions, default_prompt, run as run_plan,
+};
 
 pub(super) const HELP: &str = "Examples:
   swinseek eval --data phantoms --metric bleu
@@ -55,10 +58,11 @@ pub(super) struct RunArgs {
     /// The instruction for reports and captions; by default the one of training.
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Metrics, separated by commas; by default bleu, for questions also accuracy.
+    /// Metrics, separated by commas: bleu, chrf, ter, rouge_l, cider, accuracy. By default bleu, under profiles of the caption
+    /// evaluation also rouge_l and cider, for questions also accuracy.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     metric: Vec<String>,
-    /// Protocol of tokenisation and arithmetic.
+    /// Protocol of tokenisation and arithmetic: sacrebleu, coco, r2gen-iu, r2gen-mimic, r2gengpt-mimic, nltk, coco-words.
     #[arg(long, default_value = "sacrebleu")]
     profile: String,
     /// Only the first N items.
@@ -151,7 +155,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         eprintln!("skipped: {line}");
     }
     if plan.metrics.is_empty() {
-        plan.metrics = MetricName::defaults(dataset.task);
+        plan.metrics = MetricName::defaults(dataset.task, plan.profile);
     }
     let prompt = args.prompt.clone().unwrap_or_else(|| default_prompt(dataset.task).to_owned());
     let ask = Ask { prompt, max_tokens: args.max_tokens, seed: args.seed };
@@ -172,7 +176,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
 /// What the flags ask for; an error is wrong usage.
 fn plan(args: &RunArgs) -> Result<Plan> {
     let Some(data) = &args.data else {
-        bail!("eval: --data DIR is missing; `eval suite` is the table of the default model, --help shows more");
+        bail!(
+            "eval: --data DIR is missing; `eval suite` is the table of the default model, --help shows more"
+        );
     };
     let task = args.task.as_deref().map(task).transpose()?;
     let options = OpenOptions {
@@ -191,10 +197,14 @@ fn plan(args: &RunArgs) -> Result<Plan> {
             metrics.push(metric);
         }
     }
+    let profile: Profile = args.profile.parse()?;
+    for &metric in &metrics {
+        Measure::new(metric, profile)?;
+    }
     Ok(Plan {
         data: DataChoice { path: data.clone(), options, task },
         metrics,
-        profile: args.profile.parse()?,
+        profile,
         shard: args.shard.parse()?,
         out: args.out.clone(),
         fresh: args.fresh,

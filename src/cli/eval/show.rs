@@ -9,7 +9,9 @@ pub(super) fn table(result: &Value) -> String {
     let data = &result["data"];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut out = format!("{}, {}, n = {}", text(&data["name"]), text(&data["split"]), data["n"]);
-    for (count, what) in [(&data["skipped"], "bad records left out"), (&result["errors"], "without an answer")] {
+    for (count, what) in
+        [(&data["skipped"], "bad records left out"), (&result["errors"], "without an answer")]
+    {
         if count.as_u64().is_some_and(|count| count > 0) {
             let _ = write!(out, ", {count} {what}");
         }
