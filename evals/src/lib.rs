@@ -11,12 +11,14 @@
 //! | [`detection`] | sensitivity, specificity, ROC AUC, closed accuracy, with intervals |
 //! | [`floors`] | what a system must beat: a constant text, a random one, the majority answer |
 //! | [`dataset`] | annotation files |
+//! | [`report`] | `report.html`: the page that shows a run |
 
 pub mod bleu;
 pub mod dataset;
 pub mod detection;
 mod error;
 pub mod floors;
+pub mod report;
 pub mod resample;
 pub mod tokenize;
 
