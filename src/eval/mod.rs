@@ -2,6 +2,7 @@
 
 mod local;
 mod noise;
+mod page;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use swinseek_evals::profile::Profile;
 use swinseek_evals::resample::Bootstrap;
 use swinseek_evals::runner::{
     BLIND, Candidate, DataFacts, Environment, Floors, HYPOTHESES, Header, Job, Line, Log, MetricName,
-    Outcome, RESULT, RUN, SHARD, Shard, Sight, Statistics, answer_all, floors, result, write_file,
+    Outcome, PAGE, RESULT, RUN, SHARD, Shard, Sight, Statistics, answer_all, floors, result, write_file,
 };
 use swinseek_fusion::pipeline::{CAPTION_PROMPT, REPORT_PROMPT};
 
@@ -188,7 +189,7 @@ pub fn run(
     Ok(Done { dir, result, failed })
 }
 
-/// Writes `shard.json` and, for a whole run, `result.json`, which is returned.
+/// Writes `shard.json` and, for a whole run, `report.html` and `result.json`, which is returned.
 pub fn save(
     dir: &Path,
     statistics: &Statistics,
@@ -201,7 +202,7 @@ pub fn save(
     }
     let result = result(statistics, lines, environment)?;
     write_file(&dir.join(RESULT), &pretty(&result)?)?;
-    // CALL SITE of report.html: `swinseek_evals::report::html`, with the pictures of `lines` below `statistics.run.data.path`.
+    write_file(&dir.join(PAGE), page::page(statistics, lines, &result)?.as_bytes())?;
     Ok(Some(result))
 }
 
@@ -220,7 +221,7 @@ fn pretty(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 fn begin(dir: &Path, header: &Header, fresh: bool) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
     if fresh {
-        for name in [RUN, HYPOTHESES, BLIND, SHARD, RESULT] {
+        for name in [RUN, HYPOTHESES, BLIND, SHARD, RESULT, PAGE] {
             let path = dir.join(name);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -40,6 +40,8 @@ fn phantom_reports_are_scored_against_their_four_references() {
     let first: Value =
         serde_json::from_slice(lines.split(|&byte| byte == b'\n').next().expect("a line")).expect("JSON");
     assert_eq!((&first["index"], &first["images"]), (&json!(0), &json!(["images/000004.png"])));
+    let page = String::from_utf8(folder.read(&format!("{name}/report.html"))).expect("UTF-8");
+    assert!(page.contains("data:image/jpeg;base64,") && page.contains("phantom-77-000004"));
     assert_eq!(first["references"].as_array().expect("references").len(), 4);
 }
 

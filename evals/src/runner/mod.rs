@@ -9,6 +9,7 @@
 //! | `blind.jsonl` | the same, with noise in place of the pictures |
 //! | `shard.json` | the [`Statistics`]: rows of numbers by item, of which every score is a function |
 //! | `result.json` | scores, intervals, floors |
+//! | `report.html` | the page that shows them ([`crate::report`]) |
 //!
 //! A run that was killed goes on where it was: lines that are there are not asked for again.
 
@@ -44,6 +45,8 @@ pub const HYPOTHESES: &str = "hypotheses.jsonl";
 pub const BLIND: &str = "blind.jsonl";
 /// The file of the statistics.
 pub const SHARD: &str = "shard.json";
+/// The file of the page.
+pub const PAGE: &str = "report.html";
 /// The file of the scores.
 pub const RESULT: &str = "result.json";
 

@@ -96,14 +96,15 @@ fn ask(
     (log.finish().expect("lines"), outcome)
 }
 
-const METRICS: [MetricName; 3] = [MetricName::Bleu, MetricName::Chrf, MetricName::Accuracy];
 const BOOTSTRAP: Bootstrap = Bootstrap { resamples: 50, seed: 3 };
 
 /// A whole run of a shard into `dir`.
-fn run(dir: &Path, dataset: &Dataset, shard: Shard, floors: &Floors) -> Statistics {
+fn run(dir: &Path, dataset: &Dataset, shard: Shard, floors: &Floors, profile: Profile) -> Statistics {
     std::fs::create_dir_all(dir).expect("a folder");
     let (lines, _) = ask(&dir.join(HYPOTHESES), dataset, shard, &Mock { fails: vec![2], gone_from: None }, 3);
-    let settings = (METRICS.as_slice(), Profile::Sacrebleu, BOOTSTRAP);
+    let mut metrics = MetricName::defaults(dataset.task, profile);
+    metrics.extend([MetricName::Chrf, MetricName::Ter]);
+    let settings = (metrics.as_slice(), profile, BOOTSTRAP);
     let header = header(dataset, shard);
     let statistics =
         Statistics::new(header, settings, &dataset.items, &lines, None, floors).expect("statistics");

@@ -23,16 +23,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// More shards than items too: some are empty then.
     #[test]
-    fn merged_shards_are_the_undivided_run(items in 1usize..14, count in 1usize..6, patients: bool) {
+    fn merged_shards_are_the_undivided_run(items in 1usize..14, count in 1usize..6, patients: bool, coco: bool) {
         let dataset = if patients { grouped(items) } else { dataset(items, Task::Report) };
+        let profile = if coco { Profile::Coco } else { Profile::Sacrebleu };
         let train = Dataset { items: (20..40).map(item).collect(), split: Split::Train, ..dataset.clone() };
         let floors = floors(&dataset, Ok(&train), None, 5).expect("floors");
         let folder = tempfile::tempdir().expect("a folder");
-        let whole = run(&folder.path().join("whole"), &dataset, Shard::WHOLE, &floors);
+        let whole = run(&folder.path().join("whole"), &dataset, Shard::WHOLE, &floors, profile);
         // In another order than that of the shards.
         let dirs: Vec<PathBuf> = (1..=count).rev().map(|index| {
             let dir = folder.path().join(index.to_string());
-            run(&dir, &dataset, Shard { index, count }, &floors);
+            run(&dir, &dataset, Shard { index, count }, &floors, profile);
             dir
         }).collect();
         let Merged { statistics, lines, .. } = merge(&dirs).expect("a whole");
@@ -58,7 +59,7 @@ fn a_result_holds_scores_floors_and_outputs() {
     let train = Dataset { items: (20..40).map(item).collect(), split: Split::Train, ..dataset.clone() };
     let floors = floors(&dataset, Ok(&train), None, 5).expect("floors");
     let folder = tempfile::tempdir().expect("a folder");
-    let statistics = run(folder.path(), &dataset, Shard::WHOLE, &floors);
+    let statistics = run(folder.path(), &dataset, Shard::WHOLE, &floors, Profile::Sacrebleu);
     let lines: Vec<Line> = std::fs::read_to_string(folder.path().join(HYPOTHESES))
         .expect("answers")
         .lines()
@@ -98,10 +99,10 @@ fn floors_without_a_train_split_say_so() {
     let dataset = dataset(4, Task::Question);
     let floors = floors(&dataset, Err("no train split".into()), None, 5).expect("floors");
     let folder = tempfile::tempdir().expect("a folder");
-    let statistics = run(folder.path(), &dataset, Shard::WHOLE, &floors);
+    let statistics = run(folder.path(), &dataset, Shard::WHOLE, &floors, Profile::Sacrebleu);
     let lines = merge(&[folder.path()]).expect("a whole").lines;
     let result = result(&statistics, &lines, &Environment::default()).expect("a result");
-    for floor in ["majority", "question_only", "random"] {
+    for floor in ["majority", "majority_by_kind", "question_only", "random"] {
         assert_eq!(result["floors"][floor], json!({ "unavailable": "no train split" }), "{floor}");
     }
     assert_eq!(result["verbatim_share"], Value::Null);
@@ -135,7 +136,7 @@ fn shards_that_do_not_fit_are_named() {
     let dataset = dataset(7, Task::Report);
     let shard = |name: &str, index, count, dataset: &Dataset| {
         let dir = folder.path().join(name);
-        run(&dir, dataset, Shard { index, count }, &Floors::default());
+        run(&dir, dataset, Shard { index, count }, &Floors::default(), Profile::Sacrebleu);
         dir
     };
     let (one, two) = (shard("one", 1, 2, &dataset), shard("two", 2, 2, &dataset));
@@ -160,8 +161,8 @@ fn shards_that_do_not_fit_are_named() {
 fn a_run_equals_itself_and_other_items_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-    run(&a, &dataset(9, Task::Report), Shard::WHOLE, &Floors::default());
-    run(&b, &dataset(8, Task::Report), Shard::WHOLE, &Floors::default());
+    run(&a, &dataset(9, Task::Report), Shard::WHOLE, &Floors::default(), Profile::Sacrebleu);
+    run(&b, &dataset(8, Task::Report), Shard::WHOLE, &Floors::default(), Profile::Sacrebleu);
     for row in compare(&a, &a, BOOTSTRAP, 100).expect("a comparison") {
         assert_eq!(row.difference, 0.0);
         assert!(row.p_randomization > 0.0 && row.p_bootstrap > 0.0);

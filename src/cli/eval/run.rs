@@ -25,7 +25,7 @@ pub(super) const HELP: &str = "Examples:
   swinseek eval --data flickr8k --url http://localhost:8000 --metric bleu,chrf --json
   swinseek eval --data phantoms --shard 1/2 --out part1
 
-The result directory gets run.json, hypotheses.jsonl, shard.json and result.json. Answers are written as they come: a run
+The result directory gets run.json, hypotheses.jsonl, shard.json, result.json and report.html. Answers are written as they come: a run
 that was killed goes on where it was when the same command is given again. Without --out the directory is
 eval-results/DATA-SPLIT-MODEL-DIGEST below the current one. Standard output is a table, or with --json what result.json holds.
 
