@@ -6,8 +6,10 @@
 //!
 //! - [`cli`]: one file a command;
 //! - [`train`]: the trainer;
+//! - [`eval`]: a model or a server over a data set;
 //! - [`suite`]: the table of scores that belongs to a model.
 
 pub mod cli;
+pub mod eval;
 pub mod suite;
 pub mod train;

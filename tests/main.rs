@@ -1,5 +1,7 @@
 //! One test binary over the whole product: each module is a theme.
 
 mod commands;
+mod eval;
+mod evaluation;
 mod tidy;
 mod training;

@@ -17,7 +17,11 @@
 //! | [`lines`] | text files as lines, compressed or not |
 //! | [`detection`] | sensitivity, specificity, ROC AUC, closed accuracy, with intervals |
 //! | [`floors`] | what a system must beat: a constant text, a random one, the majority answer |
-//! | [`dataset`] | annotation files |
+//! | [`runner`] | a candidate over a data set: answers, statistics of shards, results |
+//! | [`radiology`] | labels of chest reports by rule, contradictions, sections, lexicon |
+//! | [`vqa`] | answers to questions, beside their floors |
+//! | [`dataset`] | data sets as published, one list whatever the layout |
+//! | [`report`] | `report.html`: the page that shows a run |
 
 pub mod bleu;
 pub mod chrf;
@@ -35,10 +39,14 @@ pub mod nltk;
 mod pcg64;
 pub mod profile;
 pub mod r2gen_clean;
+pub mod radiology;
+pub mod report;
 pub mod resample;
 pub mod rouge;
+pub mod runner;
 pub mod significance;
 pub mod ter;
 pub mod tokenize;
+pub mod vqa;
 
 pub use error::{Error, Result};

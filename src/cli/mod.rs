@@ -42,7 +42,7 @@ enum Command {
     Ask(ask::AskArgs),
     /// Describe each image in a sentence.
     Caption(ask::CaptionArgs),
-    /// Score a model on the held-out sets, with the floors beside it.
+    /// Score a model or a live server on a data set, with the floors beside it.
     Eval(eval::EvalArgs),
     /// Render synthetic radiographs with reports and questions.
     Phantom(phantom::PhantomArgs),

@@ -107,7 +107,7 @@ impl Bleu {
     }
 
     /// Lower case comes before the end of the line is stripped, as in sacreBLEU.
-    fn cased<'a>(&self, line: &'a str) -> Cow<'a, str> {
+    pub(crate) fn cased<'a>(&self, line: &'a str) -> Cow<'a, str> {
         if !self.lowercase {
             return Cow::Borrowed(strip_end(line));
         }
