@@ -184,7 +184,7 @@ pub(super) fn table(results: &Results<'_>, result: &Value) -> String {
 fn metric_table(results: &Results<'_>) -> String {
     let column = |floor: &Floor<'_>| format!("<th scope=\"col\">{}</th>", Text(&label(&short_name(floor))));
     format!(
-        "<div class=\"scroll\" role=\"region\" aria-labelledby=\"scores-title\" tabindex=\"0\">\n<table>\n\
+        "<div class=\"scroll\" role=\"region\" aria-label=\"Table of scores\" tabindex=\"0\">\n<table>\n\
          <thead><tr><th scope=\"col\">Metric</th><th scope=\"col\">This run</th>\
          <th scope=\"col\">95\u{202f}% interval</th>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>\n</div>\n",
         each(&results.floors, column),
