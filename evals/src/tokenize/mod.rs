@@ -1,7 +1,7 @@
 //! The tokenisers of sacreBLEU 2.6.0, to the byte: `13a`, `none`, `char`, `intl`, `zh`.
 //!
-//! sacreBLEU runs regular expressions over the line and splits the result on white space. Here each expression is one
-//! linear pass over a reused buffer; the expressions only insert spaces, so the tokens come out the same.
+//! sacreBLEU runs regular expressions over the line and splits the result on white space. The expressions only insert
+//! spaces, so that tokens are pieces of the line, found here in linear passes over reused buffers.
 
 mod intl;
 pub mod ptb;
@@ -17,6 +17,7 @@ pub use tercom::Tercom;
 pub use whitespace::{is_space, strip, strip_end, words};
 
 use crate::error::Error;
+use v13a::Rules;
 
 /// How a line becomes tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,8 +77,6 @@ impl FromStr for Tokenizer {
 pub(crate) struct Tokens {
     /// The line after the tokeniser, in UTF-8.
     text: Vec<u8>,
-    /// Second buffer of the passes.
-    spare: Vec<u8>,
     /// Begin and end of each token in `text`.
     spans: Vec<(usize, usize)>,
     spare_spans: Vec<(usize, usize)>,
@@ -88,21 +87,22 @@ impl Tokens {
     pub(crate) fn set(&mut self, tokenizer: Tokenizer, line: &str) {
         self.text.clear();
         match tokenizer {
-            Tokenizer::V13a => v13a::prepare(line, &mut self.text),
-            Tokenizer::None => self.text.extend_from_slice(line.as_bytes()),
             Tokenizer::Char => return self.set_characters(line, false),
+            Tokenizer::None => self.text.extend_from_slice(line.as_bytes()),
             Tokenizer::Intl => intl::prepare(line, &mut self.text),
+            Tokenizer::V13a => v13a::prepare(line, &mut self.text),
             Tokenizer::Zh => zh::prepare(line, &mut self.text),
         }
-        if matches!(tokenizer, Tokenizer::V13a | Tokenizer::Zh) {
-            v13a::split_punctuation(&mut self.text, &mut self.spare);
+        match tokenizer {
+            Tokenizer::V13a => v13a::split(&self.text, Rules::V13a, &mut self.spans),
+            Tokenizer::Zh => v13a::split(&self.text, Rules::Zh, &mut self.spans),
+            _ => whitespace::split(&self.text, &mut self.spans),
         }
-        whitespace::split(&self.text, &mut self.spans);
     }
 
     /// Replaces the content by the words of `line` as TER sees them.
     pub(crate) fn set_tercom(&mut self, tokenizer: Tercom, line: &str) {
-        tokenizer.prepare(line, &mut self.text, &mut self.spare);
+        tokenizer.prepare(line, &mut self.text, &mut self.spans);
         whitespace::split(&self.text, &mut self.spans);
     }
 

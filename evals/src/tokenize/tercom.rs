@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::v13a::Rules;
 use super::whitespace::strip_end;
 use super::{Tokens, v13a};
 
@@ -26,52 +27,36 @@ impl Tercom {
         tokens.joined()
     }
 
-    /// Puts the line into `text` such that white space separates its words. `spare` is a buffer.
-    pub(super) fn prepare(self, line: &str, text: &mut Vec<u8>, spare: &mut Vec<u8>) {
+    /// Puts the line into `text` such that white space separates its words. `spans` is a buffer.
+    pub(super) fn prepare(self, line: &str, text: &mut Vec<u8>, spans: &mut Vec<(usize, usize)>) {
         let line = strip_end(line);
         let mut line =
             if self.case_sensitive { Cow::Borrowed(line) } else { Cow::Owned(line.to_lowercase()) };
         if self.normalized {
-            line = Cow::Owned(normalize(&line, text, spare));
+            line = Cow::Owned(normalize(&line, spans));
         }
         text.clear();
         for c in line.chars() {
-            let drop = self.no_punct && (is_punctuation(c) || self.asian_support && is_asian_punctuation(c));
-            if drop {
+            if self.no_punct && (is_punctuation(c) || self.asian_support && is_asian_punctuation(c)) {
                 continue;
             }
             let alone = self.normalized && self.asian_support && (is_asian(c) || is_asian_punctuation(c));
-            if alone {
-                text.push(b' ');
-            }
+            let blank: &[u8] = if alone { b" " } else { b"" };
+            text.extend_from_slice(blank);
             text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            if alone {
-                text.push(b' ');
-            }
+            text.extend_from_slice(blank);
         }
     }
 }
 
 /// Tercom's general and western expressions. Those about Hiragana and Katakana are left out: they are anchored to the
 /// front of the line, where a blank stands.
-fn normalize(line: &str, text: &mut Vec<u8>, spare: &mut Vec<u8>) -> String {
-    let mut line = line.replace("\n-", "").replace('\n', " ");
-    for (entity, character) in v13a::ENTITIES {
-        if line.contains(entity) {
-            line = line.replace(entity, character);
-        }
-    }
-    text.clear();
-    text.push(b' ');
-    text.extend_from_slice(line.as_bytes());
-    text.push(b' ');
-    v13a::isolate_punctuation(text, spare);
-    // The expressions cut between characters only, so that the bytes stay UTF-8.
-    let isolated = String::from_utf8_lossy(spare).replace("'s ", " 's ");
-    text.clear();
-    text.extend_from_slice(isolated.as_bytes());
-    v13a::split_stops_and_dashes(text, spare);
-    String::from_utf8_lossy(text).into_owned()
+fn normalize(line: &str, spans: &mut Vec<(usize, usize)>) -> String {
+    let mut line = Cow::Owned(line.replace("\n-", "").replace('\n', " "));
+    v13a::resolve_entities(&mut line);
+    v13a::split(line.as_bytes(), Rules::Tercom, spans);
+    let words: Vec<&str> = spans.iter().map(|&(begin, end)| &line[begin..end]).collect();
+    words.join(" ")
 }
 
 fn is_punctuation(c: char) -> bool {

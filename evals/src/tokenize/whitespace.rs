@@ -21,7 +21,7 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Length of the white-space character at the front of `text` (UTF-8), 0 when there is none.
-fn space_len(text: &[u8]) -> usize {
+pub(super) fn space_len(text: &[u8]) -> usize {
     match text {
         [0x09..=0x0d | 0x1c..=0x20, ..] => 1,
         [0xc2, 0x85 | 0xa0, ..] => 2,
