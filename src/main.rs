@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     swinseek_kernels::memory::keep_freed_memory();
+    swinseek_kernels::threads::keep_element_operations_on_their_thread();
     let cli = swinseek::cli::Cli::from_process();
     match swinseek::cli::run(cli) {
         Ok(code) => code,

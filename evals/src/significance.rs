@@ -17,12 +17,15 @@ use crate::resample::{Bootstrap, Interval, in_blocks};
 /// Trials of the approximate randomisation, unless said otherwise.
 pub const TRIALS: usize = 10_000;
 
+/// From a sum of rows to a score.
+type Score<'a> = Box<dyn Fn(&[f64]) -> f64 + Sync + 'a>;
+
 /// A system's statistics: a row of numbers for each unit that is drawn (a segment, or a group of them), rows that add up,
 /// and the score of any sum.
 pub struct Sample<'a> {
     width: usize,
     rows: Vec<f64>,
-    score: Box<dyn Fn(&[f64]) -> f64 + Sync + 'a>,
+    score: Score<'a>,
 }
 
 impl<'a> Sample<'a> {

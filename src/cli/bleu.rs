@@ -108,8 +108,9 @@ fn tally(args: &BleuArgs, metrics: &[Box<dyn Metric>], inputs: &mut Inputs) -> R
     let mut tokenized = 0;
     while let Some(batch) = inputs.next()? {
         if tallies.is_empty() {
-            let empty = |metric: &Box<dyn Metric>| Tally { sum: vec![0.0; metric.width()], rows: Vec::new() };
-            tallies = (0..batch.systems()).map(|_| metrics.iter().map(empty).collect()).collect();
+            let empty =
+                || metrics.iter().map(|metric| Tally { sum: vec![0.0; metric.width()], rows: Vec::new() });
+            tallies = (0..batch.systems()).map(|_| empty().collect()).collect();
         }
         for (system, tallies) in tallies.iter_mut().enumerate() {
             let segments = batch.of_system(system);

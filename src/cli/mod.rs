@@ -36,6 +36,7 @@ const EXAMPLES: &str = "Examples:
   swinseek phantom --count 1000 --seed 7 --out phantoms --dicom";
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the program")]
 enum Command {
     /// Write a draft radiology report for each image or DICOM file.
     Report(report::ReportArgs),

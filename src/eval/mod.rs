@@ -173,14 +173,12 @@ pub fn run(
     let (lines, outcome) = ask_all(&dir, HYPOTHESES, &job, progress)?;
     let speed = speed(outcome.asked, start.elapsed().as_secs_f64(), candidate);
     let mut failed = outcome.failed;
-    let blind = match plan.blind {
-        true => {
-            let (lines, outcome) = ask_all(&dir, BLIND, &Job { sight: Sight::Noise, ..job }, progress)?;
-            failed.extend(outcome.failed.into_iter().map(|(id, reason)| (format!("{id}, blind"), reason)));
-            Some(lines)
-        }
-        false => None,
-    };
+    let mut blind = None;
+    if plan.blind {
+        let (lines, outcome) = ask_all(&dir, BLIND, &Job { sight: Sight::Noise, ..job }, progress)?;
+        failed.extend(outcome.failed.into_iter().map(|(id, reason)| (format!("{id}, blind"), reason)));
+        blind = Some(lines);
+    }
     let floors = if plan.floors { text_floors(plan, dataset, ask.seed)? } else { Floors::default() };
     let settings = (plan.metrics.as_slice(), plan.profile, plan.bootstrap);
     let statistics = Statistics::new(header, settings, &dataset.items, &lines, blind.as_deref(), &floors)?;

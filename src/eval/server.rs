@@ -15,7 +15,7 @@ use ureq::http::{HeaderMap, StatusCode};
 use super::{Ask, noise};
 
 /// Longest wait that a `Retry-After` can ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// First wait before trying again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// An answer is text: one that is longer than this is none.
@@ -102,16 +102,13 @@ impl Server {
     /// One request; `body` makes it a POST.
     fn send(&self, url: &str, body: Option<&str>) -> Reply {
         let key = self.key.as_ref().map(|key| format!("Bearer {key}"));
-        let response = match body {
-            Some(body) => {
-                let request = self.agent.post(url).header("content-type", "application/json");
-                let request = key.iter().fold(request, |request, key| request.header("authorization", key));
-                request.send(body)
-            }
-            None => {
-                let request = self.agent.get(url);
-                key.iter().fold(request, |request, key| request.header("authorization", key)).call()
-            }
+        let response = if let Some(body) = body {
+            let request = self.agent.post(url).header("content-type", "application/json");
+            let request = key.iter().fold(request, |request, key| request.header("authorization", key));
+            request.send(body)
+        } else {
+            let request = self.agent.get(url);
+            key.iter().fold(request, |request, key| request.header("authorization", key)).call()
         };
         let mut response = match response {
             Ok(response) => response,
@@ -185,13 +182,9 @@ impl Candidate for Server {
             self.body(item, sight).map_err(|error| CandidateError::Item(crate::cli::one_line(&error)))?;
         let url = format!("{}/chat/completions", self.base);
         let reply = self.patiently(&url, || self.send(&url, Some(&body)))?;
-        match text(&reply) {
-            Some(text) => Ok(text),
-            None => {
-                let message = format!("{url}: the answer has no text at choices[0].message.content");
-                Err(CandidateError::Item(message))
-            }
-        }
+        text(&reply).ok_or_else(|| {
+            CandidateError::Item(format!("{url}: the answer has no text at choices[0].message.content"))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `run.json`: what the answers of a run depend on.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -56,11 +56,9 @@ impl DataFacts {
 /// BLAKE3 over the digests of all pictures of `items`, each file once, in the order in which they first appear. A file
 /// that cannot be read counts as that; the run names it.
 pub fn images_digest(items: &[Item]) -> String {
-    let mut seen = HashMap::new();
-    let mut paths: Vec<&PathBuf> = Vec::new();
-    for path in items.iter().flat_map(|item| &item.images) {
-        seen.entry(path).or_insert_with(|| paths.push(path));
-    }
+    let mut seen = HashSet::new();
+    let paths: Vec<&PathBuf> =
+        items.iter().flat_map(|item| &item.images).filter(|&path| seen.insert(path)).collect();
     let digests: Vec<Option<blake3::Hash>> =
         paths.par_iter().map(|path| image_bytes(path).ok().map(|bytes| blake3::hash(&bytes))).collect();
     let mut hasher = blake3::Hasher::new();
@@ -129,14 +127,12 @@ impl Header {
 
 fn first_difference(name: &str, ours: &Value, theirs: &Value) -> Option<(String, String, String)> {
     if let (Value::Object(ours), Value::Object(theirs)) = (ours, theirs) {
-        let keys = ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key)));
-        return keys
-            .filter_map(|key| {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                let null = Value::Null;
-                first_difference(&name, ours.get(key).unwrap_or(&null), theirs.get(key).unwrap_or(&null))
-            })
-            .next();
+        let mut keys = ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key)));
+        return keys.find_map(|key| {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            let null = Value::Null;
+            first_difference(&name, ours.get(key).unwrap_or(&null), theirs.get(key).unwrap_or(&null))
+        });
     }
     (ours != theirs).then(|| (name.to_owned(), ours.to_string(), theirs.to_string()))
 }

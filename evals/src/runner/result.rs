@@ -91,7 +91,7 @@ fn outputs(statistics: &Statistics, model: &System, lines: &[Line], result: &mut
     let variety = Diversity::of(&texts, 2);
     let share = |count: usize| count as f64 / lines.len().max(1) as f64;
     let verbatim = statistics.verbatim.as_ref();
-    let verbatim = verbatim.map(|flags| share(flags.iter().filter(|&&flag| flag == 1).count()));
+    let verbatim = verbatim.map(|flags| share(flags.iter().map(|&flag| usize::from(flag)).sum()));
     result.insert("verbatim_share".into(), json!(verbatim));
     result.insert("distinct_outputs".into(), json!(variety.distinct_outputs));
     result.insert("duplicates".into(), json!({ "share": variety.duplicate_rate }));

@@ -8,6 +8,7 @@ use super::{Tokens, v13a};
 
 /// How TER sees a line; the default only lowers case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the published tool")]
 pub struct Tercom {
     /// Resolve entities, split off ASCII punctuation and the possessive `'s`.
     pub normalized: bool,

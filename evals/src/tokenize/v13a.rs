@@ -163,7 +163,8 @@ mod tests {
         let mut text = String::new();
         for c in format!("{pad}{line}{pad}").chars() {
             let alone = c == ' ' || c.is_ascii() && CLASSES[c as usize] == Class::Punctuation;
-            text += &if alone { format!(" {c} ") } else { c.to_string() };
+            let pad = if alone { " " } else { "" };
+            text.extend([pad, c.encode_utf8(&mut [0; 4]), pad]);
         }
         if rules == Rules::Tercom {
             text = text.replace("'s ", " 's ");

@@ -26,6 +26,7 @@ Files may be compressed with gzip or Zstandard; `-` is standard input, which is 
 /// Flags of `bleu`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, infer_long_args = true)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(in crate::cli) struct BleuArgs {
     /// Reference files, one segment on each line.
     #[arg(value_name = "REF")]

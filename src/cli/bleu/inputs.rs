@@ -18,7 +18,7 @@ pub(super) struct Inputs {
 
 /// Files that give the texts of a segment: one line each, or the columns of the lines of one file.
 struct Files {
-    files: Vec<Lines>,
+    readers: Vec<Lines>,
     chunks: Vec<Chunk>,
     columns: Columns,
 }
@@ -79,7 +79,7 @@ impl Inputs {
 
     /// The next segments; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Batch<'_>>> {
-        let first = self.references.files[0].count();
+        let first = self.references.readers[0].count();
         self.references.read()?;
         self.hypotheses.read()?;
         let segments = self.references.chunks[0].len();
@@ -88,7 +88,7 @@ impl Inputs {
             return Err(self.different_counts());
         }
         match (segments, first) {
-            (0, 0) => bail!("{}: empty, expected a segment on each line", self.hypotheses.files[0].name()),
+            (0, 0) => bail!("{}: empty, expected a segment on each line", self.hypotheses.readers[0].name()),
             (0, _) => Ok(None),
             _ => Ok(Some(Batch {
                 hypotheses: self.hypotheses.texts(first)?,
@@ -101,7 +101,7 @@ impl Inputs {
     /// The error that says which file has how many lines.
     fn different_counts(&mut self) -> anyhow::Error {
         let mut found = Vec::new();
-        for file in self.references.files.iter_mut().chain(&mut self.hypotheses.files) {
+        for file in self.references.readers.iter_mut().chain(&mut self.hypotheses.readers) {
             match file.count_all() {
                 Ok(0) => return anyhow::anyhow!("{}: empty, expected a segment on each line", file.name()),
                 Ok(count) => found.push(format!("{} has {count}", file.name())),
@@ -114,13 +114,13 @@ impl Inputs {
 
 impl Files {
     fn open(paths: &[PathBuf], columns: Columns) -> Result<Self> {
-        let files = paths.iter().map(|path| Lines::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let chunks = files.iter().map(|_| Chunk::default()).collect();
-        Ok(Self { files, chunks, columns })
+        let readers = paths.iter().map(|path| Lines::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let chunks = readers.iter().map(|_| Chunk::default()).collect();
+        Ok(Self { readers, chunks, columns })
     }
 
     fn read(&mut self) -> Result<()> {
-        for (file, chunk) in self.files.iter_mut().zip(&mut self.chunks) {
+        for (file, chunk) in self.readers.iter_mut().zip(&mut self.chunks) {
             file.read(chunk, BATCH)?;
         }
         Ok(())
@@ -151,7 +151,7 @@ impl Files {
                     }
                 };
                 if texts.len() - before != expected {
-                    let (name, line) = (self.files[0].name(), first + number + 1);
+                    let (name, line) = (self.readers[0].name(), first + number + 1);
                     let found = texts.len() - before;
                     bail!("{name}:{line}: {found} columns between tabs, expected {expected} {what}");
                 }

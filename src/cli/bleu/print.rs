@@ -73,7 +73,7 @@ fn single_text(args: &BleuArgs, columns: &[Column]) -> String {
     let mut text = String::new();
     for line in lines {
         let blanks = widest.saturating_sub(place(&line));
-        text += &format!("{}{line}\n", " ".repeat(blanks));
+        let _ = writeln!(text, "{}{line}", " ".repeat(blanks));
     }
     text
 }
@@ -158,11 +158,11 @@ fn several_text(args: &BleuArgs, names: &[String], columns: &[Column], format: F
     let cell = |outcome: &Outcome| {
         let mut cell = format!("{:.width$}", outcome.score);
         if let Some(interval) = outcome.interval {
-            cell += &format!(" ({:.width$} ± {:.width$})", interval.mean, interval.half_width());
+            let _ = write!(cell, " ({:.width$} ± {:.width$})", interval.mean, interval.half_width());
         }
         if let Some(p_value) = outcome.p_value {
             let star = if p_value > 0.05 { "" } else { "*" };
-            cell += &format!("{between}(p = {p_value:.4}){star}");
+            let _ = write!(cell, "{between}(p = {p_value:.4}){star}");
         }
         cell
     };

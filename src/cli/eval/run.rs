@@ -38,6 +38,7 @@ const SHOWN: usize = 20;
 
 /// Flags of a run.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct RunArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -187,8 +188,10 @@ fn plan(args: &RunArgs) -> Result<Plan> {
         skip_bad: args.skip_bad,
         limit: args.limit,
     };
-    if args.limit == Some(0) || args.max_tokens == 0 || args.resamples == 0 {
-        bail!("--limit, --max-tokens and --resamples: expected at least 1");
+    let counts =
+        [("limit", args.limit), ("max-tokens", Some(args.max_tokens)), ("resamples", Some(args.resamples))];
+    if let Some((name, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
+        bail!("--{name} 0: expected at least 1");
     }
     let mut metrics: Vec<MetricName> = Vec::new();
     for name in &args.metric {
