@@ -36,7 +36,7 @@ fn phantom_sets_are_read_as_reports_and_as_questions() {
     for item in &reports.items {
         assert_eq!(item.references.len(), 4);
         assert!(image_bytes(&item.images[0]).unwrap().starts_with(b"\x89PNG"));
-        assert!(item.extra["findings"].is_array() && item.extra["labels"].is_array());
+        assert!(item.extra["labels"].is_array() && item.extra["questions"].is_array());
     }
     let layout = Some(Layout::R2genQuestions);
     let questions = open(dir.path(), &OpenOptions { layout, ..OpenOptions::default() }).unwrap();

@@ -212,6 +212,32 @@ fn published_chrf_and_ter_numbers_are_reproduced() {
 }
 
 #[test]
+fn tercom_has_the_words_of_the_python_tests() {
+    let tercom = |change: fn(&mut Tercom)| {
+        let mut tokenizer = Tercom::default();
+        change(&mut tokenizer);
+        tokenizer
+    };
+    let plain = tercom(|_| ());
+    let dropped = tercom(|t| t.no_punct = true);
+    let normalized = tercom(|t| t.normalized = true);
+    let asian = tercom(|t| (t.normalized, t.asian_support) = (true, true));
+    for (tokenizer, line, expected) in [
+        (plain, "", ""),
+        (plain, "A B C D.", "a b c d."),
+        (dropped, "A ; B ) C : D.", "a b c d"),
+        (normalized, "a b (c) d.", "a b ( c ) d ."),
+        (normalized, "Jim's car.", "jim 's car ."),
+        (normalized, "4.2", "4.2"),
+        (normalized, "美众院", "美众院"),
+        (asian, "美众院公布对特", "美 众 院 公 布 对 特"),
+        (asian, "りの拳銃を持", "りの 拳 銃 を 持"),
+    ] {
+        assert_eq!(tokenizer.tokenize(line), expected);
+    }
+}
+
+#[test]
 fn groups_are_drawn_whole() {
     let values = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0];
     let patients = ["p", "p", "q", "q", "r", "r", "s", "s"];

@@ -4,6 +4,7 @@
 mod args;
 mod ask;
 mod bench;
+mod bleu;
 mod compose;
 mod eval;
 mod inspect;
@@ -44,6 +45,8 @@ enum Command {
     Caption(ask::CaptionArgs),
     /// Score a model or a live server on a data set, with the floors beside it.
     Eval(eval::EvalArgs),
+    /// Score text files with BLEU, chrF, TER; the flags of sacreBLEU.
+    Bleu(Box<bleu::BleuArgs>),
     /// Render synthetic radiographs with reports and questions.
     Phantom(phantom::PhantomArgs),
     /// Train a model from a recipe; goes on where it was interrupted.
@@ -58,6 +61,13 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+impl Cli {
+    /// Parses the arguments of this process; exits on wrong usage.
+    pub fn from_process() -> Self {
+        Self::parse_from(bleu::in_full(std::env::args_os()))
+    }
+}
+
 /// Runs a parsed command line.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
@@ -65,6 +75,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ask(args) => ask::run(&args),
         Command::Caption(args) => ask::run_caption(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Bleu(args) => bleu::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Compose(args) => compose::run(&args),

@@ -106,7 +106,7 @@ fn histogram(scores: &[f64]) -> Option<String> {
     let (zeros, perfect) =
         (sorted.iter().filter(|s| **s <= 0.0).count(), sorted.iter().filter(|s| **s >= 100.0 - 1e-9).count());
     let caption = format!(
-        "{} cases: median {}, mean {}; {} at 0, {} at 100. The corpus score is not their mean: it adds up counts first.",
+        "Cases: {}; median {}, mean {}; {} at 0, {} at 100. The corpus score is not their mean: it adds up counts first.",
         count(sorted.len() as u64),
         fixed(median, 1),
         fixed(mean, 1),
@@ -117,7 +117,7 @@ fn histogram(scores: &[f64]) -> Option<String> {
     left_axis(&mut svg, scale);
     for (bin, &cases) in bins.iter().enumerate().filter(|(_, cases)| **cases > 0) {
         let (left, height) = (5.0 * bin as f64, PLOT * cases as f64 / scale.0);
-        let title = format!("{left} to {}: {} cases", left + 5.0, count(cases));
+        let title = format!("{left} to {}, cases: {}", left + 5.0, count(cases));
         svg.rect("bar", (left + 0.3, BOTTOM - height), (4.4, height), &title);
     }
     svg.line("guide", (median.clamp(0.0, 100.0), TOP - 4.0), (median.clamp(0.0, 100.0), BOTTOM));
@@ -150,7 +150,7 @@ fn lengths(pairs: &[(u64, u64)]) -> Option<String> {
     let scale = axis(most as f64, 1.0);
     let share = |pick: fn(&(u64, u64)) -> bool| pairs.iter().filter(|pair| pick(pair)).count();
     let caption = format!(
-        "{} cases are shorter than the reference nearest in length, {} as long, {} longer. A larger dot is more cases.",
+        "Against the reference nearest in length: {} shorter, {} as long, {} longer. A larger dot is more cases.",
         count(share(|(own, reference)| own < reference) as u64),
         count(share(|(own, reference)| own == reference) as u64),
         count(share(|(own, reference)| own > reference) as u64),
@@ -163,7 +163,7 @@ fn lengths(pairs: &[(u64, u64)]) -> Option<String> {
     for (&(reference, own), &cases) in &cells {
         let at = (100.0 * centre(reference) / scale.0, BOTTOM - PLOT * centre(own) / scale.0);
         let title = format!(
-            "{} written, {} in the reference: {} cases",
+            "{} written, {} in the reference, cases: {}",
             short(centre(own)),
             short(centre(reference)),
             count(cases)

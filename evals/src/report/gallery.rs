@@ -109,7 +109,7 @@ fn counts(bleu: &Bleu, case: &Case<'_>) -> String {
         format!("<div><dt>{}-gram</dt><dd>{correct}/{total}</dd></div>", index + 1)
     });
     format!(
-        "<dl class=\"counts\">{orders}<div><dt>Length</dt><dd>{} : {}</dd></div></dl>\n",
+        "<dl class=\"counts\">{orders}<div><dt>Length</dt><dd>{}, reference {}</dd></div></dl>\n",
         stats.hyp_len, stats.ref_len
     )
 }

@@ -80,20 +80,20 @@ fn found_in(line: &str, words: &[Cow<'_, str>]) -> Option<Vec<Token>> {
 
 /// The tokens as HTML; neighbours of the same order share one mark.
 pub(super) fn to_html(tokens: &[Token]) -> String {
-    let mut out = String::new();
-    for (index, run) in tokens.chunk_by(|a, b| a.order == b.order).enumerate() {
-        let lead = if index > 0 && run[0].space { " " } else { "" };
-        let text = each(run.iter().enumerate(), |(index, token)| {
-            let space = if index > 0 && token.space { " " } else { "" };
-            format!("{space}{}", Text(&token.text))
-        });
-        out.push_str(lead);
-        out.push_str(&match run[0].order {
-            0 => text,
-            order => format!("<mark class=\"m{order}\">{text}</mark>"),
-        });
-    }
-    out
+    let runs = tokens.chunk_by(|a, b| a.order == b.order);
+    each(runs.enumerate(), |(number, run)| {
+        let text = each(&run[1..], |token| format!("{}{}", blank(token), Text(&token.text)));
+        let lead = if number > 0 { blank(&run[0]) } else { "" };
+        let first = Text(&run[0].text);
+        match run[0].order {
+            0 => format!("{lead}{first}{text}"),
+            order => format!("{lead}<mark class=\"m{order}\">{first}{text}</mark>"),
+        }
+    })
+}
+
+fn blank(token: &Token) -> &'static str {
+    if token.space { " " } else { "" }
 }
 
 #[cfg(test)]
@@ -130,5 +130,33 @@ mod tests {
         let zh = Bleu { tokenizer: Tokenizer::Zh, ..Bleu::default() };
         let (hypothesis, _) = marked(&zh, "双肺清晰。", &["肺清".into()]);
         assert_eq!(to_html(&hypothesis), "双<mark class=\"m2\">肺清</mark>晰。");
+    }
+
+    proptest::proptest! {
+        /// Against the definition: a position has order n when some window of n tokens over it stands in another text.
+        #[test]
+        fn shades_are_the_longest_shared_windows(
+            own in proptest::collection::vec(0_u8..4, 0..14),
+            others in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..14), 0..4),
+        ) {
+            let text = |tokens: &[u8]| each(tokens, |token| format!(" w{token}"));
+            let references: Vec<String> = others.iter().map(|other| text(other)).collect();
+            let (hypothesis, shaded) = marked(&Bleu::default(), &text(&own), &references);
+            let plain = |own: &[u8], others: &[Vec<u8>], at: usize| {
+                let shared = |begin: usize, n: usize| {
+                    others.iter().any(|other| (0..other.len()).any(|i| other.get(i..i + n) == own.get(begin..begin + n)))
+                };
+                let covers = |n: usize| (0..=at).any(|b| b + n > at && b + n <= own.len() && shared(b, n));
+                (1..=MAX_ORDER).rev().find(|&n| covers(n)).unwrap_or(0)
+            };
+            for (at, token) in hypothesis.iter().enumerate() {
+                proptest::prop_assert_eq!(token.order, plain(&own, &others, at));
+            }
+            for (other, tokens) in others.iter().zip(&shaded) {
+                for (at, token) in tokens.iter().enumerate() {
+                    proptest::prop_assert_eq!(token.order, plain(other, std::slice::from_ref(&own), at));
+                }
+            }
+        }
     }
 }

@@ -174,7 +174,7 @@ pub(super) fn rows(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
     match value {
         Value::Object(entries) => {
             for (key, entry) in entries {
-                rows(&format!("{name}, {}", key.replace('_', " ")), entry, out);
+                rows(&format!("{name}: {}", key.replace('_', " ")), entry, out);
             }
         }
         Value::Array(items) if items.iter().any(|item| item.is_array() || item.is_object()) => {

@@ -235,7 +235,7 @@ pub(super) fn run(result: &Value) -> String {
             name == "text" || result.pointer("/scores").is_some_and(|scores| scores.get(name).is_some())
         };
         for (name, value) in floor.as_object().into_iter().flatten().filter(|(name, _)| !known(name)) {
-            rows(&format!("Floor {key}, {}", name.replace('_', " ")), value, &mut facts);
+            rows(&format!("Floor {key}: {}", name.replace('_', " ")), value, &mut facts);
         }
     }
     for (key, value) in result.as_object().into_iter().flatten() {
@@ -258,7 +258,10 @@ fn list(facts: &[(String, String)], class: &str) -> String {
         return String::new();
     }
     let rows = each(facts, |(name, value)| {
-        format!("<div><dt>{}</dt><dd class=\"copy\">{}</dd></div>\n", Text(name), Text(value))
+        // Digests and signatures.
+        let code = value.len() > 24 && !value.contains(' ');
+        let (open, close) = if code { ("<code>", "</code>") } else { ("", "") };
+        format!("<div><dt>{}</dt><dd class=\"copy\">{open}{}{close}</dd></div>\n", Text(name), Text(value))
     });
     format!("<dl class=\"{class}\">\n{rows}</dl>\n")
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::v13a;
 use super::whitespace::strip_end;
+use super::{Tokens, v13a};
 
 /// How TER sees a line; the default only lowers case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,13 @@ pub struct Tercom {
 }
 
 impl Tercom {
+    /// The words of `line` joined by single spaces.
+    pub fn tokenize(self, line: &str) -> String {
+        let mut tokens = Tokens::default();
+        tokens.set_tercom(self, line);
+        tokens.joined()
+    }
+
     /// Puts the line into `text` such that white space separates its words. `spare` is a buffer.
     pub(super) fn prepare(self, line: &str, text: &mut Vec<u8>, spare: &mut Vec<u8>) {
         let line = strip_end(line);

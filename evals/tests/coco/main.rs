@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
+mod floors;
 mod nltk;
+mod properties;
 mod ptb;
 mod scores;
 

@@ -8,7 +8,7 @@ use super::{golden, strings};
 fn thousands_of_captions_come_out_as_from_corenlp() {
     let golden = golden("ptb");
     let rows: Vec<Vec<&str>> = golden["captions"].as_array().unwrap().iter().map(strings).collect();
-    assert!(rows.len() >= 6000);
+    assert!(rows.len() >= 8000);
     let captions: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     for (row, line) in rows.iter().zip(treebank_all(&captions)) {
         assert_eq!(line, row[1], "{:?}", row[0]);
@@ -47,6 +47,7 @@ fn every_line_break_is_white_space() {
         assert_eq!(tokenize_all(&[text, "c"]), ["a b", "c"], "{text:?}");
     }
     // What is open at the end of a caption ends there.
-    assert_eq!(tokenize_all(&["<a b=\"", "\"> c"]).len(), 2);
+    let tag = "<a b=\"x.";
+    assert_eq!(tokenize_all(&[tag, "\"> c"])[0], tokenize_all(&[tag, "c"])[0]);
     assert_eq!(tokenize_all(&["<.[^x= a", "<>] b"])[1], "< > -rsb- b");
 }

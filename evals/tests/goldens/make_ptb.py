@@ -35,6 +35,17 @@ I. J. x. X-ray non-U.S. U.S.-U.K. Canada-U.S. a.k.a. a.k.a cf. S&P-500 S&amp;P-5
 soft\u00adhyphen \u00ad can\u00adnot 1\u00ad2 zero\u200bwidth nb\u00a0sp thin\u2009sp \u3000 naïve Straße ΣΊΣΥΦΟΣ İstanbul ıssız ﬁn Ünïcödé Ελλάδα Россия עברית العربية हिन्दी ไทย 中文 日本語。 한국어
 ٣٫٥ ٣٬٠ १२३ 、 。 ・ ｆｕｌｌ ＃ ￥ 𠀀 𝒳 Ⅷ ⓐ K ſ ǅ İ <b> </b> <br/> <br /> <a href="x"> <a href='y z'> <!-- c --> <?xml v?> <STORYID cat="w" pri="u"> <1> <a b=c>
 S'mores diff'rent m'lord qu'est rec'd Shi'ite ha'penny n't N'T n’t 's 'S 're 'LL ’ve ' " ` '' `` &quot;a "a "1 "$ 'ab 'a 'A1""".split()
+# Words with a rule of their own, and some that have none; each in all places below.
+LISTED = """jan feb mar apr may jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun ala ariz Az az Ark ark calif colo conn ct dak Del del fla ga Ill
+ill ind kan kans ky La la Mass mass md mich minn Miss miss mo mont neb nev okla Ore ore Pa pa penn tenn Tex tex va vt Wash wash wis wisc wyo inc co cos corp ltd plc rt bancorp
+bhd assn univ intl sys pte ptes pty ptys ppte ppty tel est ext sq jr bros ed.d ph.d esq blvd rd sr bldg etc al seq mr mrs ms mx dr drs prof profs sen sens rep reps atty attys lt
+col gen messrs gov govs adm rev maj sgt cpl pvt capt st ste ave pres lieut hon brig comdr cmdr pfc spc supt supts det mt ft adj adv asst assoc ens insp mlle mme msgr sfc dept vs
+alex wm jos cie a.k.a cf treas ph invt elec natl mtg mfg ca fig figs prop no nos art arts sec sect pp op approx para U.S a u.s.a Canada-U.S Sino-U.S non-U.S U.S.-U.K U.S.-U.S.S.R
+EU-U.S Japan-U.S Korean-U.S China-U.S x dog""".split()
+PLACES = ["{}", "{}.", "{}. The x", "{}. the x", "{}. 5 x", "{}.5", "{}, x", "{}., x", "{} x", "{}.\u00a0 X", "{}. ltd", "{}. <b> x"]
+OPENERS = """About According Additionally After An A As At But Did During Earlier He Her Here How However If In It Last Many More Mr. Ms. Now Once One Other Our She Since So
+Some Such That The Their Then There These They This We When While What Who Why Yet You Dog the""".split()
+SUFFIXES = "bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py sql tar txt wav x xml zip zzz".split()
 SPACES = [" "] * 30 + ["  ", "\t", "\u00a0", "\u2009", "\u3000", "", "", "", "\n", "\x85"]
 JOINERS = [".", ",", ";", ":", "-", "/", "'", "’", "&", "!", "?", "_", "@", "#", "$", "%", "(", ")", '"', "<", ">", "=", "\\", "*", "\u00ad"]
 FILLERS = "".join(c for c in map(chr, range(1, 0x3100)) if c not in BREAKS and unicodedata.category(c) not in ("Cs", "Cn"))
@@ -69,6 +80,18 @@ def caption():
     return re.sub(r"\S+", lambda m: m[0] if m[0] == "ΣΊΣΥΦΟΣ" else m[0].replace("Σ", "Λ"), text)
 
 
+def listed():
+    """Every listed word in every place, in its own case, and now and then in another."""
+    for word in LISTED:
+        for place in PLACES:
+            change = rng.choice([str, str, str.upper, str.capitalize, str.lower])
+            yield place.format(change(word))
+    for opener in OPENERS:
+        yield from (f"vitamin C. {opener} x", f"in the U.S. {opener} x", f"c. {opener}")
+    for suffix in SUFFIXES:
+        yield from (f"a.b.{suffix} x", f"1{suffix}.{suffix}. x", f"é.{suffix.upper()}, x")
+
+
 def tokenise(captions):
     """The lines that the program prints for captions in one file."""
     text = "\n".join(c.replace("\n", " ") for c in captions)
@@ -84,7 +107,7 @@ def tokenise(captions):
 
 def main():
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 6000
-    captions = [caption() for _ in range(count)]
+    captions = [*listed(), *(caption() for _ in range(count))]
     rows = [[c, line] for c, line in zip(captions, tokenise(captions))]
     # The same text at the end of a file, where no line break follows.
     alone = [[c, tokenise([c])[0]] for c in ["'90", "the '90", "vitamin C.", "no.", "a.txt", "etc.", "Mr.", "U.S.", "e.g", "don't", "x 's"]]
