@@ -29,7 +29,9 @@ pub(super) fn table(result: &Value) -> String {
     for (name, entry) in model.chain(floors.iter().map(|(name, entry)| (name.as_str(), entry))) {
         let _ = write!(out, "{:<16}", name.replace('_', " "));
         match entry.get("unavailable").and_then(Value::as_str) {
-            Some(reason) => out.push_str(&format!(" not available: {reason}")),
+            Some(reason) => {
+                let _ = write!(out, " not available: {reason}");
+            }
             None => metrics.iter().for_each(|metric| out.push_str(&cells(&entry[metric.as_str()]))),
         }
         out.truncate(out.trim_end().len());
