@@ -148,21 +148,12 @@ pub fn run(
     ask: &Ask,
     progress: &mut Progress,
 ) -> Result<Done> {
-    let header = Header {
-        swinseek: env!("CARGO_PKG_VERSION").to_owned(),
-        data: DataFacts::new(&plan.data.path, dataset),
-        model: candidate.describe(),
-        prompt: ask.prompt.clone(),
-        seed: ask.seed,
-        max_tokens: ask.max_tokens,
-        shard: plan.shard,
-    };
+    let header = header(plan, dataset, candidate, ask);
     let dir = plan.out.clone().unwrap_or_else(|| default_directory(&header));
     begin(&dir, &header, plan.fresh)?;
     let positions = plan.shard.positions(dataset.items.len());
-    let root = if plan.data.path.is_dir() { Some(plan.data.path.as_path()) } else { plan.data.path.parent() };
     let job = Job {
-        root: root.unwrap_or(Path::new("")),
+        root: data_folder(&plan.data.path),
         items: &dataset.items,
         positions: &positions,
         candidate,
@@ -182,9 +173,23 @@ pub fn run(
     let floors = if plan.floors { text_floors(plan, dataset, ask.seed)? } else { Floors::default() };
     let settings = (plan.metrics.as_slice(), plan.profile, plan.bootstrap);
     let statistics = Statistics::new(header, settings, &dataset.items, &lines, blind.as_deref(), &floors)?;
-    let environment = Environment { hardware: hardware(), speed };
+    // A run that only scores again says nothing about speed.
+    let earlier = (outcome.asked == 0).then(|| environment_of(&dir)).flatten();
+    let environment = earlier.unwrap_or_else(|| Environment { hardware: hardware(), speed });
     let result = save(&dir, &statistics, &lines, &environment)?;
     Ok(Done { dir, result, failed })
+}
+
+fn header(plan: &Plan, dataset: &Dataset, candidate: &dyn Candidate, ask: &Ask) -> Header {
+    Header {
+        swinseek: env!("CARGO_PKG_VERSION").to_owned(),
+        data: DataFacts::new(&plan.data.path, dataset),
+        model: candidate.describe(),
+        prompt: ask.prompt.clone(),
+        seed: ask.seed,
+        max_tokens: ask.max_tokens,
+        shard: plan.shard,
+    }
 }
 
 /// Writes `shard.json` and, for a whole run, `report.html` and `result.json`, which is returned.
@@ -202,6 +207,11 @@ pub fn save(
     write_file(&dir.join(RESULT), &pretty(&result)?)?;
     write_file(&dir.join(PAGE), page::page(statistics, lines, &result)?.as_bytes())?;
     Ok(Some(result))
+}
+
+/// Where the pictures of the data at `path` are.
+fn data_folder(path: &Path) -> &Path {
+    if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) }
 }
 
 /// Writes `run.json`.
@@ -229,13 +239,15 @@ fn begin(dir: &Path, header: &Header, fresh: bool) -> Result<()> {
             }
         }
     }
-    match Header::read(dir)?.map(|found| found.difference(header, false)) {
+    let answers = std::fs::metadata(dir.join(HYPOTHESES)).is_ok_and(|file| file.len() > 0);
+    let found = Header::read(dir)?.filter(|_| answers);
+    match found.map(|found| found.difference(header, false)) {
         Some(Some((field, found, expected))) => bail!(
             "{}: holds another run, `{field}` is {found} there and {expected} now; --fresh starts it anew, or choose another --out",
             dir.display()
         ),
         Some(None) => Ok(()),
-        None if dir.join(HYPOTHESES).exists() => bail!("{}: holds answers but no {RUN}", dir.display()),
+        None if answers => bail!("{}: holds answers but no {RUN}", dir.display()),
         None => save_header(dir, header),
     }
 }
@@ -285,6 +297,12 @@ fn speed(asked: usize, seconds: f64, candidate: &dyn Candidate) -> Value {
         ("images_per_second".to_owned(), json!(rate)),
     ]);
     Value::Object(speed)
+}
+
+/// Of the result that is there already.
+fn environment_of(dir: &Path) -> Option<Environment> {
+    let result: Value = serde_json::from_slice(&std::fs::read(dir.join(RESULT)).ok()?).ok()?;
+    Some(Environment { hardware: result.get("hardware")?.clone(), speed: result.get("speed")?.clone() })
 }
 
 /// Processor, threads and the path that matrix products take.

@@ -1,7 +1,5 @@
 //! `report.html` of a run.
 
-use std::path::Path;
-
 use anyhow::Result;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::Value;
@@ -11,6 +9,7 @@ use swinseek_evals::report::{Case, ImageData, Page, choose, html};
 use swinseek_evals::runner::{Line, Statistics};
 use swinseek_vision::preprocess::{Channels, Image};
 
+use super::data_folder;
 use super::local::picture;
 
 /// Best, worst and random cases, each.
@@ -35,8 +34,7 @@ pub(super) fn page(statistics: &Statistics, lines: &[Line], result: &Value) -> R
         .map(|item| counts.get(item))
         .map(|counts| (counts.hyp_len, counts.ref_len))
         .collect();
-    let root = if data.path.is_dir() { Some(data.path.as_path()) } else { data.path.parent() };
-    let root = root.unwrap_or(Path::new(""));
+    let root = data_folder(&data.path);
     let selection = choose(&scores, CASES, statistics.run.seed);
     let cases = selection.iter().map(|(group, item)| {
         let line = &lines[item];

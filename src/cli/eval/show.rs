@@ -20,14 +20,14 @@ pub(super) fn table(result: &Value) -> String {
     let scores = result["scores"].as_object().unwrap_or(&empty);
     let floors = result["floors"].as_object().unwrap_or(&empty);
     let metrics: Vec<&String> = scores.keys().collect();
-    let _ = write!(out, "\n\n{:<14}", "");
+    let _ = write!(out, "\n\n{:<16}", "");
     for metric in &metrics {
         let _ = write!(out, " {metric:>8} {:<18}", "95 % interval");
     }
     out.push('\n');
     let model = std::iter::once(("model", &result["scores"]));
     for (name, entry) in model.chain(floors.iter().map(|(name, entry)| (name.as_str(), entry))) {
-        let _ = write!(out, "{:<14}", name.replace('_', " "));
+        let _ = write!(out, "{:<16}", name.replace('_', " "));
         match entry.get("unavailable").and_then(Value::as_str) {
             Some(reason) => {
                 let _ = write!(out, " not available: {reason}");
