@@ -9,10 +9,12 @@
 //! - [`train`]: the trainer;
 //! - [`engine`]: many requests at once on one model;
 //! - [`server`]: the HTTP service;
+//! - [`eval`]: a model or a server over a data set;
 //! - [`suite`]: the table of scores that belongs to a model.
 
 pub mod cli;
 pub mod engine;
+pub mod eval;
 pub mod formats;
 pub mod server;
 pub mod suite;

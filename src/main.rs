@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     swinseek_kernels::memory::keep_freed_memory();
-    let cli = swinseek::cli::Cli::parse();
+    swinseek_kernels::threads::keep_element_operations_on_their_thread();
+    let cli = swinseek::cli::Cli::from_process();
     match swinseek::cli::run(cli) {
         Ok(code) => code,
         Err(error) if swinseek::cli::is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -56,6 +56,40 @@ fn a_report_as_json_has_its_evidence() {
 }
 
 #[test]
+fn every_kind_of_image_becomes_a_report() {
+    let raster =
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/raster"));
+    let mut images: Vec<String> = raster
+        .expect("fixtures")
+        .map(|entry| entry.expect("an entry").path().to_str().expect("UTF-8").to_owned())
+        // Headers of 65535 x 65535 pixels, a text file named .png and palette TIFF: refused, and tested as such elsewhere.
+        .filter(|path| !["huge.", "text.png", "palette.tiff"].iter().any(|name| path.contains(name)))
+        .collect();
+    let formats = ["png", "jpg", "gif", "webp", "bmp", "tiff"];
+    assert!(formats.iter().all(|format| images.iter().any(|path| path.ends_with(format))), "{images:?}");
+    // DICOM by transfer syntax: implicit, explicit, big endian, deflated, RLE, JPEG, JPEG 2000, JPEG-LS; a palette; a real
+    // radiograph and a photograph.
+    let dicom = [
+        "made_bare_implicit",
+        "CT_small",
+        "MR_small_bigendian",
+        "image_dfl",
+        "SC_rgb_rle",
+        "SC_rgb_jpeg",
+        "JPEG2000",
+        "MR_small_jpeg_ls_lossless",
+        "OBXXXX1A_rle",
+    ];
+    images.extend(dicom.map(|name| format!("tests/fixtures/images/dicom/{name}.dcm")));
+    images.extend(["radiograph_pa.jpg", "cat.jpg"].map(|name| format!("samples/images/{name}")));
+    let mut arguments = vec!["report", "--json", "--max-tokens", "4"];
+    arguments.extend(images.iter().map(String::as_str));
+    let output = swinseek(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout(&output).lines().count(), images.len());
+}
+
+#[test]
 fn the_same_report_at_one_thread_and_at_many() {
     let run = |threads: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_swinseek"));

@@ -107,7 +107,11 @@ fn rooms_read_no_files(tree: &Tree) -> Vec<String> {
 
 fn only_src_knows_environment_and_clock(tree: &Tree) -> Vec<String> {
     let patterns = ["std::env::", "Instant::now", "SystemTime::now", "tokio::", "axum::"];
-    forbid(tree, &patterns, |path| !ROOMS.contains(&room_of(path)) || !path.contains("/src/"))
+    // One variable is written, not read, for candle; writing it is unsafe, and unsafe code lives in kernels.
+    let exception = "kernels/src/threads.rs";
+    forbid(tree, &patterns, |path| {
+        path == exception || !ROOMS.contains(&room_of(path)) || !path.contains("/src/")
+    })
 }
 
 fn evals_load_no_model(tree: &Tree) -> Vec<String> {

@@ -97,8 +97,8 @@ fn tiny_recipe(folder: &Path) -> Recipe {
     let text = std::fs::read(default.join("config.json")).expect("the default configuration");
     let mut config: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     let changes = serde_json::json!({
-        "vision": { "image_size": 64, "embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4,
-                    "stem": { "type": "conv", "channels": 8 } },
+        "vision": { "image_size": 64, "embed_dim": 16, "depths": [1, 1, 1], "num_heads": [1, 2, 2], "window_size": 4,
+                    "stem": { "type": "conv", "channels": [8, 8, 16], "strides": [2, 2, 2] } },
         "language": { "hidden_size": 32, "num_hidden_layers": 2, "kv_lora_rank": 16, "qk_nope_head_dim": 8,
                       "qk_rope_head_dim": 4, "v_head_dim": 8, "moe_intermediate_size": 8, "n_routed_experts": 4, "num_experts_per_tok": 2 },
         "fusion": { "cross_attention_layers": [1], "intermediate_size": 32 }

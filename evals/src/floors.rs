@@ -53,13 +53,15 @@ pub fn random_texts<'a>(train: &[&'a str], count: usize, seed: u64) -> Result<Ve
     Ok((0..count).map(|_| train[below(&mut rng, train.len())]).collect())
 }
 
-/// The majority floor: the most frequent answer; of equally frequent ones the first in order. `None` without answers.
+/// The majority floor: the most frequent answer; of equally frequent ones the first that was given. `None` without
+/// answers.
 pub fn majority_answer<'a>(train: &[&'a str]) -> Option<&'a str> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for &answer in train {
-        *counts.entry(answer).or_default() += 1;
+    // Count, and how far from the end the answer was first seen.
+    let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
+    for (place, &answer) in train.iter().enumerate() {
+        counts.entry(answer).or_insert((0, train.len() - place)).0 += 1;
     }
-    counts.into_iter().min_by_key(|&(answer, count)| (usize::MAX - count, answer)).map(|(answer, _)| answer)
+    counts.into_iter().max_by_key(|&(_, count)| count).map(|(answer, _)| answer)
 }
 
 /// The question-only floor: for each question the most frequent training answer to the same question, else the

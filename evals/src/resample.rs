@@ -2,10 +2,12 @@
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{ParallelExtend, ParallelIterator};
+use rayon::slice::ParallelSlice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::pcg64::Pcg64;
 
 /// How to resample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,23 +74,45 @@ impl Bootstrap {
         len: usize,
         statistic: impl Fn(&[usize]) -> Option<f64> + Sync,
     ) -> Result<Interval> {
-        if len == 0 {
-            return Err(Error::Input("there is nothing to resample".into()));
-        }
-        let values: Vec<f64> = (0..self.resamples)
-            .into_par_iter()
-            .map_init(Vec::new, |indices, resample| {
-                let mut rng = generator(self.seed, resample as u64);
-                indices.clear();
-                indices.extend((0..len).map(|_| below(&mut rng, len)));
-                statistic(indices)
-            })
-            .flatten_iter()
-            .collect();
+        let values: Vec<f64> = self.map(len, statistic)?.into_iter().flatten().collect();
         if values.is_empty() {
             let message = format!("{}, but no resample has a value", self.resamples);
             return Err(Error::Setting { name: "resamples", message });
         }
         Ok(Interval::of(values))
     }
+
+    /// What `statistic` is on each resample, in order: the indices of all resamples are one stream of NumPy's
+    /// `default_rng(seed).choice`, as in sacreBLEU, on any number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are no items, or more than 32 bits count.
+    pub fn map<T: Send>(&self, len: usize, statistic: impl Fn(&[usize]) -> T + Sync) -> Result<Vec<T>> {
+        let count = u32::try_from(len).ok().filter(|&count| count > 0);
+        let count = count.ok_or_else(|| Error::Input(format!("{len} items cannot be resampled")))?;
+        let mut generator = Pcg64::new(self.seed);
+        Ok(in_blocks(self.resamples, len, || generator.below(count) as usize, statistic))
+    }
+}
+
+/// `statistic` of `count` rows of `len` draws each. Draws are made in order on this thread, a block of rows at a time;
+/// the rows of a block are worked on in parallel.
+pub(crate) fn in_blocks<D: Send + Sync, T: Send>(
+    count: usize,
+    len: usize,
+    mut draw: impl FnMut() -> D,
+    statistic: impl Fn(&[D]) -> T + Sync,
+) -> Vec<T> {
+    /// Draws in memory at a time, but for the longest rows.
+    const DRAWS: usize = 1 << 20;
+    let block = (DRAWS / len.max(1)).max(1);
+    let mut results = Vec::with_capacity(count);
+    let mut draws = Vec::new();
+    while results.len() < count {
+        let rows = block.min(count - results.len());
+        draws.clear();
+        draws.extend((0..rows * len).map(|_| draw()));
+        results.par_extend(draws.par_chunks_exact(len).map(&statistic));
+    }
+    results
 }

@@ -177,11 +177,11 @@ fn annotation_files_of_both_kinds_are_read() {
         missing.contains("annotation.json") && missing.contains("`report`") && missing.contains("line 2"),
         "{missing}"
     );
-    assert!(message(r#"{"dev": []}"#).contains("`dev`: unknown split, expected train, val and test"));
+    assert!(message(r#"{"rest": []}"#).contains("`rest`: unknown split, expected train, val and test"));
     assert!(
         message("{\"train\": [{\"id\": [], \"report\": \"\", \"image_path\": []}]}")
             .contains("field `id` must be text")
     );
     assert!(message("[1").contains("line 1"));
-    assert!("dev".parse::<Split>().unwrap_err().to_string().contains("train, val, test"));
+    assert!("rest".parse::<Split>().unwrap_err().to_string().contains("train, val, test"));
 }

@@ -1,7 +1,7 @@
 //! The joined model: pixels and ids in, logits out. Differentiable throughout; the trainer runs this same code.
 
 use candle_core::{Device, Tensor};
-use swinseek_kernels::{Error, Result, Trace, Weights, layers::Linear, ops::gather};
+use swinseek_kernels::{Error, Init, Result, Trace, Weights, layers::Linear, ops::gather};
 use swinseek_language::{Cache, Context, Decoder};
 use swinseek_vision::Encoder;
 
@@ -58,7 +58,7 @@ impl SwinSeek {
         let fusion = w.pp("fusion");
         let cross_layers = fusion.pp("cross_layers");
         let head = config.fusion.findings_classes.as_ref();
-        let head = head.map(|classes| Linear::new(hidden_size, classes.len(), &fusion.pp("findings_head")));
+        let head = head.map(|classes| findings_head(hidden_size, classes.len(), &fusion.pp("findings_head")));
         Ok(Self {
             encoder: Encoder::new(&config.vision, &w.pp("vision"))?,
             projector: Projector::new(&config.fusion, &widths, hidden_size, &fusion.pp("projector"))?,
@@ -199,6 +199,14 @@ impl SwinSeek {
     pub fn session<'a>(&'a self, memory: Option<&'a ImageMemory>) -> SwinSeekSession<'a> {
         SwinSeekSession { model: self, memory }
     }
+}
+
+/// A fresh head says 'absent' with 99 %: the many empty cells teach nothing then, and the few findings all
+/// (Lin et al. 2017, focal loss, section 4.1).
+fn findings_head(hidden_size: usize, classes: usize, w: &Weights) -> Result<Linear> {
+    let weight = Linear::no_bias(hidden_size, classes, w)?.weight().clone();
+    let bias = w.get_init(&[classes], "bias", Init::Const(-4.6))?;
+    Ok(Linear::from_parts(weight, Some(bias), w.precision()))
 }
 
 /// For each sample the rows of its images' tokens, padded to the most that a sample has.

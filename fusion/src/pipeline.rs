@@ -11,7 +11,10 @@ use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::{Geometry, Image, Preprocessor};
 
 use crate::evidence::{self, Sentence};
-use crate::generate::{FinishReason, GenerateParams, Generation, Token, generate, id_tensor, last_position};
+use crate::generate::{
+    FinishReason, GenerateParams, Generation, Token, TokenModel, check_length, generate, id_tensor,
+    last_position,
+};
 use crate::load::{Model, load_model};
 use crate::model::{ImageMemory, SwinSeek};
 use crate::projector::MemoryLayout;
@@ -128,8 +131,10 @@ impl Pipeline {
         request: &Request,
         mut on_text: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
-        let seen = self.see(request.images)?;
         let prompt = self.prompts.encode(request.prompt, request.images.len())?;
+        // Before the images are looked at, which takes far longer.
+        check_length(prompt.len(), self.model.session(None).context_length())?;
+        let seen = self.see(request.images)?;
         let params = GenerateParams { stop_ids: self.prompts.stop_ids().to_vec(), ..request.params.clone() };
         let mut stream = TextStream::new(self.tokenizer(), &request.stop)?;
         let mut failure = None;

@@ -119,12 +119,39 @@ impl LayerNorm {
     pub fn new(dim: usize, eps: f64, w: &Weights) -> Result<Self> {
         let weight = w.get_init(&[dim], "weight", Init::Const(1.0))?;
         let bias = w.get_init(&[dim], "bias", Init::Const(0.0))?;
-        Ok(Self { weight, bias, eps })
+        Ok(Self::from_parts(weight, bias, eps))
+    }
+
+    /// From `weight` and `bias`, both `(dim)`, that the caller has.
+    pub fn from_parts(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
     }
 
     /// `(.., dim)` to `(.., dim)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::norm::layer_norm(x, &self.weight, &self.bias, self.eps)?)
+    }
+}
+
+/// Instance normalisation over the positions of each image (Ulyanov et al. 2016).
+#[derive(Debug, Clone)]
+pub struct InstanceNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl InstanceNorm {
+    /// Reads `weight` and `bias`, both `(channels)`.
+    pub fn new(channels: usize, eps: f64, w: &Weights) -> Result<Self> {
+        let weight = w.get_init(&[channels], "weight", Init::Const(1.0))?;
+        let bias = w.get_init(&[channels], "bias", Init::Const(0.0))?;
+        Ok(Self { weight, bias, eps })
+    }
+
+    /// `(images, positions, channels)` to the same shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::instance_norm::instance_norm(x, &self.weight, &self.bias, self.eps)?)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod layers;
 pub mod memory;
 pub mod ops;
 mod simd;
+pub mod threads;
 pub mod trace;
 pub mod weights;
 

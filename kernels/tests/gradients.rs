@@ -12,6 +12,7 @@ use swinseek_kernels::ops::attention::{
     Mask, attention, attention_each, attention_each_reference, attention_reference,
 };
 use swinseek_kernels::ops::gather::{ZERO_ROW, gather_rows, gather_rows_reference};
+use swinseek_kernels::ops::instance_norm::{instance_norm, instance_norm_reference};
 use swinseek_kernels::ops::loss::{IGNORE, cross_entropy, cross_entropy_reference};
 use swinseek_kernels::ops::norm::{self, l2_normalize, layer_norm, rms_norm};
 use swinseek_kernels::ops::rope::{RopeLayout, rope, rope_reference};
@@ -171,6 +172,15 @@ proptest! {
     }
 
     #[test]
+    fn instance_norm_matches(images in 1usize..4, positions in 2usize..300, channels in dim(), seed: u64) {
+        // As for the layer norm: two or three positions that are nearly equal magnify rounding.
+        Case::new(seed, &[&[images, positions, channels], &[channels], &[channels]]).tolerance(2e-3).check(
+            |x| instance_norm(&x[0], &x[1], &x[2], 1e-2),
+            |x| instance_norm_reference(&x[0], &x[1], &x[2], 1e-2),
+        );
+    }
+
+    #[test]
     fn rms_norm_matches(rows in 1usize..6, dim in dim(), seed: u64) {
         Case::new(seed, &[&[rows, dim], &[dim]]).check(
             |x| rms_norm(&x[0], &x[1], 1e-2),
@@ -239,6 +249,7 @@ fn threads_do_not_show() {
     // More rows than a chunk, more elements than the threshold of parallel work.
     let shapes: &[&[usize]] = &[&[3, 700, 40], &[40], &[40]];
     same_on_any_pool(shapes, |x| layer_norm(&x[0], &x[1], &x[2], EPS));
+    same_on_any_pool(shapes, |x| instance_norm(&x[0], &x[1], &x[2], EPS));
     same_on_any_pool(&shapes[..2], |x| rms_norm(&x[0], &x[1], EPS));
     same_on_any_pool(&shapes[..1], |x| l2_normalize(&x[0], EPS));
     same_on_any_pool(&shapes[..1], |x| gelu(&x[0]));

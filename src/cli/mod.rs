@@ -4,6 +4,7 @@
 mod args;
 mod ask;
 mod bench;
+mod bleu;
 mod compose;
 mod eval;
 mod inspect;
@@ -37,6 +38,7 @@ const EXAMPLES: &str = "Examples:
   swinseek phantom --count 1000 --seed 7 --out phantoms --dicom";
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the program")]
 enum Command {
     /// Write a draft radiology report for each image or DICOM file.
     Report(report::ReportArgs),
@@ -48,8 +50,10 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Check the audit file of a server.
     VerifyAudit(verify_audit::VerifyAuditArgs),
-    /// Score a model on the held-out sets, with the floors beside it.
+    /// Score a model or a live server on a data set, with the floors beside it.
     Eval(eval::EvalArgs),
+    /// Score text files with BLEU, chrF, TER; the flags of sacreBLEU.
+    Bleu(Box<bleu::BleuArgs>),
     /// Render synthetic radiographs with reports and questions.
     Phantom(phantom::PhantomArgs),
     /// Train a model from a recipe; goes on where it was interrupted.
@@ -64,6 +68,13 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+impl Cli {
+    /// Parses the arguments of this process; exits on wrong usage.
+    pub fn from_process() -> Self {
+        Self::parse_from(bleu::in_full(std::env::args_os()))
+    }
+}
+
 /// Runs a parsed command line.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
@@ -73,6 +84,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::run(&args),
         Command::VerifyAudit(args) => verify_audit::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Bleu(args) => bleu::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Compose(args) => compose::run(&args),

@@ -29,16 +29,17 @@ impl Region {
     }
 }
 
-/// Targets of one micro-batch.
+/// Targets of one micro-batch, each `(images, tokens, classes)`.
 pub struct Targets {
-    /// 1 where a token's cell touches a box of the class, else 0: `(images, tokens, classes)`.
-    labels: Tensor,
-    /// Weight of each element; 0 for images without boxes.
-    weights: Tensor,
+    /// Share of its finding that a cell holds: the cells of a box add up to 1, so that a small nodule counts as much as
+    /// a wide effusion.
+    positive: Tensor,
+    /// 1 where the class is certainly absent; 0 in and at the edge of its boxes, and for images without boxes.
+    negative: Tensor,
 }
 
-/// A positive cell counts this much more than a negative one: findings cover a small part of a picture.
-const POSITIVE_WEIGHT: f32 = 4.0;
+/// A class's strength in a cell lowers the weight of what is already known: `γ` of Lin et al. 2017.
+const FOCUS: f64 = 2.0;
 
 impl Targets {
     /// `regions` holds one entry an image; the grid has `rows × columns` tokens. `None` when no image has boxes.
@@ -52,50 +53,73 @@ impl Targets {
             return Ok(None);
         }
         let (cells, count) = (rows * columns, classes.len());
-        let mut labels = vec![0.0f32; regions.len() * cells * count];
-        let mut weights = vec![0.0f32; labels.len()];
-        let per_image = labels.chunks_mut(cells * count).zip(weights.chunks_mut(cells * count));
-        for (regions, (labels, weights)) in regions.iter().zip(per_image) {
+        let mut positive = vec![0.0f32; regions.len() * cells * count];
+        let mut negative = vec![0.0f32; positive.len()];
+        let mut findings = 0.0f32;
+        let per_image = positive.chunks_mut(cells * count).zip(negative.chunks_mut(cells * count));
+        for (regions, (positive, negative)) in regions.iter().zip(per_image) {
             let Some(regions) = regions else { continue };
-            weights.fill(1.0);
+            negative.fill(1.0);
             for region in regions {
                 let Some(class) = classes.iter().position(|class| *class == region.class) else {
                     continue;
                 };
-                for cell in touched(region, rows, columns) {
-                    labels[cell * count + class] = 1.0;
-                    weights[cell * count + class] = POSITIVE_WEIGHT;
+                findings += 1.0;
+                for cell in cells_of(region, rows, columns, overlaps) {
+                    negative[cell * count + class] = 0.0;
+                }
+                let inside = cells_of(region, rows, columns, holds_centre);
+                for &cell in &inside {
+                    positive[cell * count + class] += 1.0 / inside.len() as f32;
                 }
             }
         }
-        let total: f32 = weights.iter().sum();
-        for weight in &mut weights {
-            *weight /= total;
+        for weight in positive.iter_mut().chain(&mut negative) {
+            *weight /= findings.max(1.0);
         }
         let shape = (regions.len(), cells, count);
-        let (labels, weights) =
-            (Tensor::from_vec(labels, shape, &Device::Cpu)?, Tensor::from_vec(weights, shape, &Device::Cpu)?);
-        Ok(Some(Self { labels, weights }))
+        let (positive, negative) = (
+            Tensor::from_vec(positive, shape, &Device::Cpu)?,
+            Tensor::from_vec(negative, shape, &Device::Cpu)?,
+        );
+        Ok(Some(Self { positive, negative }))
     }
 
-    /// Weighted mean of `max(x, 0) − x·y + log(1 + e^−|x|)` over the elements, a scalar.
+    /// Focal loss (Lin et al. 2017) a finding, a scalar: `−Σ w⁺(1−p)^γ log p + w⁻ p^γ log(1−p)` with `p = σ(logits)`.
     pub fn loss(&self, logits: &Tensor) -> Result<Tensor> {
-        let softplus = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        let elements = ((logits.relu()? - (logits * &self.labels)?)? + softplus)?;
-        Ok((elements * &self.weights)?.sum_all()?)
+        // The tanh form and the softplus do not overflow, forward or backward.
+        let present = (((logits * 0.5)?.tanh()? + 1.0)? * 0.5)?;
+        let absent = present.affine(-1.0, 1.0)?;
+        let tail = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
+        let missed = (absent.powf(FOCUS)? * (logits.neg()?.relu()? + &tail)?)?;
+        let invented = (present.powf(FOCUS)? * (logits.relu()? + tail)?)?;
+        Ok(((missed * &self.positive)? + (invented * &self.negative)?)?.sum_all()?)
     }
 }
 
-/// Cells of a `rows × columns` grid whose centre lies in the box, at least the one under the box's centre.
-fn touched(region: &Region, rows: usize, columns: usize) -> Vec<usize> {
+/// Whether the cell from `start` to `end` has its centre between `low` and `high`.
+fn holds_centre(low: f32, high: f32, start: f32, end: f32) -> bool {
+    (low..=high).contains(&start.midpoint(end))
+}
+
+/// Whether the cell from `start` to `end` has any part between `low` and `high`.
+fn overlaps(low: f32, high: f32, start: f32, end: f32) -> bool {
+    low < end && start < high
+}
+
+/// Cells of a `rows × columns` grid that lie in the box by the rule `inside` along each axis, and the one under the box's
+/// centre.
+fn cells_of(
+    region: &Region,
+    rows: usize,
+    columns: usize,
+    inside: fn(f32, f32, f32, f32) -> bool,
+) -> Vec<usize> {
     let [x0, y0, x1, y1] = region.bbox;
     let range = |low: f32, high: f32, count: usize| {
-        let middle = (low.midpoint(high) * count as f32) as usize;
-        let inside = move |i: &usize| {
-            let centre = (*i as f32 + 0.5) / count as f32;
-            (low <= centre && centre <= high) || *i == middle.min(count - 1)
-        };
-        (0..count).filter(inside).collect::<Vec<_>>()
+        let edge = |i: usize| i as f32 / count as f32;
+        let middle = ((low.midpoint(high) * count as f32) as usize).min(count - 1);
+        (0..count).filter(|&i| i == middle || inside(low, high, edge(i), edge(i + 1))).collect::<Vec<_>>()
     };
     let (xs, ys) = (range(x0, x1, columns), range(y0, y1, rows));
     ys.iter().flat_map(|y| xs.iter().map(move |x| y * columns + x)).collect()
@@ -111,8 +135,11 @@ mod tests {
 
     #[test]
     fn a_small_box_marks_the_cell_it_lies_in() {
-        assert_eq!(touched(&region("nodule", [0.51, 0.26, 0.53, 0.28]), 4, 4), [4 + 2]);
-        assert_eq!(touched(&region("nodule", [0.0, 0.0, 1.0, 0.4]), 2, 2), [0, 1]);
+        let cells = |bbox, side| cells_of(&region("nodule", bbox), side, side, holds_centre);
+        assert_eq!(cells([0.51, 0.26, 0.53, 0.28], 4), [4 + 2]);
+        assert_eq!(cells([0.0, 0.0, 1.0, 0.4], 2), [0, 1]);
+        let touched = cells_of(&region("nodule", [0.2, 0.3, 0.3, 0.4]), 4, 4, overlaps);
+        assert_eq!(touched, [4, 5], "the edge between two columns");
     }
 
     #[test]
@@ -129,6 +156,29 @@ mod tests {
         );
         assert!(targets.loss(&logits(-9.0)?)?.to_scalar::<f32>()? > 4.0);
         assert!(Targets::new(&[None, None], &classes, 2, 2)?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_finding_counts_once_whatever_its_size() -> Result<()> {
+        let classes = ["nodule".to_owned(), "effusion".to_owned()];
+        let regions =
+            [Some(vec![region("nodule", [0.0, 0.0, 0.1, 0.1]), region("effusion", [0.0, 0.5, 1.0, 1.0])])];
+        let targets = Targets::new(&regions, &classes, 4, 4)?.expect("boxes");
+        let shares = targets.positive.sum((0, 1))?.to_vec1::<f32>()?;
+        assert!(shares.iter().all(|share| (share - 0.5).abs() < 1e-6), "{shares:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn extreme_logits_keep_finite_gradients() -> Result<()> {
+        let classes = ["nodule".to_owned()];
+        let targets = Targets::new(&[Some(vec![region("nodule", [0.0, 0.0, 0.4, 0.4])])], &classes, 2, 2)?
+            .expect("boxes");
+        let logits = candle_core::Var::new(&[[[-200.0f32], [200.0], [0.0], [90.0]]], &Device::Cpu)?;
+        let store = targets.loss(&logits)?.backward()?;
+        let gradient = store.get(&logits).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
+        assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
         Ok(())
     }
 }

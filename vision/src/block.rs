@@ -31,7 +31,14 @@ impl Block {
             Dialect::HuggingFace => ("layernorm_before", "layernorm_after"),
             Dialect::Timm => ("norm1", "norm2"),
         };
-        let norm = |name: &str| LayerNorm::new(config.dim(stage), config.layer_norm_eps, &w.pp(name));
+        let norm = |name: &str| {
+            let (dim, w) = (config.dim(stage), w.pp(name));
+            // Fresh Swin v2 blocks change nothing, as in the authors' code (`_init_respostnorm`).
+            let gain = f64::from(u8::from(config.version == Version::V1));
+            let weight = w.get_init(&[dim], "weight", Init::Const(gain))?;
+            let bias = w.get_init(&[dim], "bias", Init::Const(0.0))?;
+            swinseek_kernels::Result::Ok(LayerNorm::from_parts(weight, bias, config.layer_norm_eps))
+        };
         Ok(Self {
             version: config.version,
             attention: WindowAttention::new(config, stage, w)?,

@@ -4,6 +4,7 @@ use serde_json::Value;
 use swinseek_kernels::{Error, Result};
 
 use crate::fields::Fields;
+use crate::stem::Convolution;
 use crate::{timm, transformers};
 
 /// Largest window side: `window⁴` numbers of position bias per head must stay a reasonable allocation.
@@ -60,15 +61,12 @@ impl Activation {
 }
 
 /// How pixels become the first tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stem {
     /// One linear map per non-overlapping patch: the published form.
     Patch,
-    /// Two overlapping 3×3 convolutions of stride 2 (our extension: the CNN half of a CNN + Transformer hybrid).
-    Conv {
-        /// Width between the two convolutions.
-        channels: usize,
-    },
+    /// Overlapping 3×3 convolutions, whose strides multiply to the patch size (our extension).
+    Conv(Vec<Convolution>),
 }
 
 /// Everything that the shape and the equations of an encoder depend on.
@@ -241,13 +239,25 @@ impl VisionConfig {
                 format!("found {:?}, expected at least one patch of {patch:?} pixels", self.image_size);
             return Err(Error::config("image_size", message));
         }
-        if matches!(self.stem, Stem::Conv { .. }) && patch != (4, 4) {
-            return Err(Error::config(
-                "patch_size",
-                format!("found {patch:?}, expected 4 with a `conv` stem"),
-            ));
-        }
+        self.check_stem()?;
         (0..stages).try_for_each(|stage| self.check_stage(stage))
+    }
+
+    fn check_stem(&self) -> Result<()> {
+        let Stem::Conv(layers) = &self.stem else {
+            return Ok(());
+        };
+        let stride: usize = layers.iter().map(|layer| layer.stride).product();
+        if self.patch_size != (stride, stride) {
+            let message = format!("multiply to {stride}, expected the patch size {:?}", self.patch_size);
+            return Err(Error::config("stem.strides", message));
+        }
+        let last = layers.last().map_or(0, |layer| layer.channels);
+        if last != self.embed_dim {
+            let message = format!("end with {last}, expected embed_dim = {}", self.embed_dim);
+            return Err(Error::config("stem.channels", message));
+        }
+        Ok(())
     }
 
     fn check_stage(&self, stage: usize) -> Result<()> {

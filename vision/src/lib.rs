@@ -15,9 +15,11 @@ mod block;
 mod fields;
 mod patch_embed;
 mod stage;
+mod stem;
 mod timm;
 mod transformers;
 mod window;
 
 pub use config::VisionConfig;
 pub use encoder::{Encoder, EncoderOutput, FeatureMap};
+pub use stem::Convolution;

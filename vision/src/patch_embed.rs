@@ -2,15 +2,13 @@
 
 use candle_core::Tensor;
 use swinseek_kernels::layers::{LayerNorm, Linear};
-use swinseek_kernels::ops::{activation, unfold};
 use swinseek_kernels::{Init, Precision, Result, Weights};
 
 use crate::config::{Dialect, Stem, VisionConfig};
+use crate::stem::ConvStem;
 
 /// Epsilon of the norms that the reference builds with PyTorch's default, whatever the configuration says.
 pub(crate) const DEFAULT_EPS: f64 = 1e-5;
-/// Side of a stem convolution's kernel.
-const KERNEL: usize = 3;
 
 /// Embeds an image.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ pub(crate) struct PatchEmbed {
 #[derive(Debug)]
 enum Projection {
     Patch { linear: Linear, patch: (usize, usize) },
-    Conv { first: Linear, norm: LayerNorm, second: Linear },
+    Conv(ConvStem),
 }
 
 /// Learned absolute positions `(1, rows · columns, dim)` of the image size that the model was built for.
@@ -36,8 +34,7 @@ struct Positions {
 impl PatchEmbed {
     /// Reads `embeddings.*` (transformers) or `patch_embed.*` (timm) below `w`.
     ///
-    /// A convolution stem has `stem.0` and `stem.1`, linear maps of unfolded 3×3 neighbourhoods (weight
-    /// `(out, 9 · in)`, ordered kernel row, kernel column, channel, and a bias), and `stem.norm` between them.
+    /// A convolution stem reads `stem.*`, see [`ConvStem::new`].
     pub(crate) fn new(config: &VisionConfig, w: &Weights) -> Result<Self> {
         let (w, projection) = match config.dialect {
             Dialect::HuggingFace => (w.pp("embeddings"), "patch_embeddings.projection"),
@@ -62,12 +59,7 @@ impl PatchEmbed {
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<(Tensor, (usize, usize))> {
         let (tokens, grid) = match &self.projection {
             Projection::Patch { linear, patch } => project_patches(pixels, linear, *patch)?,
-            Projection::Conv { first, norm, second } => {
-                let (hidden, map) = convolve(&pixels.permute((0, 2, 3, 1))?.contiguous()?, first)?;
-                let hidden = activation::gelu(&norm.forward(&hidden)?)?;
-                let (batch, _, channels) = hidden.dims3()?;
-                convolve(&hidden.reshape((batch, map.0, map.1, channels))?, second)?
-            }
+            Projection::Conv(stem) => stem.forward(pixels)?,
         };
         let mut tokens = self.norm.forward(&tokens)?;
         if let Some(positions) = &self.positions {
@@ -80,7 +72,7 @@ impl PatchEmbed {
 impl Projection {
     fn new(config: &VisionConfig, w: &Weights, name: &str) -> Result<Self> {
         let (channels, dim, patch) = (config.num_channels, config.embed_dim, config.patch_size);
-        match config.stem {
+        match &config.stem {
             Stem::Patch => {
                 let w = w.pp(name);
                 let weight = w.get(&[dim, channels, patch.0, patch.1], "weight")?;
@@ -88,25 +80,9 @@ impl Projection {
                 let bias = w.get_init(&[dim], "bias", Init::Const(0.0))?;
                 Ok(Self::Patch { linear: Linear::from_parts(weight, Some(bias), w.precision()), patch })
             }
-            Stem::Conv { channels: hidden } => {
-                let w = w.pp("stem");
-                Ok(Self::Conv {
-                    first: stem_convolution(channels, hidden, &w.pp(0))?,
-                    norm: LayerNorm::new(hidden, DEFAULT_EPS, &w.pp("norm"))?,
-                    second: stem_convolution(hidden, dim, &w.pp(1))?,
-                })
-            }
+            Stem::Conv(convolutions) => Ok(Self::Conv(ConvStem::new(channels, convolutions, &w.pp("stem"))?)),
         }
     }
-}
-
-/// A 3×3 convolution's parameters. The norm behind it would take the brightness of an even patch away, were the biases
-/// not random: all even patches would be one direction, whatever their grey.
-fn stem_convolution(channels: usize, out: usize, w: &Weights) -> Result<Linear> {
-    let fan_in = KERNEL * KERNEL * channels;
-    let weight = w.get_init(&[out, fan_in], "weight", Init::Normal { std: (2.0 / fan_in as f64).sqrt() })?;
-    let bias = w.get_init(&[out], "bias", Init::Normal { std: 0.5 })?;
-    Ok(Linear::from_parts(weight, Some(bias), w.precision()))
 }
 
 /// A convolution whose stride is its kernel, as one matrix product; edges are filled with zeros.
@@ -128,13 +104,6 @@ fn project_patches(
         .contiguous()?
         .reshape((batch, rows * columns, channels * patch.0 * patch.1))?;
     Ok((linear.forward(&patches)?, (rows, columns)))
-}
-
-/// 3×3 convolution with stride 2 and padding 1 of `x (batch, rows, columns, channels)`; the map halves, rounding up.
-fn convolve(x: &Tensor, linear: &Linear) -> Result<(Tensor, (usize, usize))> {
-    let (_, rows, columns, _) = x.dims4()?;
-    let neighbours = unfold::unfold(x, KERNEL, 2, 1)?;
-    Ok((linear.forward(&neighbours)?, (rows.div_ceil(2), columns.div_ceil(2))))
 }
 
 impl Positions {

@@ -5,6 +5,7 @@ use swinseek_kernels::Result;
 
 use crate::config::{Dialect, Stem, Version, VisionConfig, activation, even_heads, pretrained_windows};
 use crate::fields::Fields;
+use crate::stem::Convolution;
 
 /// Reads a transformers `config.json`.
 pub(crate) fn read(fields: &Fields) -> Result<VisionConfig> {
@@ -55,7 +56,7 @@ pub(crate) fn read(fields: &Fields) -> Result<VisionConfig> {
         always_partition: version == Version::V1 && fields.flag("always_partition")?.unwrap_or(backbone),
         out_features: if backbone { Some(out_features(fields, stages)?) } else { None },
         num_labels: if is("ForImageClassification") { Some(labels(fields)?) } else { None },
-        stem: stem(fields, embed_dim)?,
+        stem: stem(fields)?,
         depths,
     })
 }
@@ -101,14 +102,31 @@ fn out_features(fields: &Fields, stages: usize) -> Result<Vec<usize>> {
     Ok(maps)
 }
 
-/// Our extension: `{"type": "conv", "channels": N}`.
-fn stem(fields: &Fields, embed_dim: usize) -> Result<Stem> {
+/// Most convolutions of a stem.
+const MAX_STEM_LAYERS: usize = 16;
+
+/// Our extension: `{"type": "conv", "channels": [N, ...], "strides": [1 or 2, ...]}`.
+fn stem(fields: &Fields) -> Result<Stem> {
     let Some(stem) = fields.child("stem")? else {
         return Ok(Stem::Patch);
     };
     match stem.text("type")? {
         Some("patch") => Ok(Stem::Patch),
-        Some("conv") => Ok(Stem::Conv { channels: stem.size("channels")?.unwrap_or(embed_dim.div_ceil(2)) }),
+        Some("conv") => {
+            let list = |name: &str| {
+                let list = stem.sizes(name)?.filter(|list| (1..=MAX_STEM_LAYERS).contains(&list.len()));
+                list.ok_or_else(|| {
+                    stem.error(name, format!("expected 1 to {MAX_STEM_LAYERS} numbers, one per convolution"))
+                })
+            };
+            let (channels, strides) = (list("channels")?, list("strides")?);
+            if strides.len() != channels.len() || strides.iter().any(|&stride| stride > 2) {
+                let message = format!("found {strides:?}, expected {} times 1 or 2", channels.len());
+                return Err(stem.error("strides", message));
+            }
+            let layers = channels.into_iter().zip(strides);
+            Ok(Stem::Conv(layers.map(|(channels, stride)| Convolution { channels, stride }).collect()))
+        }
         found => {
             let message = format!("found `{}`, expected `patch` or `conv`", found.unwrap_or("nothing"));
             Err(stem.error("type", message))

@@ -211,9 +211,11 @@ fn kinds() -> Vec<Value> {
     vec![
         with(json!({"model_type": "swin", "use_absolute_embeddings": true})),
         with(json!({"model_type": "donut-swin", "hidden_act": "quick_gelu"})),
-        with(json!({"model_type": "swinv2", "stem": {"type": "conv", "channels": 6}})),
+        with(
+            json!({"model_type": "swinv2", "stem": {"type": "conv", "channels": [6, 7, 8], "strides": [2, 1, 2]}}),
+        ),
         with(json!({"model_type": "swin", "architectures": ["SwinForImageClassification"], "num_labels": 3,
-            "stem": {"type": "conv"}})),
+            "stem": {"type": "conv", "channels": [4, 8], "strides": [2, 2]}})),
         json!({"architecture": "swin_tiny_patch4_window7_224", "num_classes": 3, "model_args": timm}),
         json!({"architecture": "swinv2_tiny_window8_256", "num_classes": 0, "model_args": timm}),
     ]
@@ -315,29 +317,33 @@ proptest! {
 #[test]
 fn a_convolution_stem_is_a_convolution() {
     let config = json!({"model_type": "swinv2", "image_size": 16, "patch_size": 4, "embed_dim": 8, "depths": [1],
-        "num_heads": [2], "window_size": 4, "stem": {"type": "conv", "channels": 6}});
+        "num_heads": [2], "window_size": 4, "stem": {"type": "conv", "channels": [6, 7, 8], "strides": [2, 1, 2]}});
     let (variables, encoder) = fresh(&config);
     let variables = variables.all();
     let pixels = noise(&[1, 3, 13, 18], 9);
     // The same by candle's own convolution: the weight is (out, kernel row, kernel column, in).
-    let conv = |x: &Tensor, name: &str| {
-        let weight = variables[&format!("embeddings.stem.{name}.weight")].as_tensor();
+    let conv = |x: &Tensor, layer: usize, stride: usize| {
+        let weight = variables[&format!("embeddings.stem.{layer}.weight")].as_tensor();
         let (out, inner) = weight.dims2().unwrap();
         let kernel = weight.reshape((out, 3, 3, inner / 9)).unwrap().permute((0, 3, 1, 2)).unwrap();
-        let y = x.conv2d(&kernel.contiguous().unwrap(), 1, 2, 1, 1).unwrap();
-        let bias = variables[&format!("embeddings.stem.{name}.bias")].reshape((1, out, 1, 1)).unwrap();
-        y.broadcast_add(&bias).unwrap()
+        x.conv2d(&kernel.contiguous().unwrap(), 1, stride, 1, 1).unwrap()
     };
-    let norm = |x: &Tensor, name: &str| {
-        let centred = x.broadcast_sub(&x.mean_keepdim(1).unwrap()).unwrap();
-        let variance = centred.sqr().unwrap().mean_keepdim(1).unwrap();
+    // Over positions in the stem, over channels behind it.
+    let norm = |x: &Tensor, name: &str, dims: &[usize]| {
+        let mean = |x: &Tensor| dims.iter().fold(x.clone(), |x, &dim| x.mean_keepdim(dim).unwrap());
+        let centred = x.broadcast_sub(&mean(x)).unwrap();
+        let variance = mean(&centred.sqr().unwrap());
         let parameter =
             |leaf: &str| variables[&format!("embeddings.{name}.{leaf}")].reshape((1, (), 1, 1)).unwrap();
         let normed = centred.broadcast_div(&(variance + 1e-5).unwrap().sqrt().unwrap()).unwrap();
         normed.broadcast_mul(&parameter("weight")).unwrap().broadcast_add(&parameter("bias")).unwrap()
     };
-    let hidden = norm(&conv(&pixels, "0"), "stem.norm").gelu_erf().unwrap();
-    let expected = norm(&conv(&hidden, "1"), "norm").flatten_from(2).unwrap().transpose(1, 2).unwrap();
+    let mut hidden = pixels.clone();
+    for (layer, stride) in [2, 1, 2].into_iter().enumerate() {
+        let y = conv(&hidden, layer, stride);
+        hidden = norm(&y, &format!("stem.{layer}.norm"), &[2, 3]).gelu_erf().unwrap();
+    }
+    let expected = norm(&hidden, "norm", &[1]).flatten_from(2).unwrap().transpose(1, 2).unwrap();
     let mut trace = Trace::all();
     encoder.forward(&pixels, &mut trace).unwrap();
     let found = trace.get("embeddings").unwrap();
@@ -376,11 +382,14 @@ fn a_bad_field_is_named() {
     refuses(&swin("image_size", json!(3)), "image_size", "patch");
     refuses(&swin("mlp_ratio", json!(-1)), "mlp_ratio", "above 0");
     refuses(&swin("stem", json!({"type": "resnet"})), "stem.type", "`resnet`");
-    refuses(
-        &json!({"model_type": "swin", "stem": {"type": "conv"}, "patch_size": 2}),
-        "patch_size",
-        "expected 4",
-    );
+    let conv = |channels: Value, strides: Value| {
+        swin("stem", json!({"type": "conv", "channels": channels, "strides": strides}))
+    };
+    refuses(&conv(json!([48, 96]), json!([2, 1])), "stem.strides", "expected the patch size");
+    refuses(&conv(json!([48, 96]), json!([2, 3])), "stem.strides", "1 or 2");
+    refuses(&conv(json!([48, 96]), json!([2])), "stem.strides", "2 times");
+    refuses(&conv(json!([48, 90]), json!([2, 2])), "stem.channels", "embed_dim = 96");
+    refuses(&conv(json!([]), json!([])), "stem.channels", "one per convolution");
     refuses(
         &json!({"model_type": "swinv2", "use_absolute_embeddings": true}),
         "use_absolute_embeddings",

@@ -10,29 +10,19 @@
 //! assert_eq!(format!("{:.2}", score.score), "67.53");
 //! ```
 
-mod count;
 mod score;
 mod stats;
 
 use std::borrow::Cow;
 
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
-
 use crate::error::{Error, Result};
+pub use crate::metric::Segment;
+use crate::metric::{self, Count, Metric, Resampling, ResamplingKind, Signature};
+use crate::ngrams::Matcher;
 use crate::resample::{Bootstrap, Interval};
 use crate::tokenize::{Tokenizer, strip_end};
-use count::Counter;
 pub use score::{BleuScore, Smoothing};
 pub use stats::{BleuStats, SegmentStats};
-
-/// One hypothesis and its references. References that are absent are left out; an empty text is a real reference.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
-    /// What the system wrote.
-    pub hypothesis: &'a str,
-    /// What it should have written, in one or more versions.
-    pub references: &'a [&'a str],
-}
 
 /// The settings of BLEU; all of them are part of the signature.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,42 +55,14 @@ impl Bleu {
     /// Longest n-gram that may be asked for; every segment stores two counts per order.
     pub const MAX_ORDER: usize = 64;
 
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] for an order out of range or a smoothing value that is not a positive number.
-    pub fn validate(&self) -> Result<()> {
-        if !(1..=Self::MAX_ORDER).contains(&self.max_order) {
-            let message = format!("{}, expected 1 to {}", self.max_order, Self::MAX_ORDER);
-            return Err(Error::Setting { name: "max_order", message });
-        }
-        self.smoothing.validate()
-    }
-
     /// Counts of every segment, in order; computed in parallel, the same on any number of threads.
     ///
     /// # Errors
-    /// [`Error::Setting`] as [`Bleu::validate`]; [`Error::Input`] when a segment has no reference.
+    /// [`Error::Setting`] as [`Metric::validate`]; [`Error::Input`] when a segment has no reference.
     pub fn corpus_stats(&self, segments: &[Segment<'_>]) -> Result<SegmentStats> {
-        self.validate()?;
-        if let Some(index) = segments.iter().position(|segment| segment.references.is_empty()) {
-            return Err(Error::Input(format!("segment {} has no reference", index + 1)));
-        }
-        let rows: Vec<u32> = segments
-            .par_iter()
-            .map_init(
-                || (Counter::new(self.max_order), Vec::new()),
-                |(counter, row), segment| {
-                    self.count(counter, *segment, row);
-                    row.clone()
-                },
-            )
-            .flatten_iter()
-            .collect();
-        let mut reference_counts = segments.iter().map(|segment| segment.references.len());
-        let first = reference_counts.next();
-        let references = first.filter(|first| reference_counts.all(|count| count == *first));
-        Ok(SegmentStats::new(self.max_order, rows, references))
+        // Counts are whole numbers below 2^32.
+        let rows = metric::rows(self, segments)?.into_iter().map(|count| count as u32).collect();
+        Ok(SegmentStats::new(self.max_order, rows, metric::references_per_segment(segments)))
     }
 
     /// Score of any sum of counts.
@@ -135,34 +97,87 @@ impl Bleu {
     /// The settings in sacreBLEU's notation, under our own name and version. `references` is the number of references
     /// of every segment ([`SegmentStats::references`]), `None` when it varies.
     pub fn signature(&self, references: Option<usize>, bootstrap: Option<Bootstrap>) -> String {
-        let references = references.map_or("var".into(), |count| count.to_string());
-        let bootstrap = bootstrap.map_or(String::new(), |b| format!("|bs:{}|seed:{}", b.resamples, b.seed));
-        format!(
-            "nrefs:{references}{bootstrap}|case:{}|eff:{}|tok:{}|smooth:{}|version:swinseek-{}",
-            if self.lowercase { "lc" } else { "mixed" },
-            if self.effective_order { "yes" } else { "no" },
-            self.tokenizer.name(),
-            self.smoothing,
-            env!("CARGO_PKG_VERSION"),
-        )
-    }
-
-    /// Fills `row` with hypothesis length, reference length, matches and totals per order.
-    fn count(&self, counter: &mut Counter, segment: Segment<'_>, row: &mut Vec<u32>) {
-        counter.hypothesis(self.tokenizer, &self.cased(segment.hypothesis));
-        for reference in segment.references {
-            counter.reference(self.tokenizer, &self.cased(reference));
-        }
-        counter.finish(row);
+        let bootstrap = bootstrap.map(|Bootstrap { resamples, seed }| Resampling {
+            kind: ResamplingKind::Bootstrap,
+            count: resamples,
+            seed,
+            groups: None,
+        });
+        Signature::new(self, references, bootstrap).to_string()
     }
 
     /// Lower case comes before the end of the line is stripped, as in sacreBLEU.
-    fn cased<'a>(&self, line: &'a str) -> Cow<'a, str> {
+    pub(crate) fn cased<'a>(&self, line: &'a str) -> Cow<'a, str> {
         if !self.lowercase {
             return Cow::Borrowed(strip_end(line));
         }
         let mut lower = line.to_lowercase();
         lower.truncate(strip_end(&lower).len());
         Cow::Owned(lower)
+    }
+}
+
+impl Metric for Bleu {
+    fn name(&self) -> String {
+        "BLEU".to_owned()
+    }
+
+    fn validate(&self) -> Result<()> {
+        if !(1..=Self::MAX_ORDER).contains(&self.max_order) {
+            let message = format!("{}, expected 1 to {}", self.max_order, Self::MAX_ORDER);
+            return Err(Error::Setting { name: "max_order", message });
+        }
+        self.smoothing.validate()
+    }
+
+    /// Hypothesis length, reference length, matches per order, totals per order.
+    fn width(&self) -> usize {
+        2 + 2 * self.max_order
+    }
+
+    fn counter(&self) -> Count<'_> {
+        let mut matcher = Matcher::new(self.max_order);
+        Box::new(move |segment, row| {
+            matcher.hypothesis(|tokens| tokens.set(self.tokenizer, &self.cased(segment.hypothesis)));
+            let hypothesis = matcher.hypothesis_len();
+            let mut nearest = None;
+            for reference in segment.references {
+                matcher.reference(|tokens| tokens.set(self.tokenizer, &self.cased(reference)));
+                matcher.keep_most();
+                nearest = Some(closest(hypothesis, matcher.reference_len(), nearest));
+            }
+            row[0] = hypothesis as f64;
+            row[1] = nearest.unwrap_or(0) as f64;
+            let (correct, total) = row[2..].split_at_mut(self.max_order);
+            for (order, matches) in matcher.matches_with_all().enumerate() {
+                correct[order] = f64::from(matches);
+                total[order] = hypothesis.saturating_sub(order) as f64;
+            }
+        })
+    }
+
+    fn score_sum(&self, sum: &[f64]) -> f64 {
+        self.score(&BleuStats::from_row(sum)).score
+    }
+
+    fn detail(&self, sum: &[f64]) -> Option<String> {
+        Some(self.score(&BleuStats::from_row(sum)).detail())
+    }
+
+    fn settings(&self) -> Vec<(&'static str, &'static str, String)> {
+        vec![
+            ("case", "c", metric::case(self.lowercase)),
+            ("eff", "e", metric::yes_no(self.effective_order)),
+            ("tok", "tok", self.tokenizer.name().to_owned()),
+            ("smooth", "s", self.smoothing.to_string()),
+        ]
+    }
+}
+
+/// The reference length nearest to the hypothesis; of equally near ones the shorter.
+fn closest(hypothesis: usize, new: usize, best: Option<usize>) -> usize {
+    match best {
+        Some(best) if (best.abs_diff(hypothesis), best) <= (new.abs_diff(hypothesis), new) => best,
+        _ => new,
     }
 }

@@ -89,23 +89,26 @@ impl BleuScore {
     pub fn length_ratio(&self) -> f64 {
         if self.stats.ref_len == 0 { 0.0 } else { self.stats.hyp_len as f64 / self.stats.ref_len as f64 }
     }
-}
 
-/// The line that researchers know: `48.53 82.4/50.0/45.5/37.5 (BP = 0.943 ratio = 0.944 hyp_len = 17 ref_len = 18)`.
-impl fmt::Display for BleuScore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What stands behind the score on the line that researchers know:
+    /// `82.4/50.0/45.5/37.5 (BP = 0.943 ratio = 0.944 hyp_len = 17 ref_len = 18)`.
+    pub fn detail(&self) -> String {
         let precisions: Vec<String> = self.precisions.iter().map(|p| format!("{p:.1}")).collect();
-        write!(
-            f,
-            "{:.*} {} (BP = {:.3} ratio = {:.3} hyp_len = {} ref_len = {})",
-            f.precision().unwrap_or(2),
-            self.score,
+        format!(
+            "{} (BP = {:.3} ratio = {:.3} hyp_len = {} ref_len = {})",
             precisions.join("/"),
             self.brevity_penalty,
             self.length_ratio(),
             self.stats.hyp_len,
             self.stats.ref_len,
         )
+    }
+}
+
+/// The score to two digits or the precision asked for, and [`BleuScore::detail`].
+impl fmt::Display for BleuScore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.*} {}", f.precision().unwrap_or(2), self.score, self.detail())
     }
 }
 

@@ -22,6 +22,13 @@ impl BleuStats {
     pub fn zero(max_order: usize) -> Self {
         Self { hyp_len: 0, ref_len: 0, correct: vec![0; max_order], total: vec![0; max_order] }
     }
+
+    /// From a row, or a sum of rows, of [`crate::metric::rows`]; every number is whole.
+    pub(crate) fn from_row(row: &[f64]) -> Self {
+        let whole: Vec<u64> = row.iter().map(|&count| count as u64).collect();
+        let (correct, total) = whole[2..].split_at((whole.len() - 2) / 2);
+        Self { hyp_len: whole[0], ref_len: whole[1], correct: correct.to_vec(), total: total.to_vec() }
+    }
 }
 
 impl AddAssign<&Self> for BleuStats {

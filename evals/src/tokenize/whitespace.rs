@@ -15,8 +15,13 @@ pub fn strip_end(text: &str) -> &str {
     text.trim_end_matches(is_space)
 }
 
+/// Python's `str.split()`.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
 /// Length of the white-space character at the front of `text` (UTF-8), 0 when there is none.
-fn space_len(text: &[u8]) -> usize {
+pub(super) fn space_len(text: &[u8]) -> usize {
     match text {
         [0x09..=0x0d | 0x1c..=0x20, ..] => 1,
         [0xc2, 0x85 | 0xa0, ..] => 2,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use swinseek_evals::bleu::{Bleu, BleuStats, Smoothing};
 use swinseek_evals::tokenize::Tokenizer;
 
-use super::{assert_close, by_segment, corpus, flat};
+use super::{assert_close, by_segment, corpus, flat, segments};
 
 #[test]
 fn tokenizers_give_the_documented_outputs() {
@@ -117,6 +117,54 @@ fn sentences_have_the_scores_of_each_setting() {
     }
 }
 
+#[test]
+fn words_without_smoothing_or_with_a_floor_have_the_scores_of_the_python_tests() {
+    let raw = |value| {
+        with(|b| {
+            (b.tokenizer, b.smoothing, b.effective_order) = (Tokenizer::None, Smoothing::Floor(value), true);
+        })
+    };
+    for (hypothesis, reference, value, expected) in [
+        ("this is a test", "this is a test", 0.01, 100.0),
+        ("this is a fest", "this is a test", 0.01, 22.3606797749979),
+        ("test", "a test", 0.01, 36.78794411714425),
+        ("a test", "a test", 0.01, 100.0),
+        ("a little test", "a test", 0.01, 3.218297948685433),
+        ("am I am a character sequence", "I am a symbol string sequence a a", 0.1, 15.55722182),
+        ("am I am a character sequence", "I am a symbol string sequence a a", 0.0, 0.0),
+    ] {
+        near(raw(value).sentence(hypothesis, &[reference]).unwrap().score, expected);
+    }
+    let nothing = ["", "", ""];
+    assert_eq!(corpus(&Bleu::default(), &nothing, &[vec!["a"], vec!["b c"], vec![""]]).score, 0.0);
+    // Counts that no text has, or a perfect text that is too short.
+    for (hyp_len, ref_len, correct, total, value) in [
+        (0, 1, [0, 0, 0, 0], [4, 4, 2, 1], 0.0),
+        (14, 10, [0, 0, 0, 0], [10, 11, 12, 0], 0.0),
+        (6, 6, [6, 5, 4, 0], [6, 5, 4, 3], 0.0),
+        (1, 5, [0, 0, 0, 0], [0, 0, 0, 0], 0.01),
+    ] {
+        let stats = BleuStats { hyp_len, ref_len, correct: correct.to_vec(), total: total.to_vec() };
+        assert_eq!(with(|b| b.smoothing = Smoothing::Floor(value)).score(&stats).score, 0.0);
+    }
+}
+
+#[test]
+fn absent_references_are_no_empty_ones() {
+    let hypotheses = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."];
+    let mut references =
+        by_segment(&[&["The dog bit the man.", "It was not unexpected.", "The man bit him first."]]);
+    references[0].push("The dog had bit the man.");
+    let bleu = Bleu::default();
+    let stats = bleu.corpus_stats(&segments(&hypotheses, &references)).unwrap();
+    near(bleu.score(&stats.sum()).score, 45.06750632106114);
+    assert!(bleu.signature(stats.references(), None).starts_with("nrefs:var|"));
+    references[1].push("");
+    references[2].push("");
+    let stats = bleu.corpus_stats(&segments(&hypotheses, &references)).unwrap();
+    assert!(bleu.signature(stats.references(), None).starts_with("nrefs:2|"));
+}
+
 /// Real systems of WMT17, when the folder of external data is there (`SWINSEEK_DATA`).
 #[test]
 fn wmt17_systems_have_their_published_scores() {
@@ -134,15 +182,38 @@ fn wmt17_systems_have_their_published_scores() {
     let references = by_segment(&[&lines(reference_text.leak())]);
     for (system, expected) in golden["systems"].as_object().unwrap() {
         let hypotheses = lines(read(expected["file"].as_str().unwrap()).leak());
-        for tokenizer in Tokenizer::ALL {
-            let found = corpus(&Bleu { tokenizer, ..Bleu::default() }, &hypotheses, &references);
-            let expected = &expected["bleu"][tokenizer.name()];
-            let what = format!("{system} {}", tokenizer.name());
+        let check = |key: &str, bleu: &Bleu, references: &[Vec<&str>]| {
+            let found = corpus(bleu, &hypotheses, references);
+            let (expected, what) = (&expected["bleu"][key], format!("{system} {key}"));
             assert_close(found.score, expected["score"].as_f64().unwrap(), &what);
-            let counts: Vec<u64> = serde_json::from_value(expected["counts"].clone()).unwrap();
-            assert_eq!(found.stats.correct, counts, "{what}");
+            // add-k is written to the counts there.
+            if key != "13a_smooth_add-k" {
+                let counts: Vec<u64> = serde_json::from_value(expected["counts"].clone()).unwrap();
+                assert_eq!(found.stats.correct, counts, "{what}");
+            }
+        };
+        for tokenizer in Tokenizer::ALL {
+            check(tokenizer.name(), &Bleu { tokenizer, ..Bleu::default() }, &references);
         }
-        let lower = corpus(&Bleu { lowercase: true, ..Bleu::default() }, &hypotheses, &references);
-        assert_close(lower.score, expected["bleu"]["13a_lowercase"]["score"].as_f64().unwrap(), system);
+        check("13a_lowercase", &with(|b| b.lowercase = true), &references);
+        for (name, smoothing) in
+            [("floor", Smoothing::Floor(0.1)), ("add-k", Smoothing::AddK(1.0)), ("none", Smoothing::None)]
+        {
+            check(&format!("13a_smooth_{name}"), &with(|b| b.smoothing = smoothing), &references);
+        }
+        for order in 1..=3 {
+            check(&format!("13a_order{order}"), &with(|b| b.max_order = order), &references);
+        }
+        let second = expected["bleu"]["13a_two_references"]["second_reference"].as_str().unwrap();
+        let second = lines(read(second).leak());
+        let two: Vec<Vec<&str>> =
+            references.iter().zip(second).map(|(r, second)| vec![r[0], second]).collect();
+        check("13a_two_references", &Bleu::default(), &two);
+        let sentences = expected["sentence_bleu_13a_effective_order_first_40"].as_array().unwrap();
+        for (number, expected) in sentences.iter().enumerate() {
+            let bleu = with(|b| b.effective_order = true);
+            let found = bleu.sentence(hypotheses[number], &references[number]).unwrap().score;
+            assert_close(found, expected.as_f64().unwrap(), &format!("{system} sentence {number}"));
+        }
     }
 }

@@ -161,6 +161,16 @@ pub fn generate<M: TokenModel>(
     Ok(result)
 }
 
+/// Refuses a prompt that does not fit in the context.
+pub(crate) fn check_length(prompt: usize, context: usize) -> Result<()> {
+    if prompt > context {
+        return Err(Error::Input(format!(
+            "the prompt has {prompt} tokens, the model's context holds {context}"
+        )));
+    }
+    Ok(())
+}
+
 /// How many tokens may follow the prompt.
 fn room(context: usize, prompt: &[u32], params: &GenerateParams) -> Result<usize> {
     if prompt.is_empty() {
@@ -172,12 +182,7 @@ fn room(context: usize, prompt: &[u32], params: &GenerateParams) -> Result<usize
     if params.prefill_chunk == 0 {
         return Err(Error::config("prefill_chunk", "is 0, expected at least 1"));
     }
-    if prompt.len() > context {
-        return Err(Error::Input(format!(
-            "the prompt has {} tokens, the model's context holds {context}",
-            prompt.len()
-        )));
-    }
+    check_length(prompt.len(), context)?;
     // The last token that is chosen need not fit: it is never run.
     Ok(params.max_new_tokens.min(context - prompt.len() + 1))
 }

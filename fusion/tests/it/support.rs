@@ -70,6 +70,14 @@ pub(crate) fn random_parameters(config: &Value, seed: u64) -> HashMap<String, Te
     SwinSeek::new(&ModelConfig::from_json(config).unwrap(), &Weights::new(source, Precision::F32)).unwrap();
     let widen = |(name, tensor): (String, Tensor)| {
         // Norms, logit scales and tanh gates start where they are well conditioned.
+        // The post-norms of fresh Swin v2 blocks are 0 and would close those blocks.
+        if name.contains("layernorm_") && name.ends_with(".weight") {
+            return (name, tensor.ones_like().unwrap());
+        }
+        // A fresh head says 'absent' with 99 %: a large constant in which differences of the loss would be lost.
+        if name.ends_with("findings_head.bias") {
+            return (name, tensor.zeros_like().unwrap());
+        }
         let norm = name.contains("norm") || name.ends_with("logit_scale") || name.ends_with("_gate");
         (name, if norm { tensor } else { (tensor * 4.0).unwrap() })
     };

@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod attention;
 pub mod gather;
+pub mod instance_norm;
 pub mod linear;
 pub mod loss;
 pub mod norm;

@@ -1,4 +1,4 @@
-//! Exact n-gram matches of one segment in linear time.
+//! Exact n-gram matches of a hypothesis and its references in linear time.
 //!
 //! Only n-grams of the hypothesis can match, so they alone get ids: order 1 by their text, order n by the id of their
 //! first n-1 tokens and the id of the last. References look their n-grams up and drop a position at the first miss.
@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use crate::tokenize::{Tokenizer, Tokens};
+use crate::tokenize::Tokens;
 
 /// No such n-gram in the hypothesis.
 const ABSENT: u32 = u32::MAX;
@@ -89,42 +89,39 @@ impl Order {
     }
 }
 
-/// Counts segments one after the other in buffers of its own.
+/// Counts the n-grams of one segment after the other in buffers of its own.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(crate) struct Matcher {
     orders: Vec<Order>,
     hypothesis: Tokens,
     reference: Tokens,
     /// Token ids of the text at hand, and for each position the id of the n-gram that begins there.
     tokens: Vec<u32>,
     prefixes: Vec<u32>,
-    reference_len: Option<usize>,
     hasher: FixedState,
 }
 
-impl Counter {
-    pub(super) fn new(max_order: usize) -> Self {
+impl Matcher {
+    pub(crate) fn new(max_order: usize) -> Self {
         Self {
             orders: (0..max_order).map(|_| Order::default()).collect(),
             hypothesis: Tokens::default(),
             reference: Tokens::default(),
             tokens: Vec::new(),
             prefixes: Vec::new(),
-            reference_len: None,
             hasher: FixedState::with_seed(0),
         }
     }
 
-    /// Begins a segment.
-    pub(super) fn hypothesis(&mut self, tokenizer: Tokenizer, line: &str) {
-        self.hypothesis.set(tokenizer, line);
-        self.reference_len = None;
+    /// Begins a segment; `fill` sets the tokens of the hypothesis.
+    pub(crate) fn hypothesis(&mut self, fill: impl FnOnce(&mut Tokens)) {
+        fill(&mut self.hypothesis);
         let len = self.hypothesis.len();
         self.tokens.clear();
         for (index, order) in self.orders.iter_mut().enumerate() {
             order.reset(len.saturating_sub(index));
         }
-        let words = &mut self.orders[0];
+        let Some((words, longer)) = self.orders.split_first_mut() else { return };
         for position in 0..len {
             let token = self.hypothesis.get(position);
             let found = words.table.find(self.hasher.hash_one(token), |id| {
@@ -134,9 +131,9 @@ impl Counter {
             self.tokens.push(id);
         }
         self.prefixes.clone_from(&self.tokens);
-        for (index, order) in self.orders.iter_mut().enumerate().skip(1) {
-            for position in 0..len.saturating_sub(index) {
-                let key = (self.prefixes[position], self.tokens[position + index]);
+        for (index, order) in longer.iter_mut().enumerate() {
+            for position in 0..len.saturating_sub(index + 1) {
+                let key = (self.prefixes[position], self.tokens[position + index + 1]);
                 self.prefixes[position] = order.add(order.find(key), key);
             }
         }
@@ -147,11 +144,10 @@ impl Counter {
     }
 
     /// Takes a reference of the segment begun last.
-    pub(super) fn reference(&mut self, tokenizer: Tokenizer, line: &str) {
-        self.reference.set(tokenizer, line);
+    pub(crate) fn reference(&mut self, fill: impl FnOnce(&mut Tokens)) {
+        fill(&mut self.reference);
         let len = self.reference.len();
-        self.reference_len = Some(closest(self.hypothesis.len(), len, self.reference_len));
-        let words = &self.orders[0];
+        let Some(words) = self.orders.first() else { return };
         self.tokens.clear();
         for token in self.reference.iter() {
             let found = words.table.find(self.hasher.hash_one(token), |id| {
@@ -172,29 +168,39 @@ impl Counter {
                     order.current[*prefix as usize] += 1;
                 }
             }
+        }
+    }
+
+    /// Raises what all references together allow by the one taken last.
+    pub(crate) fn keep_most(&mut self) {
+        for order in &mut self.orders {
             for (most, current) in order.most.iter_mut().zip(&order.current) {
                 *most = (*most).max(*current);
             }
         }
     }
 
-    /// Ends the segment: hypothesis length, reference length, matches per order, totals per order.
-    pub(super) fn finish(&mut self, row: &mut Vec<u32>) {
-        row.clear();
-        let len = self.hypothesis.len();
-        row.push(len as u32);
-        row.push(self.reference_len.unwrap_or(0) as u32);
-        for order in &self.orders {
-            row.push(order.counts.iter().zip(&order.most).map(|(count, most)| count.min(most)).sum());
-        }
-        row.extend((0..self.orders.len()).map(|index| len.saturating_sub(index) as u32));
+    /// Tokens of the hypothesis.
+    pub(crate) fn hypothesis_len(&self) -> usize {
+        self.hypothesis.len()
+    }
+
+    /// Tokens of the reference taken last.
+    pub(crate) fn reference_len(&self) -> usize {
+        self.reference.len()
+    }
+
+    /// Matches of each order with the reference taken last.
+    pub(crate) fn matches(&self) -> impl Iterator<Item = u32> {
+        self.orders.iter().map(|order| clipped(&order.counts, &order.current))
+    }
+
+    /// Matches of each order with all references kept by [`Matcher::keep_most`].
+    pub(crate) fn matches_with_all(&self) -> impl Iterator<Item = u32> {
+        self.orders.iter().map(|order| clipped(&order.counts, &order.most))
     }
 }
 
-/// The reference length nearest to the hypothesis; of equally near ones the shorter.
-fn closest(hypothesis: usize, new: usize, best: Option<usize>) -> usize {
-    match best {
-        Some(best) if (best.abs_diff(hypothesis), best) <= (new.abs_diff(hypothesis), new) => best,
-        _ => new,
-    }
+fn clipped(counts: &[u32], limits: &[u32]) -> u32 {
+    counts.iter().zip(limits).map(|(count, limit)| count.min(limit)).sum()
 }

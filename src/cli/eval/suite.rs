@@ -1,4 +1,4 @@
-//! `swinseek eval`: a model's table of scores.
+//! `swinseek eval suite`: a model's table of scores.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,18 +7,18 @@ use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::ModelArgs;
-use super::output::print_json;
+use super::super::args::ModelArgs;
+use super::super::output::print_json;
 use crate::suite::{Options, run as run_suite};
 
-/// Flags of `eval`.
+/// Flags of `eval suite`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Phantom studies are rendered from the seed. Reports are scored with BLEU-4 (sacreBLEU's 13a) against four references,
 beside a constant report, a random training report, the same model on noise, and a fifth report by the grammar.
 LUNA16 crops and easy-VQA are scored when their folders are given."
 )]
-pub(super) struct EvalArgs {
+pub(super) struct SuiteArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Phantom studies to report on; 0 for none.
@@ -44,7 +44,7 @@ pub(super) struct EvalArgs {
     json: bool,
 }
 
-pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &SuiteArgs) -> Result<ExitCode> {
     let pipeline = args.model.open()?;
     let options = Options {
         studies: args.studies,
