@@ -19,7 +19,6 @@ mod stats;
 mod worker;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use swinseek_fusion::generate::PREFILL_CHUNK;
@@ -112,7 +111,7 @@ impl Engine {
             return Err(refusal);
         }
         let (events, stream) = Stream::channel();
-        self.handle.shared.push(Queued { job, events, since: Instant::now() })?;
+        self.handle.shared.push(Queued { job, events })?;
         Ok(stream)
     }
 

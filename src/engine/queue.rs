@@ -12,7 +12,6 @@ use super::{Event, FailKind, Job, Refusal, Stats};
 pub(super) struct Queued {
     pub(super) job: Job,
     pub(super) events: UnboundedSender<Event>,
-    pub(super) since: Instant,
 }
 
 impl Queued {

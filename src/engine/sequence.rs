@@ -21,6 +21,7 @@ use super::{EngineModel, Event, FailKind, PreparedImage};
 /// A job that has a place.
 pub(super) struct Sequence<M: EngineModel> {
     events: UnboundedSender<Event>,
+    /// When it got its place.
     pub(super) since: Instant,
     deadline: Option<Instant>,
     prompt_len: usize,
@@ -76,7 +77,7 @@ pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result
 
 impl<M: EngineModel> Sequence<M> {
     pub(super) fn new(model: &M, queued: Queued) -> Result<Self> {
-        let Queued { job, events, since } = queued;
+        let Queued { job, events } = queued;
         let mut prefix = blake3::Hasher::new();
         prefix.update(&(job.images.len() as u64).to_le_bytes());
         job.images.iter().for_each(|image| {
@@ -84,7 +85,7 @@ impl<M: EngineModel> Sequence<M> {
         });
         Ok(Self {
             events,
-            since,
+            since: Instant::now(),
             deadline: job.deadline,
             prompt_len: job.prompt.len(),
             sampler: Sampler::new(job.sampling)?.with_prompt_len(job.prompt.len()),

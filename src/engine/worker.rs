@@ -17,6 +17,7 @@ const AVERAGE_WEIGHT: f64 = 0.1;
 
 /// Works until the engine is shut down.
 pub(super) fn run<M: EngineModel>(model: M, config: &EngineConfig, shared: &Shared) {
+    let _end = End(shared);
     let mut worker = Worker {
         features: ByteLru::new(config.feature_cache_bytes),
         prefixes: ByteLru::new(config.prefix_cache_bytes),
@@ -31,7 +32,16 @@ pub(super) fn run<M: EngineModel>(model: M, config: &EngineConfig, shared: &Shar
         worker.fail_all(FailKind::Internal, "internal error");
         true
     }) {}
-    shared.enter(Phase::Stopped);
+}
+
+/// Whatever ends the worker, nobody waits for it in vain.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Stopped);
+        self.0.lock().clear();
+    }
 }
 
 /// Keys and values of one chunk of a prompt, behind everything that its key covers.
@@ -63,7 +73,6 @@ impl<M: EngineModel> Worker<'_, M> {
         let phase = self.admit();
         if phase == Phase::Stopping {
             self.fail_all(FailKind::Shutdown, "the engine is shutting down");
-            self.shared.lock().clear();
             return false;
         }
         self.sweep();

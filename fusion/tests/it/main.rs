@@ -6,4 +6,5 @@ mod generate;
 mod goldens;
 mod model;
 mod pool_joint;
+mod session;
 mod support;
