@@ -71,9 +71,13 @@ pub fn rows(metric: &dyn Metric, segments: &[Segment<'_>]) -> Result<Vec<f64>> {
 /// Adds `rows` to a sum of the same width, in order.
 pub fn add_rows(sum: &mut [f64], rows: &[f64]) {
     for row in rows.chunks_exact(sum.len()) {
-        for (sum, value) in sum.iter_mut().zip(row) {
-            *sum += value;
-        }
+        add_row(sum, row);
+    }
+}
+
+pub(crate) fn add_row(sum: &mut [f64], row: &[f64]) {
+    for (sum, value) in sum.iter_mut().zip(row) {
+        *sum += value;
     }
 }
 

@@ -74,7 +74,7 @@ impl<'a> Sample<'a> {
             if place == next {
                 rows.resize(next + self.width, 0.0);
             }
-            metric::add_rows(&mut rows[place..place + self.width], row);
+            metric::add_row(&mut rows[place..place + self.width], row);
         }
         Ok(Self { rows, ..self })
     }
@@ -106,11 +106,28 @@ impl<'a> Sample<'a> {
     /// # Panics
     /// When there is no such unit.
     pub fn score_of(&self, units: &[usize]) -> f64 {
-        let mut sum = vec![0.0; self.width];
-        for &unit in units {
-            metric::add_rows(&mut sum, self.row(unit));
+        let mut sum = Vec::with_capacity(self.width);
+        // Most of the time of a bootstrap is spent here: ten columns (BLEU has ten) are summed in registers.
+        while sum.len() < self.width {
+            match self.width - sum.len() {
+                10.. => self.sum_columns::<10>(units, &mut sum),
+                2.. => self.sum_columns::<2>(units, &mut sum),
+                _ => self.sum_columns::<1>(units, &mut sum),
+            }
         }
         (self.score)(&sum)
+    }
+
+    /// Adds the sums of the next `N` columns to `sum`.
+    fn sum_columns<const N: usize>(&self, units: &[usize], sum: &mut Vec<f64>) {
+        let mut columns = [0.0; N];
+        for &unit in units {
+            let row = &self.rows[unit * self.width + sum.len()..][..N];
+            for (column, value) in columns.iter_mut().zip(row) {
+                *column += value;
+            }
+        }
+        sum.extend(columns);
     }
 
     /// 95 % bootstrap interval of the score.
@@ -180,8 +197,8 @@ pub fn paired_randomization(baseline: &Sample, system: &Sample, trials: usize, s
         for (unit, &stay) in stay.iter().enumerate() {
             let rows = (baseline.row(unit), system.row(unit));
             let (first, second) = if stay { rows } else { (rows.1, rows.0) };
-            metric::add_rows(&mut sums.0, first);
-            metric::add_rows(&mut sums.1, second);
+            metric::add_row(&mut sums.0, first);
+            metric::add_row(&mut sums.1, second);
         }
         ((baseline.score)(&sums.0) - (system.score)(&sums.1)).abs()
     };

@@ -165,12 +165,17 @@ impl Metric for Bleu {
     }
 
     fn settings(&self) -> Vec<(&'static str, &'static str, String)> {
-        vec![
+        let mut settings = vec![
             ("case", "c", metric::case(self.lowercase)),
             ("eff", "e", metric::yes_no(self.effective_order)),
             ("tok", "tok", self.tokenizer.name().to_owned()),
             ("smooth", "s", self.smoothing.to_string()),
-        ]
+        ];
+        // sacreBLEU does not say it.
+        if self.max_order != Self::default().max_order {
+            settings.push(("order", "o", self.max_order.to_string()));
+        }
+        settings
     }
 }
 
