@@ -43,7 +43,13 @@ fn wrong(error: &serde_json::Error, path: String) -> ApiError {
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     if let Some(field) = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
         let field: String = field.chars().filter(|c| !c.is_control()).take(64).collect();
-        let param = if path.is_empty() { field } else { format!("{path}.{field}") };
+        // The path may or may not end with the field, depending on how far the type had read.
+        let own = path == field || path.strip_suffix(&field).is_some_and(|head| head.ends_with('.'));
+        let param = match (path.is_empty(), own) {
+            (true, _) => field,
+            (false, true) => path,
+            (false, false) => format!("{path}.{field}"),
+        };
         let message = format!("unknown parameter: `{param}`");
         return ApiError::invalid(param, message).code("unknown_parameter");
     }

@@ -177,7 +177,8 @@ fn sixty_four_jobs_at_once_are_as_each_alone() {
     let pipeline = pipeline(Precision::Bf16);
     let expected: Vec<Outcome> = cases.iter().map(|case| alone(&pipeline, case)).collect();
     let lengths: Vec<usize> = expected.iter().map(|outcome| outcome.tokens.len()).collect();
-    assert!(expected.iter().any(|o| o.reason == FinishReason::Stop) && lengths.iter().sum::<usize>() > 250);
+    let stopped = expected.iter().filter(|outcome| outcome.reason == FinishReason::Stop).count();
+    assert!(stopped > 3 && lengths.iter().sum::<usize>() > 200, "{stopped} stopped, {lengths:?}");
     let check = |what: &str, found: Vec<Outcome>| {
         assert_eq!(found.len(), cases.len());
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {

@@ -13,15 +13,15 @@ use swinseek_language::text_stream::TextStream;
 use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::{Channels, Image, PixelValues, Preprocessor, Samples};
 
-pub const VOCAB: usize = 930;
+pub(super) const VOCAB: usize = 930;
 /// A prompt that begins with this makes a decoding step panic.
-pub const PANICS: u32 = 900;
+pub(super) const PANICS: u32 = 900;
 /// A prompt that begins with this cannot be read.
-pub const FAILS: u32 = 901;
+pub(super) const FAILS: u32 = 901;
 
 /// What the model was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     Encode,
     /// First token of the prompt, tokens read.
     Prefill(u32, usize),
@@ -31,15 +31,15 @@ pub enum Call {
 
 /// Steps that may still happen, and what has happened.
 #[derive(Default)]
-pub struct Control {
+pub(super) struct Control {
     permits: Mutex<usize>,
     changed: Condvar,
-    pub calls: Mutex<Vec<Call>>,
+    pub(super) calls: Mutex<Vec<Call>>,
 }
 
 impl Control {
     /// Lets `n` more decoding steps happen.
-    pub fn allow(&self, n: usize) {
+    pub(super) fn allow(&self, n: usize) {
         let mut permits = self.permits.lock().unwrap();
         *permits = permits.saturating_add(n);
         drop(permits);
@@ -47,7 +47,7 @@ impl Control {
     }
 
     /// First tokens of the rows of every decoding step so far.
-    pub fn steps(&self) -> Vec<Vec<u32>> {
+    pub(super) fn steps(&self) -> Vec<Vec<u32>> {
         let step = |call: &Call| match call {
             Call::Decode(rows) => Some(rows.clone()),
             _ => None,
@@ -65,15 +65,15 @@ impl Control {
     }
 }
 
-pub struct Mock {
-    pub control: Arc<Control>,
-    pub image_bytes: usize,
+pub(super) struct Mock {
+    pub(super) control: Arc<Control>,
+    pub(super) image_bytes: usize,
     tokenizer: Tokenizer,
 }
 
 impl Mock {
     /// A model that waits for [`Control::allow`] before each step.
-    pub fn gated() -> (Self, Arc<Control>) {
+    pub(super) fn gated() -> (Self, Arc<Control>) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/model/tokenizer.json");
         let tokenizer = Tokenizer::from_bytes(&std::fs::read(file).unwrap()).unwrap();
         let control = Arc::<Control>::default();
@@ -81,7 +81,7 @@ impl Mock {
     }
 
     /// A model that never waits.
-    pub fn free() -> (Self, Arc<Control>) {
+    pub(super) fn free() -> (Self, Arc<Control>) {
         let (mock, control) = Self::gated();
         control.allow(usize::MAX);
         (mock, control)
@@ -91,8 +91,12 @@ impl Mock {
 /// The tokens of a sequence, and its images.
 fn next(cache: &[u32], memory: Option<&Vec<[u8; 32]>>) -> Prediction {
     let mut hasher = blake3::Hasher::new();
-    cache.iter().for_each(|id| drop(hasher.update(&id.to_le_bytes())));
-    memory.into_iter().flatten().for_each(|digest| drop(hasher.update(digest)));
+    for id in cache {
+        hasher.update(&id.to_le_bytes());
+    }
+    for digest in memory.into_iter().flatten() {
+        hasher.update(digest);
+    }
     let bytes = hasher.finalize();
     let id = 100 + usize::from(u16::from_le_bytes([bytes.as_bytes()[0], bytes.as_bytes()[1]])) % 700;
     let mut logits = vec![0.0; VOCAB];
@@ -195,7 +199,7 @@ impl EngineModel for Mock {
 }
 
 /// A job of `length` prompt tokens that begins with `first`, greedy.
-pub fn job(first: u32, length: usize, max_new_tokens: usize) -> Job {
+pub(super) fn job(first: u32, length: usize, max_new_tokens: usize) -> Job {
     let mut prompt: Vec<u32> = (0..length as u32).map(|i| 10 + (i + first) % 50).collect();
     prompt[0] = first;
     Job {
@@ -211,7 +215,7 @@ pub fn job(first: u32, length: usize, max_new_tokens: usize) -> Job {
 }
 
 /// An image with that number in its digest.
-pub fn image(number: u64) -> PreparedImage {
+pub(super) fn image(number: u64) -> PreparedImage {
     let gray = Image::new(2, 2, Channels::Luma, Samples::U8(vec![0; 4])).unwrap();
     let config = serde_json::json!({"do_resize": false, "do_rescale": true, "do_normalize": false});
     let pixels: PixelValues = Preprocessor::from_json(&config).unwrap().apply(&gray).unwrap();

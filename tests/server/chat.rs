@@ -7,14 +7,14 @@ use super::harness::{Harness, ask, ask_about};
 use super::mock::{ANSWER, frontend};
 
 /// A small PNG.
-pub fn png(width: u32, height: u32) -> Vec<u8> {
+pub(super) fn png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let picture = image::GrayImage::from_fn(width, height, |x, y| image::Luma([(x * 7 + y * 13) as u8]));
     picture.write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
     bytes.into_inner()
 }
 
-pub fn data_uri(kind: &str, bytes: &[u8]) -> String {
+pub(super) fn data_uri(kind: &str, bytes: &[u8]) -> String {
     use base64::Engine as _;
     format!("data:{kind};base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }

@@ -9,19 +9,19 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 /// A connection whose response is read as it comes.
-pub struct Connection {
-    pub reader: BufReader<TcpStream>,
+pub(super) struct Connection {
+    pub(super) reader: BufReader<TcpStream>,
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr) -> Self {
+    pub(super) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
@@ -29,13 +29,13 @@ impl Connection {
     }
 
     /// A server that answers early may close before all is sent.
-    pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> &mut Self {
         let _ = self.reader.get_mut().write_all(bytes);
         self
     }
 
     /// A line without its end; `None` at the end of the stream.
-    pub fn line(&mut self) -> Option<String> {
+    pub(super) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.reader.read_line(&mut line) {
             Ok(0) | Err(_) => None,
@@ -44,14 +44,14 @@ impl Connection {
     }
 
     /// Reads up to the first line that holds `mark`.
-    pub fn read_until(&mut self, mark: &str) -> String {
+    pub(super) fn read_until(&mut self, mark: &str) -> String {
         std::iter::from_fn(|| self.line())
             .find(|line| line.contains(mark))
             .unwrap_or_else(|| panic!("no `{mark}`"))
     }
 
     /// The whole response of a connection that closes.
-    pub fn response(mut self) -> Response {
+    pub(super) fn response(mut self) -> Response {
         let status = self.line().expect("a status line");
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         let mut headers = Vec::new();
@@ -85,27 +85,27 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{}: {e}: {}", self.status, self.text()))
     }
 
     /// `data:` of each event.
-    pub fn events(&self) -> Vec<String> {
+    pub(super) fn events(&self) -> Vec<String> {
         self.text().lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
     }
 
     /// The error object's `param` and `code`; the object has OpenAI's four fields.
     #[track_caller]
-    pub fn error(&self) -> (Option<String>, Option<String>) {
+    pub(super) fn error(&self) -> (Option<String>, Option<String>) {
         let value = self.json();
         let error = value["error"].as_object().unwrap_or_else(|| panic!("no error object in {value}"));
         let mut fields: Vec<&str> = error.keys().map(String::as_str).collect();

@@ -13,26 +13,26 @@ use tokio::sync::watch;
 use super::client::{Connection, Response};
 use super::mock::{ANSWER, Mock, Pace, frontend};
 
-pub struct Harness {
-    pub address: SocketAddr,
-    pub engine: Engine,
-    pub pace: Pace,
+pub(super) struct Harness {
+    pub(super) address: SocketAddr,
+    pub(super) engine: Engine,
+    pub(super) pace: Pace,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<bool>>,
 }
 
 impl Harness {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|_, _| {})
     }
 
     /// With a model that writes another text.
-    pub fn writing(answer: &str) -> Self {
+    pub(super) fn writing(answer: &str) -> Self {
         Self::start(answer, |_, _| {})
     }
 
     /// With other settings than the default ones.
-    pub fn with(change: impl FnOnce(&mut Settings, &mut EngineConfig)) -> Self {
+    pub(super) fn with(change: impl FnOnce(&mut Settings, &mut EngineConfig)) -> Self {
         Self::start(ANSWER, change)
     }
 
@@ -67,7 +67,7 @@ impl Harness {
 
     /// Looks again and again until `condition` holds.
     #[track_caller]
-    pub fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub(super) fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !condition(self) {
             assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
@@ -75,34 +75,34 @@ impl Harness {
         }
     }
 
-    pub fn connect(&self) -> Connection {
+    pub(super) fn connect(&self) -> Connection {
         Connection::open(self.address)
     }
 
-    pub fn request(&self, head: &str, body: &[u8]) -> Response {
+    pub(super) fn request(&self, head: &str, body: &[u8]) -> Response {
         let mut connection = self.connect();
         connection.send(head.as_bytes()).send(b"host: test\r\nconnection: close\r\n\r\n").send(body);
         connection.response()
     }
 
-    pub fn get(&self, path: &str) -> Response {
+    pub(super) fn get(&self, path: &str) -> Response {
         self.request(&format!("GET {path} HTTP/1.1\r\n"), b"")
     }
 
-    pub fn post_bytes(&self, path: &str, body: &[u8]) -> Response {
+    pub(super) fn post_bytes(&self, path: &str, body: &[u8]) -> Response {
         self.request(&post_head(path, body.len(), ""), body)
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Response {
+    pub(super) fn post(&self, path: &str, body: &Value) -> Response {
         self.post_bytes(path, body.to_string().as_bytes())
     }
 
-    pub fn chat(&self, body: &Value) -> Response {
+    pub(super) fn chat(&self, body: &Value) -> Response {
         self.post("/v1/chat/completions", body)
     }
 
     /// A request that is sent and not waited for.
-    pub fn begin_chat(&self, body: &Value) -> Connection {
+    pub(super) fn begin_chat(&self, body: &Value) -> Connection {
         let body = body.to_string();
         let mut connection = self.connect();
         let head = post_head("/v1/chat/completions", body.len(), "host: test\r\nconnection: close\r\n\r\n");
@@ -111,12 +111,12 @@ impl Harness {
     }
 
     /// Asks the server to stop.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         let _ = self.stop.send(true);
     }
 
     /// Waits until it has; whether all requests were answered.
-    pub fn join(mut self) -> bool {
+    pub(super) fn join(mut self) -> bool {
         self.thread.take().expect("not joined yet").join().expect("no panic")
     }
 }
@@ -128,12 +128,12 @@ impl Drop for Harness {
     }
 }
 
-pub fn post_head(path: &str, length: usize, more: &str) -> String {
+pub(super) fn post_head(path: &str, length: usize, more: &str) -> String {
     format!("POST {path} HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}")
 }
 
 /// A question, with further parameters.
-pub fn ask(more: &Value) -> Value {
+pub(super) fn ask(more: &Value) -> Value {
     let mut body = json!({ "model": "mock", "messages": [{ "role": "user", "content": "What is seen?" }] });
     for (name, value) in more.as_object().expect("an object") {
         body[name] = value.clone();
@@ -142,7 +142,7 @@ pub fn ask(more: &Value) -> Value {
 }
 
 /// A question about an image given as a URL.
-pub fn ask_about(url: &str) -> Value {
+pub(super) fn ask_about(url: &str) -> Value {
     let parts = json!([{ "type": "text", "text": "What is seen?" }, { "type": "image_url", "image_url": { "url": url } }]);
     json!({ "messages": [{ "role": "user", "content": parts }] })
 }

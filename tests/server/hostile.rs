@@ -48,7 +48,7 @@ fn bodies_that_are_no_requests() {
             bad(
                 "deep inside",
                 format!(r#"{{"messages":{deep}}}"#).into_bytes(),
-                Some("messages.0"),
+                Some("messages.0.0"),
                 "invalid_type",
             ),
             bad("deep schema", schema.into_bytes(), None, "invalid_json"),

@@ -15,46 +15,60 @@ use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::Preprocessor;
 
 /// What the model writes.
-pub const ANSWER: &str = "The lungs are clear. No effusion is seen.";
-pub const FINDINGS: &str = "The lungs are clear. No effusion is seen.";
-pub const IMPRESSION: &str = "No acute finding.";
+pub(super) const ANSWER: &str = "The lungs are clear. No effusion is seen.";
+pub(super) const FINDINGS: &str = "The lungs are clear. No effusion is seen.";
+pub(super) const IMPRESSION: &str = "No acute finding.";
 /// A prompt with this word makes the model panic.
-pub const PANIC_WORD: &str = "panic";
-pub const CONTEXT: usize = 256;
+pub(super) const PANIC_WORD: &str = "panic";
+pub(super) const CONTEXT: usize = 256;
 
 /// A report as models write them.
-pub fn report() -> String {
+pub(super) fn report() -> String {
     format!("FINDINGS: {FINDINGS} IMPRESSION: {IMPRESSION}")
 }
 
 /// Lets a test hold the model before its next step.
 #[derive(Clone, Default)]
-pub struct Pace(Arc<(Mutex<bool>, Condvar)>);
+pub(super) struct Pace(Arc<(Mutex<Held>, Condvar)>);
+
+#[derive(Default)]
+struct Held {
+    held: bool,
+    /// Steps that may be taken all the same.
+    steps: usize,
+}
 
 impl Pace {
-    pub fn hold(&self) {
-        *self.0.0.lock().expect("lock") = true;
+    pub(super) fn hold(&self) {
+        *self.0.0.lock().expect("lock") = Held { held: true, steps: 0 };
     }
 
-    pub fn go(&self) {
-        *self.0.0.lock().expect("lock") = false;
+    /// Lets a model that is held take one step.
+    pub(super) fn step(&self) {
+        self.0.0.lock().expect("lock").steps += 1;
+        self.0.1.notify_all();
+    }
+
+    pub(super) fn go(&self) {
+        *self.0.0.lock().expect("lock") = Held::default();
         self.0.1.notify_all();
     }
 
     fn wait(&self) {
         let held = self.0.0.lock().expect("lock");
-        drop(self.0.1.wait_while(held, |held| *held).expect("lock"));
+        let mut held = self.0.1.wait_while(held, |held| held.held && held.steps == 0).expect("lock");
+        held.steps = held.steps.saturating_sub(1);
     }
 }
 
 /// How many tokens a sequence has, and how many of them are its prompt.
 #[derive(Default)]
-pub struct Tokens {
+pub(super) struct Tokens {
     all: usize,
     prompt: usize,
 }
 
-pub struct Mock {
+pub(super) struct Mock {
     tokenizer: Tokenizer,
     answer: Vec<u32>,
     panic: Vec<u32>,
@@ -63,7 +77,7 @@ pub struct Mock {
 }
 
 /// The front of the default model: real tokenizer, template and preprocessing.
-pub fn frontend() -> Frontend {
+pub(super) fn frontend() -> Frontend {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/model/");
     let read = |file: &str| std::fs::read(format!("{dir}{file}")).expect(file);
     let json = |file: &str| -> Value { serde_json::from_slice(&read(file)).expect(file) };
@@ -76,7 +90,7 @@ pub fn frontend() -> Frontend {
 }
 
 impl Mock {
-    pub fn new(prompts: &PromptEncoder, answer: &str, pace: Pace) -> Self {
+    pub(super) fn new(prompts: &PromptEncoder, answer: &str, pace: Pace) -> Self {
         let tokenizer = prompts.tokenizer().clone();
         let encode = |text: &str| tokenizer.encode_untrusted(text).expect("ids");
         let stop = prompts.stop_ids().to_vec();
@@ -146,7 +160,9 @@ impl EngineModel for Mock {
     }
 
     fn append(&self, cache: &mut Tokens, tokens: &Tokens) -> Result<()> {
+        // What comes from the prefix cache is prompt.
         cache.all += tokens.all;
+        cache.prompt = cache.all;
         Ok(())
     }
 

@@ -116,8 +116,7 @@ fn a_client_that_leaves_frees_its_place() {
         let before = server.engine.stats().cancelled;
         drop(connection);
         server.wait_for("the place is free", |s| {
-            s.pace.go();
-            s.pace.hold();
+            s.pace.step();
             let stats = s.engine.stats();
             stats.running == 0 && stats.cancelled == before + 1
         });
@@ -201,7 +200,10 @@ fn draining_answers_what_was_accepted_and_refuses_the_rest() {
     let waiting = server.begin_chat(&ask(&json!({})));
     let mut streaming = server.begin_chat(&ask(&json!({ "stream": true })));
     streaming.read_until("assistant");
-    server.wait_for("both are taken", |s| s.engine.stats().running == 2);
+    server.wait_for("both are taken", |s| {
+        let stats = s.engine.stats();
+        stats.running + stats.queued == 2
+    });
     server.stop();
     server.wait_for("no new connections", |s| std::net::TcpStream::connect(s.address).is_err());
     server.pace.go();

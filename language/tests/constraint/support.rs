@@ -53,7 +53,7 @@ pub(crate) fn write(tokenizer: &Tokenizer, constraint: &mut dyn Constraint, seed
     let mut sampler =
         Sampler::new(SamplingParams { temperature: 1.0, seed, ..SamplingParams::default() }).unwrap();
     let vocab_size = tokenizer.vocab_size() + 13;
-    let closing: Vec<u32> = ["\"", "}", "]", "\"}", ".", "I", "IM", "IMPRESSION", "ĠIMPRESSION", ")"]
+    let closing: Vec<u32> = ["\"", "}", "]", "\"}", ".", "I", "IM", "IMPRESSION", "ĠIMPRESSION", "Ġ", ":", ")"]
         .iter()
         .filter_map(|token| tokenizer.id(token))
         .chain([EOS])

@@ -19,6 +19,7 @@ pub(super) fn decode(bytes: &[u8], format: Format, options: &DecodeOptions) -> R
     }
     match format {
         Format::Jpeg => check_jpeg(bytes, &options.limits)?,
+        Format::Png => check_png(bytes, &options.limits)?,
         Format::Tiff => {
             tiff_directory::check(bytes).map_err(|m| DecodeError::truncated(format, m))?;
         }
@@ -56,6 +57,17 @@ fn foreign_limits(limits: &Limits) -> image::Limits {
     let mut foreign = image::Limits::default();
     foreign.max_alloc = Some(limits.max_pixels.saturating_mul(BYTES_PER_PIXEL) + SLACK);
     foreign
+}
+
+/// The PNG decoder takes memory for a row before it tells the size; IHDR comes first in every file.
+fn check_png(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    let number = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+    match (bytes.get(12..16), number(16), number(20)) {
+        (Some(b"IHDR"), Some(width), Some(height)) => {
+            limits.check_pixels(Format::Png, u64::from(width), u64::from(height))
+        }
+        _ => Err(DecodeError::truncated(Format::Png, "the file ends inside its header")),
+    }
 }
 
 /// The JPEG decoder fills what is missing with gray; here a missing end is an error.

@@ -26,8 +26,10 @@ pub(super) struct Layout {
     pub(super) pixel_data: Option<PixelData>,
 }
 
-/// Groups whose elements are read; the patient's group and private ones are stepped over.
+/// Groups whose elements are read; private ones are stepped over.
 const HEADER_GROUPS: [u16; 6] = [0x0008, 0x0018, 0x0020, 0x0028, 0x2050, 0x5200];
+/// All that is read of the patient's group: name, ID, birth date and sex, for documents filed beside the file.
+const PATIENT: [(u16, u16); 4] = [(0x0010, 0x0010), (0x0010, 0x0020), (0x0010, 0x0030), (0x0010, 0x0040)];
 
 /// The pixel data element.
 pub(super) enum PixelData {
@@ -70,7 +72,8 @@ pub(super) fn read(data: &Data) -> Result<Layout, DecodeError> {
                 let pixel_data = Some(pixel_data(&cursor, &header, kind)?);
                 return Ok(Layout { header: header_bytes, pixel_data });
             }
-            kept = HEADER_GROUPS.contains(&header.tag.0).then_some(at);
+            let keep = HEADER_GROUPS.contains(&header.tag.0) || PATIENT.contains(&header.tag);
+            kept = keep.then_some(at);
         }
         if cursor.encoding.explicit && header.is_unknown_sequence() {
             // dicom-rs would read the implicit items inside as explicit ones.
