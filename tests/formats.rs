@@ -58,6 +58,8 @@ fn report() -> Report {
         frame: None,
     };
     let second = Instance {
+        // Multi-frame Grayscale Word Secondary Capture.
+        sop_class: "1.2.840.10008.5.1.4.1.1.7.3".to_owned(),
         sop_instance: "1.2.826.0.1.3680043.8.498.1.1.2".to_owned(),
         frame: Some(3),
         ..instance.clone()

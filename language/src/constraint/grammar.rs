@@ -171,7 +171,7 @@ fn regex_matcher(factory: &ParserFactory, regex: &str) -> Result<Matcher> {
     }
     compile(factory, TopLevelGrammar::from_regex(regex)).map_err(|message| {
         // The compiler speaks of the grammar that it puts around the expression.
-        let message = message.split_once("): ").map_or(message.as_str(), |(_, rest)| rest);
+        let message = message.split_once("(in regex): ").map_or(message.as_str(), |(_, rest)| rest);
         Error::config(FIELD, format!("the expression cannot be used: {message}"))
     })
 }

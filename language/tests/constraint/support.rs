@@ -46,14 +46,14 @@ impl Noise {
     }
 }
 
-/// What a noisy model writes under `constraint`: it gets ever more eager for what closes and ends. More logits than ids, as
-/// in models with padded vocabularies. `None` when it was not done after 600 tokens.
+/// What a noisy model writes under `constraint`: it gets ever more eager for what closes and ends, in turn. More logits
+/// than ids, as in models with padded vocabularies. `None` when it was not done after 600 tokens.
 pub(crate) fn write(tokenizer: &Tokenizer, constraint: &mut dyn Constraint, seed: u64) -> Option<String> {
     let mut noise = Noise(seed);
     let mut sampler =
         Sampler::new(SamplingParams { temperature: 1.0, seed, ..SamplingParams::default() }).unwrap();
     let vocab_size = tokenizer.vocab_size() + 13;
-    let closing: Vec<u32> = ["\"", "}", "]", "\"}", ".", "I", "IM", "IMPRESSION", "ĠIMPRESSION", "Ġ", ":", ")"]
+    let closing: Vec<u32> = [".", "ĠIMPRESSION", ":", "\"", "}", "]", "\"}", ")", "."]
         .iter()
         .filter_map(|token| tokenizer.id(token))
         .chain([EOS])
@@ -64,7 +64,7 @@ pub(crate) fn write(tokenizer: &Tokenizer, constraint: &mut dyn Constraint, seed
             break;
         }
         let mut logits: Vec<f32> = (0..vocab_size).map(|_| noise.logit()).collect();
-        closing.iter().for_each(|&id| logits[id as usize] += step as f32 * 0.1);
+        logits[closing[step % closing.len()] as usize] += step as f32 * 0.1;
         let mask = constraint.allowed().unwrap();
         let sampled = sampler.sample_allowed(&logits, &[], &mask).unwrap();
         constraint.accept(sampled.id).unwrap();
