@@ -34,7 +34,7 @@ pub use stats::Stats;
 pub struct EngineConfig {
     /// Most jobs that run together.
     pub max_batch: usize,
-    /// Most jobs that wait.
+    /// Most jobs that wait while all places are taken. Whoever waits longer than a reader would is better told at once.
     pub max_queue: usize,
     /// Tokens of a prompt that are read between two decoding steps. Results are those of
     /// [`generate`](swinseek_fusion::generate()) with the same `prefill_chunk`.
@@ -49,7 +49,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             max_batch: 32,
-            max_queue: 128,
+            max_queue: 8,
             prefill_chunk: PREFILL_CHUNK,
             feature_cache_bytes: 256 << 20,
             prefix_cache_bytes: 64 << 20,
@@ -66,6 +66,7 @@ pub struct Engine {
 struct Handle {
     shared: Arc<Shared>,
     info: ModelInfo,
+    capacity: usize,
 }
 
 impl Drop for Handle {
@@ -89,7 +90,8 @@ impl Engine {
             anyhow::ensure!(value > 0, "{name} is 0, expected at least 1");
         }
         let shared = Arc::new(Shared::new(config.max_queue, config.max_batch));
-        let handle = Arc::new(Handle { shared: Arc::clone(&shared), info: model.info() });
+        let capacity = config.max_batch.saturating_add(config.max_queue);
+        let handle = Arc::new(Handle { shared: Arc::clone(&shared), info: model.info(), capacity });
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker::run(model, &config, &shared))
@@ -118,6 +120,11 @@ impl Engine {
     /// What clients may know of the model.
     pub fn info(&self) -> &ModelInfo {
         &self.handle.info
+    }
+
+    /// Most jobs that run and wait together.
+    pub fn capacity(&self) -> usize {
+        self.handle.capacity
     }
 
     /// The counters now.

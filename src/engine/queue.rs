@@ -74,11 +74,13 @@ impl Shared {
             state.stats.refused_other += 1;
             return Err(Refusal::ShuttingDown);
         }
-        if state.queue.len() >= self.max_queue {
+        // Jobs that will have a place as soon as the worker looks do not wait, so they take no room in the queue.
+        let room = self.max_queue.saturating_add(self.max_batch);
+        if state.outstanding() >= room {
             // Those who went away while waiting must not keep others out.
             state.purge(Instant::now());
         }
-        if state.queue.len() >= self.max_queue {
+        if state.outstanding() >= room {
             state.stats.refused_queue += 1;
             let waves = (state.queue.len() / self.max_batch + 1) as f64;
             let seconds = (waves * state.job_seconds).ceil().clamp(1.0, 60.0);
@@ -114,6 +116,11 @@ impl Shared {
 }
 
 impl State {
+    /// Jobs that wait or have a place.
+    fn outstanding(&self) -> usize {
+        self.queue.len() + self.stats.running
+    }
+
     /// Removes jobs whose client is gone or whose time is up.
     pub(super) fn purge(&mut self, now: Instant) {
         let stats = &mut self.stats;

@@ -20,6 +20,7 @@ use swinseek_evals::runner::{
 use swinseek_fusion::pipeline::{CAPTION_PROMPT, REPORT_PROMPT};
 
 pub use local::Local;
+pub(crate) use server::mime;
 pub use server::{Server, ServerOptions};
 
 /// What is asked about an item, and how.

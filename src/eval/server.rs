@@ -246,7 +246,7 @@ fn pause(length: Duration) {
 }
 
 /// The type of a picture, by content.
-pub(super) fn mime(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn mime(bytes: &[u8]) -> Option<&'static str> {
     Some(match sniff(bytes)? {
         Format::Png => "image/png",
         Format::Jpeg => "image/jpeg",

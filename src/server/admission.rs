@@ -87,9 +87,10 @@ impl Gate {
             deadline: Instant::now() + self.timeouts.request,
         };
         let before = self.preparing.fetch_add(1, Ordering::Relaxed);
-        let waiting = before + engine.stats().queued;
-        if waiting >= self.limits.queue {
-            return Err(ApiError::busy(format!("{waiting} requests are waiting already"), 1));
+        let stats = engine.stats();
+        let under_way = before + stats.queued + stats.running;
+        if under_way >= engine.capacity() {
+            return Err(ApiError::busy(format!("{under_way} requests are under way already"), 1));
         }
         Ok(ticket)
     }

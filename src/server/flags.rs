@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flags {
-    /// Address to listen on; anything but loopback wants --api-keys.
+    /// Address to listen on; anything but loopback wants --api-keys [default: 127.0.0.1].
     #[arg(long, value_name = "ADDRESS", env = "SWINSEEK_HOST", help_heading = "Listening")]
     pub host: Option<IpAddr>,
-    /// Port; 0 takes a free one.
+    /// Port; 0 takes a free one [default: 8080].
     #[arg(long, value_name = "PORT", env = "SWINSEEK_PORT", help_heading = "Listening")]
     pub port: Option<u16>,
     /// PEM file of the certificate chain: serve HTTPS.
@@ -23,23 +23,23 @@ pub struct Flags {
     /// PEM file of its private key.
     #[arg(long, value_name = "FILE", env = "SWINSEEK_TLS_KEY", help_heading = "Listening")]
     pub tls_key: Option<PathBuf>,
-    /// Most connections at once.
+    /// Most connections at once [default: 512].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_CONNECTIONS", help_heading = "Listening")]
     pub max_connections: Option<usize>,
 
     /// Model directory; without it the default model.
     #[arg(long, short = 'm', value_name = "DIR", env = "SWINSEEK_MODEL", help_heading = "Model")]
     pub model: Option<PathBuf>,
-    /// How matrices are multiplied.
+    /// How matrices are multiplied [default: bf16].
     #[arg(long, value_enum, value_name = "P", env = "SWINSEEK_PRECISION", help_heading = "Model")]
     pub precision: Option<PrecisionFlag>,
     /// Name of the model in the API; by default that of its directory.
     #[arg(long, value_name = "NAME", env = "SWINSEEK_SERVED_MODEL_NAME", help_heading = "Model")]
     pub served_model_name: Option<String>,
-    /// Temperature of a request that names none; 0 is greedy.
+    /// Temperature of a request that names none; 0 is greedy [default: 0].
     #[arg(long, value_name = "T", env = "SWINSEEK_DEFAULT_TEMPERATURE", help_heading = "Model")]
     pub default_temperature: Option<f64>,
-    /// Most new tokens of a request that names no number, as far as the context goes.
+    /// Most new tokens of a request that names no number, as far as the context goes [default: 256].
     #[arg(long, value_name = "N", env = "SWINSEEK_DEFAULT_MAX_TOKENS", help_heading = "Model")]
     pub default_max_tokens: Option<usize>,
 
@@ -53,7 +53,7 @@ pub struct Flags {
     /// Write a hash-chained record of each request (who, which images' digests, when; no content) to this file.
     #[arg(long, value_name = "FILE", env = "SWINSEEK_AUDIT", help_heading = "Safety")]
     pub audit: Option<PathBuf>,
-    /// Read images from http(s) URLs: global addresses only, re-checked at each redirect.
+    /// Read images from http(s) URLs: global addresses only, re-checked at each redirect [default: false].
     #[arg(
         long,
         num_args = 0..=1,
@@ -72,7 +72,7 @@ pub struct Flags {
         help_heading = "Safety"
     )]
     pub image_url_hosts: Option<Vec<String>>,
-    /// Refuse DICOM files that say their pixels name the patient (BurnedInAnnotation YES) instead of flagging them.
+    /// Refuse DICOM files that say their pixels name the patient (BurnedInAnnotation YES) instead of flagging them [default: false].
     #[arg(
         long,
         num_args = 0..=1,
@@ -83,70 +83,70 @@ pub struct Flags {
     )]
     pub refuse_burned_in: Option<bool>,
 
-    /// Largest request body in bytes.
+    /// Largest request body in bytes [default: 64 MiB].
     #[arg(long, value_name = "BYTES", env = "SWINSEEK_MAX_BODY_BYTES", help_heading = "Limits")]
     pub max_body_bytes: Option<u64>,
-    /// Most bytes of request bodies in memory at once.
+    /// Most bytes of request bodies in memory at once [default: 256 MiB].
     #[arg(long, value_name = "BYTES", env = "SWINSEEK_MAX_INFLIGHT_BYTES", help_heading = "Limits")]
     pub max_inflight_bytes: Option<u64>,
-    /// Most images in a request.
+    /// Most images in a request [default: 8].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_IMAGES", help_heading = "Limits")]
     pub max_images: Option<usize>,
-    /// Largest image file in bytes.
+    /// Largest image file in bytes [default: 32 MiB].
     #[arg(long, value_name = "BYTES", env = "SWINSEEK_MAX_IMAGE_BYTES", help_heading = "Limits")]
     pub max_image_bytes: Option<u64>,
-    /// Most pixels of an image; checked in its header, before it is decoded.
+    /// Most pixels of an image; checked in its header, before it is decoded [default: 32 Mi].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_PIXELS", help_heading = "Limits")]
     pub max_pixels: Option<u64>,
-    /// Most answers to one request (`n`).
+    /// Most answers to one request (`n`) [default: 8].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_CHOICES", help_heading = "Limits")]
     pub max_choices: Option<usize>,
-    /// Requests that may decode images at the same time.
+    /// Requests that may decode images at the same time [default: 2].
     #[arg(long, value_name = "N", env = "SWINSEEK_DECODE_THREADS", help_heading = "Limits")]
     pub decode_threads: Option<usize>,
 
-    /// Sequences that are decoded together.
+    /// Sequences that are decoded together [default: 32].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_BATCH", help_heading = "Engine")]
     pub max_batch: Option<usize>,
-    /// Requests that may wait; more are refused with 503.
+    /// Requests that may wait; more are refused with 503 [default: 8].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_QUEUE", help_heading = "Engine")]
     pub max_queue: Option<usize>,
-    /// Prompt tokens that are run between two decode steps.
+    /// Prompt tokens that are run between two decode steps [default: 128].
     #[arg(long, value_name = "N", env = "SWINSEEK_PREFILL_CHUNK", help_heading = "Engine")]
     pub prefill_chunk: Option<usize>,
-    /// Size of the cache of image features.
+    /// Size of the cache of image features [default: 256 MiB].
     #[arg(long, value_name = "BYTES", env = "SWINSEEK_FEATURE_CACHE_BYTES", help_heading = "Engine")]
     pub feature_cache_bytes: Option<usize>,
-    /// Size of the cache of shared prompts.
+    /// Size of the cache of shared prompts [default: 64 MiB].
     #[arg(long, value_name = "BYTES", env = "SWINSEEK_PREFIX_CACHE_BYTES", help_heading = "Engine")]
     pub prefix_cache_bytes: Option<usize>,
 
-    /// Seconds for the headers of a request, also between two requests of a connection.
+    /// Seconds for the headers of a request, also between two requests of a connection [default: 10].
     #[arg(long, value_name = "S", env = "SWINSEEK_HEADER_TIMEOUT", help_heading = "Time")]
     pub header_timeout: Option<f64>,
-    /// Seconds for the body of a request.
+    /// Seconds for the body of a request [default: 30].
     #[arg(long, value_name = "S", env = "SWINSEEK_BODY_TIMEOUT", help_heading = "Time")]
     pub body_timeout: Option<f64>,
-    /// Seconds that a client may take no bytes before its connection is closed.
+    /// Seconds that a client may take no bytes before its connection is closed [default: 30].
     #[arg(long, value_name = "S", env = "SWINSEEK_WRITE_TIMEOUT", help_heading = "Time")]
     pub write_timeout: Option<f64>,
-    /// Seconds from a request's headers to its last token.
+    /// Seconds from a request's headers to its last token [default: 120].
     #[arg(long, value_name = "S", env = "SWINSEEK_REQUEST_TIMEOUT", help_heading = "Time")]
     pub request_timeout: Option<f64>,
-    /// Seconds to finish accepted requests after SIGTERM.
+    /// Seconds to finish accepted requests after SIGTERM [default: 60].
     #[arg(long, value_name = "S", env = "SWINSEEK_DRAIN_TIMEOUT", help_heading = "Time")]
     pub drain_timeout: Option<f64>,
-    /// Seconds of silence in a stream before a keep-alive comment.
+    /// Seconds of silence in a stream before a keep-alive comment [default: 15].
     #[arg(long, value_name = "S", env = "SWINSEEK_KEEP_ALIVE", help_heading = "Time")]
     pub keep_alive: Option<f64>,
-    /// Seconds for reading an image from a URL, redirects included.
+    /// Seconds for reading an image from a URL, redirects included [default: 10].
     #[arg(long, value_name = "S", env = "SWINSEEK_IMAGE_URL_TIMEOUT", help_heading = "Time")]
     pub image_url_timeout: Option<f64>,
 
-    /// Form of the log on standard error.
+    /// Form of the log on standard error [default: text].
     #[arg(long, value_enum, value_name = "FORM", env = "SWINSEEK_LOG_FORMAT", help_heading = "Log")]
     pub log_format: Option<LogFormat>,
-    /// What is logged: a level, or a filter such as `swinseek=debug,warn`.
+    /// What is logged: a level, or a filter such as `swinseek=debug,warn` [default: info].
     #[arg(long, value_name = "FILTER", env = "SWINSEEK_LOG", help_heading = "Log")]
     pub log: Option<String>,
 }

@@ -17,6 +17,8 @@ mod error;
 mod flags;
 mod format;
 mod frontend;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod json;
 mod listen;

@@ -69,8 +69,6 @@ pub struct Limits {
     pub choices: usize,
     /// Requests that decode at once.
     pub decode_threads: usize,
-    /// Requests that wait for the engine or for decoding.
-    pub queue: usize,
 }
 
 /// How long things may take.
@@ -122,7 +120,6 @@ impl Default for Limits {
             image: preprocess::Limits { max_bytes: 32 << 20, max_pixels: 32 << 20, max_frames: 16_384 },
             choices: 8,
             decode_threads: 2,
-            queue: EngineConfig::default().max_queue,
         }
     }
 }
@@ -246,7 +243,6 @@ impl Limits {
             choices: at_least_one("max_choices", flags.max_choices)?.unwrap_or(default.choices),
             decode_threads: at_least_one("decode_threads", flags.decode_threads)?
                 .unwrap_or(default.decode_threads),
-            queue: at_least_one("max_queue", flags.max_queue)?.unwrap_or(default.queue),
         })
     }
 }

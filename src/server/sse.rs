@@ -27,8 +27,17 @@ pub(super) trait Writer: Send + 'static {
 
 /// `data: {json}`
 pub(super) fn data(value: &impl Serialize) -> sse::Event {
-    // Our own types always serialise; an empty object would show if one did not.
-    sse::Event::default().data(serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned()))
+    sse::Event::default().data(json(value))
+}
+
+/// `event: name`, `data: {json}`
+pub(super) fn named(name: &str, value: &impl Serialize) -> sse::Event {
+    sse::Event::default().event(name).data(json(value))
+}
+
+/// Our own types always serialise; an empty object would show if one did not.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
 }
 
 struct State<S, W> {

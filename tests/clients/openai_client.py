@@ -72,9 +72,10 @@ check("role first", chunks[0].choices[0].delta.role == "assistant")
 check("usage last", chunks[-1].choices == [] and chunks[-1].usage.completion_tokens > 0, chunks[-1].usage)
 check("created is one", len({c.created for c in chunks}) == 1 and len({c.id for c in chunks}) == 1)
 
-cut = client.chat.completions.create(model=model, messages=about(CAT, "Describe the image."), max_completion_tokens=3)
+cut = client.chat.completions.create(model=model, messages=about(DICOM, "Write the report."), max_completion_tokens=3)
 check("length", cut.choices[0].finish_reason == "length" and cut.usage.completion_tokens == 3)
-check("JPEG", cut.usage.prompt_tokens > 0)
+jpeg = client.chat.completions.create(model=model, messages=about(CAT, "Describe the image."))
+check("JPEG", jpeg.usage.prompt_tokens > 0, jpeg.choices[0].message.content)
 
 several = client.chat.completions.create(
     model=model, messages=about(CAT, "Describe the image."), n=3, temperature=1, seed=5, max_tokens=8
@@ -82,7 +83,7 @@ several = client.chat.completions.create(
 check("n", [c.index for c in several.choices] == [0, 1, 2], [c.message.content for c in several.choices])
 
 logged = client.chat.completions.create(
-    model=model, messages=about(CAT, "Describe the image."), logprobs=True, top_logprobs=3, max_tokens=4
+    model=model, messages=about(DICOM, "Write the report."), logprobs=True, top_logprobs=3, max_tokens=4
 )
 tokens = logged.choices[0].logprobs.content
 check("logprobs", len(tokens) == 4 and all(len(t.top_logprobs) == 3 and t.logprob <= 0 for t in tokens), tokens[0])

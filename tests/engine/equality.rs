@@ -186,10 +186,11 @@ fn sixty_four_jobs_at_once_are_as_each_alone() {
         }
     };
     // One by one, without and with caches, then many at once, of which some wait.
-    let off = EngineConfig { prefix_cache_bytes: 0, feature_cache_bytes: 0, ..EngineConfig::default() };
+    let roomy = EngineConfig { max_queue: 256, ..EngineConfig::default() };
+    let off = EngineConfig { prefix_cache_bytes: 0, feature_cache_bytes: 0, ..roomy.clone() };
     let (single, frontend) = engine(Precision::Bf16, EngineConfig { max_batch: 1, ..off });
     check("one at a time", together(&single, &frontend, &cases, 1, 1));
-    let (many, frontend) = engine(Precision::Bf16, EngineConfig { max_batch: 24, ..EngineConfig::default() });
+    let (many, frontend) = engine(Precision::Bf16, EngineConfig { max_batch: 24, ..roomy });
     check("eight clients", together(&many, &frontend, &cases, 8, 2));
     check("sixty-four clients, warm caches", together(&many, &frontend, &cases, 64, 3));
     let stats = many.stats();

@@ -78,10 +78,7 @@ fn every_operation_of_openapi_answers_with_a_declared_status() {
 
 #[test]
 fn a_full_queue_is_refused_at_once_and_the_accepted_are_served() {
-    let server = Harness::with(|settings, config| {
-        settings.limits.queue = 2;
-        (config.max_queue, config.max_batch) = (2, 1);
-    });
+    let server = Harness::with(|_, config| (config.max_queue, config.max_batch) = (2, 1));
     server.pace.hold();
     let running = server.begin_chat(&ask(&json!({})));
     server.wait_for("running", |s| s.engine.stats().running == 1);
@@ -189,6 +186,61 @@ fn connections_beyond_the_limit_wait_for_a_place() {
     drop(first);
     second.reader.get_mut().set_read_timeout(Some(Duration::from_secs(60))).expect("timeout");
     assert_eq!(second.response().status, 200);
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_cut_off() {
+    let server = Harness::with(|settings, _| {
+        settings.limits.connections = 1;
+        settings.timeouts.write = Duration::from_millis(150);
+    });
+    let mut silent = server.connect();
+    // Far more than the sockets' buffers hold.
+    silent.send("GET /openapi.json HTTP/1.1\r\nhost: t\r\n\r\n".repeat(2000).as_bytes());
+    assert_eq!(server.get("/health/live").status, 200, "its place is free again");
+}
+
+/// What a hostile client does in round `round`; it waits for nothing that it does not get.
+fn mischief(server: &Harness, round: usize) {
+    let head =
+        |length: usize| post_head("/v1/chat/completions", length, "host: t\r\nconnection: close\r\n\r\n");
+    let mut connection = server.connect();
+    match round % 6 {
+        0 => drop(connection.send(head(100_000).as_bytes()).send(b"{\"messages\":")),
+        1 => drop(connection.send(head(2 << 30).as_bytes())),
+        2 => drop(connection.send(b"\0\xff\r\n\r\nGET")),
+        3 => assert_eq!(server.post_bytes("/v1/chat/completions", b"[[[[").status, 400),
+        4 => {
+            let body = json!({ "messages": [{ "role": "user", "content": PANIC_WORD }] });
+            assert_eq!(server.chat(&body).status, 500);
+        }
+        _ => {
+            let mut leaving = server.begin_chat(&ask(&json!({ "stream": true })));
+            leaving.read_until("assistant");
+        }
+    }
+}
+
+#[test]
+fn every_good_request_is_served_among_hostile_ones() {
+    let server = Harness::new();
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            let server = &server;
+            scope.spawn(move || {
+                for round in 0..12 {
+                    mischief(server, client + round);
+                    let answer = server.chat(&ask(&json!({ "seed": round })));
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    assert_eq!(answer.json()["choices"][0]["message"]["content"], ANSWER);
+                }
+            });
+        }
+    });
+    server.wait_for("nothing is left over", |s| {
+        let stats = s.engine.stats();
+        stats.running + stats.queued == 0
+    });
 }
 
 #[test]

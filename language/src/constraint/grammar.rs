@@ -21,9 +21,8 @@ const MAX_GRAMMAR_BYTES: usize = 64 << 10;
 /// Most choices, and their length together.
 const MAX_CHOICES: usize = 1_000;
 const MAX_CHOICE_BYTES: usize = 64 << 10;
-/// White space between the parts of JSON, enough for a line break and its indentation. Without an end, a weak model
-/// writes blanks until its tokens run out.
-const JSON_SPACE: &str = r"[\x20\n]{1,24}";
+/// White space between the parts of JSON: a space or none. A weak model fills whatever else it may with blanks.
+const JSON_SPACE: &str = r"\x20";
 /// Compilers recurse over what they compile.
 const COMPILER_STACK_BYTES: usize = 64 << 20;
 

@@ -151,3 +151,13 @@ fn check_fixed(request: &ChatRequest) -> ApiResult<()> {
     }
     Ok(())
 }
+
+/// What [`read`] does before it needs a model.
+#[cfg(fuzzing)]
+pub(super) fn read_without_model(body: &[u8], settings: &super::settings::Settings) -> ApiResult<()> {
+    let mut request: ChatRequest = json::parse(body)?;
+    check_fixed(&request)?;
+    request.wishes().check(settings, 1000)?;
+    Conversation::new(request.messages, &settings.limits)?;
+    Ok(())
+}

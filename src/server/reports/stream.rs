@@ -11,7 +11,7 @@ use crate::engine::Event;
 use crate::formats::Section;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::running::{Counts, Finished, failure};
-use crate::server::sse::{Writer, data};
+use crate::server::sse::{Writer, named};
 use crate::server::state::App;
 
 /// Writes the events of one report.
@@ -32,7 +32,7 @@ impl ReportWriter {
 }
 
 fn deltas(shown: Vec<(Section, String)>) -> Vec<sse::Event> {
-    let delta = |(section, text)| data(&json!({ "section": section, "text": text })).event("delta");
+    let delta = |(section, text)| named("delta", &json!({ "section": section, "text": text }));
     shown.into_iter().map(delta).collect()
 }
 
@@ -64,7 +64,7 @@ impl Writer for ReportWriter {
                 let app = self.app.clone();
                 let work = move || body(&app, &origins, &answer);
                 let report = self.app.gate.blocking(self.deadline, work).await?;
-                events.push(data(&report).event("report"));
+                events.push(named("report", &report));
                 Ok(events)
             }
             Event::Failed { kind, message } => Err(failure(kind, &message)),

@@ -1,5 +1,7 @@
 //! `swinseek bench`: speed and memory on this machine.
 
+mod load;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub(super) struct BenchArgs {
     /// Print JSON lines instead of a table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    load: load::LoadArgs,
 }
 
 /// One measured row.
@@ -57,6 +61,10 @@ struct Row {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    if args.load.is_wanted() {
+        load::run(&args.load, &args.image, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let precision = Precision::from(args.model.precision);
     let path = if precision == Precision::Bf16 { gemm::path_name() } else { "f32" };
     eprintln!("{} threads, matrix products: {path}", rayon::current_num_threads());

@@ -1,0 +1,4 @@
+//! Values of `image_url.url`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| swinseek::server::fuzzing::image_url(text));
