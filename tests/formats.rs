@@ -204,7 +204,9 @@ fn tree(item: &Item, found: &mut Vec<(String, String, String)>) {
     let meaning = concept.map_or(String::new(), |concept| string(concept, tags::CODE_MEANING));
     let text = item.element(tags::TEXT_VALUE).map_or(String::new(), |_| string(item, tags::TEXT_VALUE));
     found.push((string(item, tags::VALUE_TYPE), meaning, text));
-    items(item, tags::CONTENT_SEQUENCE).iter().for_each(|child| tree(child, found));
+    for child in items(item, tags::CONTENT_SEQUENCE) {
+        tree(child, found);
+    }
 }
 
 #[test]

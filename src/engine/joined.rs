@@ -161,8 +161,7 @@ impl EngineModel for JoinedModel {
     }
 
     fn memory(&self, images: &[SeenImages]) -> Result<SeenImages> {
-        let layout =
-            images.first().map(|image| image.layout.clone()).unwrap_or(MemoryLayout { maps: Vec::new() });
+        let layout = images.first().map_or(MemoryLayout { maps: Vec::new() }, |image| image.layout.clone());
         anyhow::ensure!(
             images.iter().all(|image| image.layout == layout),
             "the images are of different sizes after preprocessing, expected one size"

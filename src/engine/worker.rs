@@ -156,13 +156,12 @@ impl<M: EngineModel> Worker<'_, M> {
         if let Some(image) = sequence.images.last() {
             let found = self.features.get(&image.digest).cloned();
             self.count(|stats| if found.is_some() { stats.image_hits += 1 } else { stats.image_misses += 1 });
-            let encoded = match found {
-                Some(encoded) => encoded,
-                None => {
-                    let encoded = guarded("the image", || self.model.encode(image))?;
-                    self.features.insert(image.digest, encoded.clone(), self.model.image_bytes(&encoded));
-                    encoded
-                }
+            let encoded = if let Some(encoded) = found {
+                encoded
+            } else {
+                let encoded = guarded("the image", || self.model.encode(image))?;
+                self.features.insert(image.digest, encoded.clone(), self.model.image_bytes(&encoded));
+                encoded
             };
             sequence.encoded.push(encoded);
             sequence.images.pop();

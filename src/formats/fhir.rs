@@ -67,9 +67,8 @@ fn narrative(text: &str) -> String {
     // Controls other than these three cannot stand in XML at all.
     let allowed = |c: &char| matches!(c, '\n' | '\t' | '\r') || *c >= ' ';
     let clean: String = escaped.chars().filter(allowed).collect();
-    let paragraphs: String =
-        clean.trim().split("\n\n").map(|block| format!("<p>{}</p>", block.replace('\n', "<br/>"))).collect();
-    format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{paragraphs}</div>")
+    let paragraphs = clean.trim().replace("\n\n", "</p><p>").replace('\n', "<br/>");
+    format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>{paragraphs}</p></div>")
 }
 
 fn contained(report: &Report) -> Value {

@@ -133,9 +133,12 @@ fn document(object: &mut InMemDicomObject, report: &Report) {
     put_sequence(object, tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, vec![equipment]);
 }
 
+/// Instances by the UID of their series.
+type Series<'a> = Vec<(&'a str, Vec<&'a Instance>)>;
+
 /// Every instance that the content refers to, by study and series (type 1C).
 fn evidence(object: &mut InMemDicomObject, report: &Report) {
-    let mut studies: Vec<(&str, Vec<(&str, Vec<&Instance>)>)> = Vec::new();
+    let mut studies: Vec<(&str, Series)> = Vec::new();
     for instance in report.images.iter().filter_map(|image| image.instance.as_ref()) {
         let series = entry(&mut studies, &instance.study);
         let instances = entry(series, &instance.series);

@@ -128,12 +128,11 @@ impl Gate {
             }
             Ok(Bytes::from(bytes))
         };
-        match timeout(self.timeouts.body, read).await {
-            Ok(bytes) => Ok(Received { bytes: bytes?, _memory: memory }),
-            Err(_) => {
-                let message = "the body did not arrive in time";
-                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message).code("body_timeout"))
-            }
+        if let Ok(bytes) = timeout(self.timeouts.body, read).await {
+            Ok(Received { bytes: bytes?, _memory: memory })
+        } else {
+            let message = "the body did not arrive in time";
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message).code("body_timeout"))
         }
     }
 

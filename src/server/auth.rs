@@ -218,7 +218,7 @@ mod tests {
         assert_eq!((bucket.take(start), bucket.take(start)), (None, None));
         assert_eq!(bucket.take(start), Some(30));
         assert_eq!(bucket.take(start + Duration::from_secs(31)), None);
-        let later = start + Duration::from_secs(3600);
+        let later = start + Duration::from_hours(1);
         assert_eq!((bucket.take(later), bucket.take(later)), (None, None));
         assert!(bucket.take(later).is_some());
     }

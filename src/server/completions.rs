@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
-use super::chat::response::{Head, Usage};
+use super::chat::response::{Head, UsageField};
 use super::chat::{StreamOptions, room, token_text};
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::json;
@@ -150,7 +150,7 @@ pub(super) struct Completion {
     head: Head,
     choices: Vec<TextChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    usage: Option<UsageField>,
 }
 
 /// One of the answers, or a piece of one.
@@ -338,7 +338,7 @@ impl Shape {
         };
         Completion {
             choices: answers.iter().enumerate().map(choice).collect(),
-            usage: Some(Some(Counts::of(answers, self.choices).into())),
+            usage: Some(UsageField::Now(Counts::of(answers, self.choices).into())),
             head: self.head.clone(),
         }
     }
@@ -385,7 +385,7 @@ impl TextWriter {
         let logprobs =
             logprobs.map(|token| TextLogprobs::new(std::slice::from_ref(token), &self.app, offset));
         let choice = TextChoice { index, text, logprobs, finish_reason: finish };
-        let usage = self.shape.include_usage.then_some(None);
+        let usage = self.shape.include_usage.then_some(UsageField::Later);
         data(&Completion { head: self.shape.head.clone(), choices: vec![choice], usage })
     }
 }
@@ -404,7 +404,7 @@ impl Writer for TextWriter {
                     image: image_tokens,
                     completion: 0,
                 };
-                self.counts.add(index % self.shape.choices == 0, counts);
+                self.counts.add(index.is_multiple_of(self.shape.choices), counts);
                 Vec::new()
             }
             Event::Token { id, text, logprob, top_logprobs } => {
@@ -425,7 +425,7 @@ impl Writer for TextWriter {
         if !self.shape.include_usage {
             return Vec::new();
         }
-        let usage = Some(Some(self.counts.into()));
+        let usage = Some(UsageField::Now(self.counts.into()));
         vec![data(&Completion { head: self.shape.head.clone(), choices: Vec::new(), usage })]
     }
 }

@@ -66,7 +66,7 @@ async fn run_once(app: &App) -> anyhow::Result<()> {
         stop: Vec::new(),
         constraint: None,
         evidence: false,
-        deadline: Some(Instant::now() + Duration::from_secs(300)),
+        deadline: Some(Instant::now() + Duration::from_mins(5)),
     };
     let mut stream = app.engine.submit(job)?;
     while let Some(event) = stream.next().await {

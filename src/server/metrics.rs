@@ -38,13 +38,16 @@ pub(super) struct Metrics {
     engine: EngineMetrics,
 }
 
+/// One of the engine's counters.
+type Count = fn(&Stats) -> u64;
+
 /// What the engine counts; read when somebody asks.
 struct EngineMetrics {
     running: IntGauge,
     waiting: IntGauge,
     feature_bytes: IntGauge,
     prefix_bytes: IntGauge,
-    counters: Vec<(IntCounter, fn(&Stats) -> u64)>,
+    counters: Vec<(IntCounter, Count)>,
     last: Mutex<Stats>,
 }
 
@@ -110,7 +113,7 @@ impl EngineMetrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let table: [(&str, &str, fn(&Stats) -> u64); 12] = [
+        let table: [(&str, &str, Count); 12] = [
             ("vllm:prompt_tokens_total", "Prompt tokens.", |s| s.prompt_tokens),
             ("vllm:generation_tokens_total", "Generated tokens.", |s| s.generated_tokens),
             ("vllm:prefix_cache_queries", "Prompts looked up in the prefix cache.", |s| {

@@ -35,8 +35,9 @@ pub(super) fn random_id(prefix: &str) -> String {
     let mut bytes = [0; 12];
     // Without random numbers ids repeat, which confuses logs and nothing else.
     let _ = getrandom::fill(&mut bytes);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{prefix}{hex}")
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let hex = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
+    prefix.chars().chain(hex).collect()
 }
 
 /// The outermost layer.

@@ -117,7 +117,7 @@ impl App {
         .await?;
         let mut running = Running { answers: Vec::new(), seeds: Vec::new() };
         for (job, seed) in jobs(prepared, ticket.deadline) {
-            let stream = self.engine.submit(job).map_err(refused)?;
+            let stream = self.engine.submit(job).map_err(|refusal| refused(&refusal))?;
             running.seeds.push(seed);
             running.answers.push(Answer {
                 stream,
@@ -159,7 +159,7 @@ fn jobs(prepared: Prepared, deadline: Instant) -> Vec<(Job, u64)> {
     jobs
 }
 
-fn refused(refusal: Refusal) -> ApiError {
+fn refused(refusal: &Refusal) -> ApiError {
     let message = refusal.to_string();
     match refusal {
         Refusal::QueueFull { retry_after, .. } => ApiError::busy(message, retry_after.as_secs()),
@@ -243,7 +243,7 @@ impl Answer {
                     };
                 }
                 Event::Token { id, logprob, top_logprobs, .. } => {
-                    tokens.push(Token { id, logprob, top_logprobs })
+                    tokens.push(Token { id, logprob, top_logprobs });
                 }
                 Event::Finished { reason, text, sentences, .. } => {
                     counts.completion = tokens.len();

@@ -83,7 +83,7 @@ impl Wishes {
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
             logit_bias: logit_bias(self.logit_bias.unwrap_or_default(), vocab_size)?,
             // Reports state their seed, and JSON numbers are exact up to 2^53.
-            seed: self.seed.map_or_else(|| random_seed(), |seed| Ok(seed as u64))?,
+            seed: self.seed.map_or_else(random_seed, |seed| Ok(seed as u64))?,
             top_logprobs: top_logprobs(self.top_logprobs)?,
         };
         let max_tokens = match self.max_tokens {

@@ -130,8 +130,8 @@ impl Default for Timeouts {
             header: Duration::from_secs(10),
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
-            request: Duration::from_secs(120),
-            drain: Duration::from_secs(60),
+            request: Duration::from_mins(2),
+            drain: Duration::from_mins(1),
             keep_alive: Duration::from_secs(15),
             image_url: Duration::from_secs(10),
         }

@@ -57,19 +57,18 @@ pub(super) fn respond(running: Running, mut writer: impl Writer, keep_alive: Dur
                 return Some((Ok::<_, Infallible>(event), state));
             }
             let events = state.events.as_mut()?;
-            match events.next().await {
-                Some((index, event)) => match state.writer.on(index, event).await {
+            if let Some((index, event)) = events.next().await {
+                match state.writer.on(index, event).await {
                     Ok(more) => state.ready.extend(more),
                     Err(error) => {
                         state.events = None;
                         state.ready.extend([failed(&error), done()]);
                     }
-                },
-                None => {
-                    state.events = None;
-                    state.ready.extend(state.writer.end());
-                    state.ready.push_back(done());
                 }
+            } else {
+                state.events = None;
+                state.ready.extend(state.writer.end());
+                state.ready.push_back(done());
             }
         }
     });

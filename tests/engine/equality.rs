@@ -43,10 +43,13 @@ struct Case {
     stop: Vec<String>,
 }
 
+/// Id and log-probability of a token, and those of its rivals.
+type TokenBits = (u32, u32, Vec<(u32, u32)>);
+
 /// What a request gave, floats as bits.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    tokens: Vec<(u32, u32, Vec<(u32, u32)>)>,
+    tokens: Vec<TokenBits>,
     text: String,
     sentences: Vec<Sentence>,
     reason: FinishReason,
@@ -54,7 +57,7 @@ struct Outcome {
 
 type Logprobs = Vec<(u32, f32)>;
 
-fn token((id, logprob, top): (u32, f32, &Logprobs)) -> (u32, u32, Vec<(u32, u32)>) {
+fn token((id, logprob, top): (u32, f32, &Logprobs)) -> TokenBits {
     (id, logprob.to_bits(), top.iter().map(|(id, logprob)| (*id, logprob.to_bits())).collect())
 }
 
@@ -70,13 +73,13 @@ fn cases() -> Vec<Case> {
         question: format!("{}{}", questions[i / 2 % 4], if i % 8 == 5 { " Is it larger?" } else { "" }),
         params: GenerateParams {
             max_new_tokens: 3 + i % 11,
-            attention: i % 3 == 0,
+            attention: i.is_multiple_of(3),
             sampling: SamplingParams {
                 temperature: [0.0, 0.7, 1.3][i % 3],
                 top_k: [0, 20][i % 2],
                 top_p: [1.0, 0.9][i / 3 % 2],
                 repetition_penalty: [1.0, 1.2][i / 5 % 2],
-                logit_bias: if i % 7 == 0 { vec![(300, 2.5)] } else { Vec::new() },
+                logit_bias: if i.is_multiple_of(7) { vec![(300, 2.5)] } else { Vec::new() },
                 seed: i as u64,
                 top_logprobs: i % 4,
                 ..SamplingParams::default()

@@ -81,6 +81,7 @@ fn a_body_of_unstated_length_is_cut_at_the_limit() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn parameters_out_of_range_unknown_or_not_supported() {
     let server = Harness::new();
     let biases: serde_json::Map<String, Value> = (0..2000).map(|id| (id.to_string(), json!(1))).collect();
@@ -174,6 +175,7 @@ fn parameters_out_of_range_unknown_or_not_supported() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn conversations_that_cannot_be_answered() {
     let server = Harness::new();
     let image = json!({ "type": "image_url", "image_url": { "url": data_uri("image/png", &png(16, 16)) } });

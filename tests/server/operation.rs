@@ -184,7 +184,7 @@ fn connections_beyond_the_limit_wait_for_a_place() {
     second.reader.get_mut().set_read_timeout(Some(Duration::from_millis(100))).expect("timeout");
     assert_eq!(second.line(), None, "no place yet");
     drop(first);
-    second.reader.get_mut().set_read_timeout(Some(Duration::from_secs(60))).expect("timeout");
+    second.reader.get_mut().set_read_timeout(Some(Duration::from_mins(1))).expect("timeout");
     assert_eq!(second.response().status, 200);
 }
 

@@ -73,7 +73,7 @@ fn rows_with_images_of_their_own_are_as_each_alone() {
             .collect();
         let params = |row: usize| GenerateParams {
             max_new_tokens: STEPS,
-            attention: row % 2 == 0,
+            attention: row.is_multiple_of(2),
             prefill_chunk: CHUNK,
             sampling: swinseek_language::sampler::SamplingParams {
                 temperature: row as f64 * 0.4,

@@ -198,9 +198,8 @@ fn word_step(lexicon: &Lexicon, text: Text, byte: u8) -> Option<Text> {
         }
         (Text::Gap | Text::Closed | Text::End { .. }, b' ') => Some(Text::Open { after_space: true }),
         (Text::Closed, b')' | b',' | b';' | b':') => Some(Text::Closed),
-        (Text::Closed, b'.' | b'!' | b'?') => Some(Text::End { number: false }),
+        (Text::Closed, b'.' | b'!' | b'?') | (Text::End { .. }, b')') => Some(Text::End { number: false }),
         (Text::End { number: true }, b'0'..=b'9') => Some(Text::Word { prefix: None, number: true }),
-        (Text::End { .. }, b')') => Some(Text::End { number: false }),
         _ => None,
     }
 }

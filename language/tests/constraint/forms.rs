@@ -17,10 +17,11 @@ fn texts(new: impl Fn() -> Box<dyn Constraint>) -> Vec<String> {
         .collect()
 }
 
+type Check = fn(&Value) -> bool;
+
 #[test]
 fn schemas_give_json_that_they_accept() {
     let (_, constraints) = constraints();
-    type Check = fn(&Value) -> bool;
     let cases: [(Value, Check); 7] = [
         (json!({"type": "object"}), Value::is_object),
         (json!({"type": "integer", "minimum": 3, "maximum": 120}), |v| {
@@ -70,10 +71,11 @@ fn schemas_give_json_that_they_accept() {
             assert!(check(&value), "{schema} does not accept {text}");
         }
     }
+    let string = Regex::new(r#""(\\.|[^"\\])*""#).unwrap();
     for text in texts(|| constraints.json_object().unwrap()) {
         assert!(serde_json::from_str::<Value>(&text).unwrap().is_object());
         // Outside of texts there is a space at most: blanks never run on.
-        let bare = Regex::new(r#""(\\.|[^"\\])*""#).unwrap().replace_all(&text, "s");
+        let bare = string.replace_all(&text, "s");
         assert!(!bare.contains("  ") && !bare.contains('\n'), "{text:?}");
     }
 }

@@ -93,7 +93,9 @@ pub(crate) fn masks_agree(new: &dyn Fn() -> Box<dyn Constraint>, vocab_size: u32
     let mask = constraint.allowed().unwrap();
     for id in 0..vocab_size + 3 {
         let mut other = new();
-        prefix.iter().for_each(|&id| other.accept(id).unwrap());
+        for &id in &prefix {
+            other.accept(id).unwrap();
+        }
         assert_eq!(other.accept(id).is_ok(), mask.contains(id), "id {id} after {prefix:?}");
     }
 }

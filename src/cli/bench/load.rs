@@ -135,9 +135,9 @@ pub(super) fn run(args: &LoadArgs, image: &Path, json: bool) -> Result<()> {
     let seen = all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let summary = summary(args.clients, start.elapsed().as_secs_f64(), &seen);
     if json {
-        print_json(&summary)?
+        print_json(&summary)?;
     } else {
-        print(&summary)
+        print(&summary);
     }
     if let Some(error) = seen.errors.first() {
         bail!("{} requests failed, the first one: {error}", seen.errors.len());

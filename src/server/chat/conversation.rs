@@ -85,7 +85,7 @@ impl Conversation {
                     prompt::Part::Text { text }
                 }
                 ("image_url", None, Some(image)) if role == "user" => {
-                    self.image(image, &format!("{param}.image_url"), limits)?;
+                    self.image(&image, &format!("{param}.image_url"), limits)?;
                     prompt::Part::Image
                 }
                 ("image_url", None, Some(_)) => {
@@ -111,7 +111,7 @@ impl Conversation {
         Ok(prompt::Content::Parts(content))
     }
 
-    fn image(&mut self, image: ImageUrl, param: &str, limits: &Limits) -> ApiResult<()> {
+    fn image(&mut self, image: &ImageUrl, param: &str, limits: &Limits) -> ApiResult<()> {
         if !matches!(image.detail.as_deref(), None | Some("auto" | "low" | "high")) {
             return Err(ApiError::invalid(format!("{param}.detail"), "detail is auto, low or high"));
         }

@@ -82,7 +82,7 @@ fn read(app: &App, bytes: &[u8], deadline: std::time::Instant) -> ApiResult<(Pre
     app.check_model(request.model.as_deref())?;
     check_fixed(&request)?;
     let plan = request.wishes().check(&app.settings, app.engine.info().vocab_size)?;
-    let shape = Shape::new(&request, app)?;
+    let shape = Shape::new(&request, app);
     let constraints = format::constraints(request.response_format.as_ref(), plan.choices, app)?;
     let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
     let conversation = Conversation::new(request.messages, &app.settings.limits)?;

@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 use super::logprobs::Logprobs;
 use super::request::ChatRequest;
-use crate::server::error::ApiResult;
 use crate::server::observe::random_id;
 use crate::server::running::{Counts, Finished, Token, finish_name};
 use crate::server::state::App;
@@ -84,6 +83,16 @@ struct PromptDetails {
     image_tokens: usize,
 }
 
+/// `usage` of a chunk, where it was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(in crate::server) enum UsageField {
+    /// Before the last chunk: `null`.
+    Later,
+    /// In the last one.
+    Now(Usage),
+}
+
 /// A piece of an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct Chunk<'a> {
@@ -92,7 +101,7 @@ pub(super) struct Chunk<'a> {
     pub(super) choices: Vec<ChunkChoice>,
     /// Absent without `include_usage`, `null` before the last chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) usage: Option<Option<Usage>>,
+    pub(super) usage: Option<UsageField>,
 }
 
 /// A piece of one of the answers.
@@ -125,15 +134,15 @@ impl Head {
 }
 
 impl Shape {
-    pub(super) fn new(request: &ChatRequest, app: &App) -> ApiResult<Self> {
+    pub(super) fn new(request: &ChatRequest, app: &App) -> Self {
         let stream = request.stream == Some(true);
         let object = if stream { "chat.completion.chunk" } else { "chat.completion" };
-        Ok(Self {
+        Self {
             stream,
             include_usage: request.stream_options.unwrap_or_default().include_usage == Some(true),
             logprobs: request.logprobs == Some(true),
             head: Head::new(app, "chatcmpl-", object),
-        })
+        }
     }
 
     /// Log-probabilities, if they were asked for.

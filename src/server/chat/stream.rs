@@ -2,7 +2,7 @@
 
 use axum::response::sse;
 
-use super::response::{Chunk, ChunkChoice, Delta, Shape};
+use super::response::{Chunk, ChunkChoice, Delta, Shape, UsageField};
 use crate::engine::Event;
 use crate::server::error::ApiResult;
 use crate::server::running::{Counts, Token, failure, finish_name};
@@ -31,7 +31,7 @@ impl ChatWriter {
     ) -> sse::Event {
         let logprobs = tokens.and_then(|tokens| self.shape.logprobs_of(tokens, &self.app));
         let choice = ChunkChoice { index, delta, logprobs, finish_reason: finish };
-        let usage = self.shape.include_usage.then_some(None);
+        let usage = self.shape.include_usage.then_some(UsageField::Later);
         data(&Chunk { head: &self.shape.head, choices: vec![choice], usage })
     }
 
@@ -82,7 +82,7 @@ impl Writer for ChatWriter {
         if !self.shape.include_usage {
             return Vec::new();
         }
-        let usage = Some(Some(self.counts.into()));
+        let usage = Some(UsageField::Now(self.counts.into()));
         vec![data(&Chunk { head: &self.shape.head, choices: Vec::new(), usage })]
     }
 }

@@ -35,11 +35,15 @@ fn is_global_v6(v6: Ipv6Addr) -> bool {
         // Among others ::1, ::/96, 64:ff9b::/96 and 64:ff9b:1::/48 (NAT64), fc00::/7, fe80::/10, fec0::/10, ff00::/8.
         return false;
     }
-    // Teredo, benchmarking, ORCHID and the rest of 2001::/23; documentation; 6to4.
-    !(s[0] == 0x2001 && s[1] < 0x0200
-        || s[0] == 0x2001 && s[1] == 0x0db8
-        || s[0] == 0x2002
-        || s[0] == 0x3fff && s[1] < 0x1000)
+    match s[0] {
+        // Teredo, benchmarking, ORCHID and the rest of 2001::/23; documentation.
+        0x2001 => s[1] >= 0x0200 && s[1] != 0x0db8,
+        // 6to4.
+        0x2002 => false,
+        // Documentation.
+        0x3fff => s[1] >= 0x1000,
+        _ => true,
+    }
 }
 
 #[cfg(test)]

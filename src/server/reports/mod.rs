@@ -85,7 +85,7 @@ pub(super) async fn reports(
         form = Form::Events;
     }
     let for_work = app.clone();
-    let work = move || read(&for_work, request, images, deadline);
+    let work = move || read(&for_work, &request, images, deadline);
     let (prepared, mut origins) = app.gate.blocking(deadline, work).await?;
     // What the overlay needs again stays within the memory of all bodies.
     origins.memory = Some(Arc::new(received));
@@ -105,12 +105,12 @@ pub(super) async fn reports(
 /// Everything before the engine.
 fn read(
     app: &App,
-    request: ReportRequest,
+    request: &ReportRequest,
     images: Images,
     deadline: Instant,
 ) -> ApiResult<(Prepared, Origins)> {
     app.check_model(request.model.as_deref())?;
-    let drawn = Drawn::wanted(&request)?;
+    let drawn = Drawn::wanted(request)?;
     let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
     let plan = Wishes {
         // A report is greedy unless a client asks otherwise, whatever the server's default for conversations.
@@ -121,7 +121,7 @@ fn read(
     }
     .check(&app.settings, app.engine.info().vocab_size)?;
     let constraint = format::report(app, request.lexicon == Some(true))?;
-    let message = Message::user(instruction(&request)?, images.len());
+    let message = Message::user(instruction(request)?, images.len());
     let ids = app
         .frontend
         .encode_chat(&[message])
@@ -158,7 +158,7 @@ fn instruction(request: &ReportRequest) -> ApiResult<String> {
             let message = format!("{param} has {} bytes, at most {MAX_HISTORY} are read", field.len());
             return Err(ApiError::invalid(param, message));
         }
-        text.push_str(&format!("{title}: {field}\n"));
+        text.extend([title, ": ", field, "\n"]);
     }
     text.push_str(REPORT_PROMPT);
     Ok(text)
