@@ -4,11 +4,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+#[cfg(not(feature = "otlp"))]
+use anyhow::bail;
 use clap::Args;
 use swinseek_fusion::pipeline::Pipeline;
 use swinseek_kernels::Precision;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+#[cfg(feature = "otlp")]
+use tracing::Subscriber;
+#[cfg(not(feature = "otlp"))]
+use tracing_subscriber::layer::Identity;
+use tracing_subscriber::prelude::*;
+#[cfg(feature = "otlp")]
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use super::args::default_model;
 use super::output::print_now;
@@ -51,7 +60,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
         Some(path) => args.flags.over_file(path)?,
         None => args.flags.clone(),
     };
-    start_log(&flags)?;
+    let _spans = start_log(&flags)?;
     let mut settings = Settings::resolve(&flags)?;
     let engine_config = Settings::engine(&flags)?;
     let (pipeline, directory) = open(&flags)?;
@@ -113,13 +122,33 @@ fn name_of(directory: &Path) -> String {
     name.filter(|name| name != "model").unwrap_or_else(|| "swinseek".to_owned())
 }
 
-fn start_log(flags: &Flags) -> Result<()> {
+/// Starts the log, and the export of spans; what comes back sends the last ones when it is dropped.
+fn start_log(flags: &Flags) -> Result<impl Sized> {
     let filter = flags.log.as_deref().unwrap_or("info");
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter `{filter}`"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match flags.log_format.unwrap_or_default() {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match flags.log_format.unwrap_or_default() {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let (export, spans) = exporter(flags.otlp_endpoint.as_deref())?;
+    tracing_subscriber::registry().with(export).with(lines).with(filter).init();
+    Ok(spans)
+}
+
+#[cfg(feature = "otlp")]
+fn exporter<S>(endpoint: Option<&str>) -> Result<(Option<impl Layer<S>>, Option<impl Sized + use<S>>)>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let export = endpoint.map(crate::server::otlp::layer::<S>).transpose()?;
+    Ok(export.map_or((None, None), |(layer, spans)| (Some(layer), Some(spans))))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn exporter(endpoint: Option<&str>) -> Result<(Option<Identity>, ())> {
+    match endpoint {
+        Some(_) => bail!("otlp_endpoint: this program was built without the feature `otlp`"),
+        None => Ok((None, ())),
     }
-    Ok(())
 }

@@ -149,6 +149,9 @@ pub struct Flags {
     /// What is logged: a level, or a filter such as `swinseek=debug,warn` [default: info].
     #[arg(long, value_name = "FILTER", env = "SWINSEEK_LOG", help_heading = "Log")]
     pub log: Option<String>,
+    /// Send spans of requests to this OpenTelemetry collector, such as http://127.0.0.1:4318/v1/traces (feature `otlp`).
+    #[arg(long, value_name = "URL", env = "SWINSEEK_OTLP_ENDPOINT", help_heading = "Log")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// `--precision`

@@ -9,7 +9,7 @@ use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +23,8 @@ use super::slow_writer::WriteTimeout;
 /// Room for a request's headers; hyper answers 431 beyond it.
 const HEADER_BYTES: usize = 64 << 10;
 const HEADERS: usize = 100;
+/// How long a client may go on sending a body that nobody reads.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A listening socket and what it takes to speak on its connections.
 pub(super) struct Listener {
@@ -96,6 +98,10 @@ async fn connection(
 ) {
     // Tokens are small, and each must leave at once.
     let _ = stream.set_nodelay(true);
+    let (stream, rest) = match doubled(stream) {
+        Ok(both) => both,
+        Err(error) => return tracing::warn!(%error, "a connection was given up"),
+    };
     match tls {
         None => speak(stream, router, timeouts, watcher).await,
         Some(acceptor) => match tokio::time::timeout(timeouts.header, acceptor.accept(stream)).await {
@@ -104,6 +110,22 @@ async fn connection(
             Err(_) => tracing::debug!("TLS handshake timed out"),
         },
     }
+    linger(rest).await;
+}
+
+/// A second handle to the same socket.
+fn doubled(stream: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
+    let stream = stream.into_std()?;
+    let rest = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, TcpStream::from_std(rest)?))
+}
+
+/// A request may be refused before its body was read. Closing a socket with unread bytes resets the connection, and the
+/// client would lose the refusal: what it still sends is read and dropped for a while.
+async fn linger(mut rest: TcpStream) {
+    let mut sink = vec![0; 16 << 10];
+    let read = async { while rest.read(&mut sink).await.is_ok_and(|length| length > 0) {} };
+    let _ = tokio::time::timeout(LINGER, read).await;
 }
 
 async fn speak(

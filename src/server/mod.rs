@@ -27,6 +27,8 @@ mod metrics;
 mod models;
 mod observe;
 mod openapi;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
 mod page;
 mod reports;
 mod running;

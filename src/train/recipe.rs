@@ -122,9 +122,9 @@ pub enum SourceTable {
         #[serde(default = "default_render_size")]
         size: usize,
     },
-    /// `annotations.json` in the R2Gen layout, as `swinseek phantom` writes it.
+    /// A data set in any layout that `eval --data` reads, such as what `swinseek phantom` writes.
     Annotations {
-        /// Directory of `annotations.json`.
+        /// Its directory or annotation file.
         dir: PathBuf,
         /// Split to train on.
         #[serde(default = "default_split")]

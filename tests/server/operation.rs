@@ -101,6 +101,16 @@ fn a_full_queue_is_refused_at_once_and_the_accepted_are_served() {
 }
 
 #[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let server = Harness::with(|settings, _| settings.limits.body_bytes = 1 << 20);
+    // More than the sockets' buffers hold, so that the server has answered long before all is sent.
+    let body = vec![b' '; 24 << 20];
+    for _ in 0..8 {
+        assert_eq!(server.post_bytes("/v1/chat/completions", &body).status, 413);
+    }
+}
+
+#[test]
 fn a_client_that_leaves_frees_its_place() {
     let server = Harness::with(|_, config| config.max_batch = 1);
     for stream in [true, false] {
@@ -112,6 +122,8 @@ fn a_client_that_leaves_frees_its_place() {
         server.wait_for("running", |s| s.engine.stats().running == 1);
         let before = server.engine.stats().cancelled;
         drop(connection);
+        let line = format!("swinseek:request_cancelled_total{{model_name=\"mock\"}} {}", before + 1);
+        server.wait_for("it is noticed", |s| s.get("/metrics").text().contains(&line));
         server.wait_for("the place is free", |s| {
             s.pace.step();
             let stats = s.engine.stats();

@@ -3,7 +3,7 @@
 //! A data set is sampled, not walked: record `i` of a micro-batch is a function of (seed, step, micro-batch, i) alone,
 //! so a resumed run sees what the uninterrupted one would have seen, on any number of threads.
 
-mod annotations;
+mod annotated;
 mod augment;
 mod easy_vqa;
 mod labels;
@@ -82,7 +82,7 @@ impl Mixture {
                     (phantom::name(*task), Box::new(phantom::Phantom::new(*seed, *task, *size)))
                 }
                 SourceTable::Annotations { dir, split } => {
-                    ("annotations", Box::new(annotations::Reports::open(dir, split)?))
+                    ("annotations", Box::new(annotated::Annotated::open(dir, split)?))
                 }
                 SourceTable::EasyVqa { dir, split } => {
                     ("easy_vqa", Box::new(easy_vqa::EasyVqa::open(dir, split)?))
