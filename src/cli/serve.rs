@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 #[cfg(not(feature = "otlp"))]
 use anyhow::bail;
+use anyhow::{Context, Result};
 use clap::Args;
 use swinseek_fusion::pipeline::Pipeline;
 use swinseek_kernels::Precision;

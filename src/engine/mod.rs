@@ -49,7 +49,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             max_batch: 32,
-            max_queue: 8,
+            max_queue: 2,
             prefill_chunk: PREFILL_CHUNK,
             feature_cache_bytes: 256 << 20,
             prefix_cache_bytes: 64 << 20,

@@ -143,7 +143,13 @@ impl<M: EngineModel> Worker<'_, M> {
                 None => sequence.next_chunk(budget).len(),
             };
             budget = budget.saturating_sub(cost.max(1));
-            match self.unit(&mut sequence) {
+            let image = !sequence.images.is_empty();
+            let mut outcome = self.unit(&mut sequence);
+            if image && sequence.images.is_empty() && matches!(outcome, Ok(None)) {
+                // The words behind an image are few: their answer need not wait for another step of the others.
+                outcome = self.unit(&mut sequence);
+            }
+            match outcome {
                 Ok(None) => self.preparing.push_back(sequence),
                 Ok(Some(prediction)) => self.start(sequence, prediction),
                 Err(failure) => self.fail(&sequence, failure),

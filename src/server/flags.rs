@@ -108,7 +108,7 @@ pub struct Flags {
     /// Sequences that are decoded together [default: 32].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_BATCH", help_heading = "Engine")]
     pub max_batch: Option<usize>,
-    /// Requests that may wait; more are refused with 503 [default: 8].
+    /// Requests that may wait; more are refused with 503 [default: 2].
     #[arg(long, value_name = "N", env = "SWINSEEK_MAX_QUEUE", help_heading = "Engine")]
     pub max_queue: Option<usize>,
     /// Prompt tokens that are run between two decode steps [default: 128].

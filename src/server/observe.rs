@@ -15,6 +15,9 @@ use super::state::App;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What may be answered before the body was read.
+const BEFORE_BODY: [u16; 7] = [401, 408, 413, 415, 429, 503, 504];
+
 /// The request's id: the client's, if it sent a usable one.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
@@ -67,6 +70,10 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if BEFORE_BODY.contains(&status.as_u16()) {
+        // The rest of the body is not read, so the connection cannot be used again; clients must know.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

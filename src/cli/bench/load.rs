@@ -23,6 +23,9 @@ use crate::eval::mime;
 /// A refused client asks again after what the server says, but not later than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A client gives up after so many failures in a row.
+const FAILURES: usize = 3;
+
 /// Flags of the load run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Load on a server")]
@@ -177,12 +180,17 @@ fn bodies(args: &LoadArgs, image: &Path) -> Result<Vec<String>> {
 
 impl Client {
     fn run(&self) -> Seen {
-        let mut seen = Seen::default();
-        while Instant::now() < self.end && self.answers.load(Ordering::Relaxed) < self.most {
+        let (mut seen, mut in_a_row) = (Seen::default(), 0);
+        let goes_on = || Instant::now() < self.end && self.answers.load(Ordering::Relaxed) < self.most;
+        while goes_on() && in_a_row < FAILURES {
             let body = &self.bodies[self.next.fetch_add(1, Ordering::Relaxed) % self.bodies.len()];
-            if let Err(error) = self.ask(body, &mut seen) {
-                seen.errors.push(format!("{error:#}"));
-            }
+            in_a_row = match self.ask(body, &mut seen) {
+                Ok(()) => 0,
+                Err(error) => {
+                    seen.errors.push(format!("{error:#}"));
+                    in_a_row + 1
+                }
+            };
         }
         seen
     }
