@@ -8,9 +8,11 @@ Prints one line a check; exits 1 at the first that fails. Give a key with OPENAI
 """
 
 import base64
+import concurrent.futures
 import json
 import os
 import pathlib
+import random
 import sys
 
 import openai
@@ -121,4 +123,24 @@ refused("too long", openai.BadRequestError, "messages", model=model, messages=[{
 with client.chat.completions.create(model=model, messages=about(DICOM, "Write the report."), stream=True) as stream:
     next(iter(stream))
 check("left early", client.chat.completions.create(model=model, messages=hello, max_tokens=1).choices)
+
+
+def answer(i: int) -> tuple:
+    found = client.chat.completions.create(
+        model=model,
+        messages=about((DICOM, CAT)[i % 2], ("Write the report.", "Is there a nodule?", "Describe the image.")[i % 3]),
+        temperature=(0, 0.7, 1.3)[i % 3],
+        seed=i,
+        max_tokens=4 + i % 29,
+        logprobs=True,
+        top_logprobs=i % 4,
+    )
+    return found.choices[0].message.content, found.choices[0].finish_reason, str(found.choices[0].logprobs)
+
+
+alone = [answer(i) for i in range(64)]
+order = random.Random(7).sample(range(64), 64)
+with concurrent.futures.ThreadPoolExecutor(24) as pool:
+    together = dict(zip(order, pool.map(answer, order)))
+check("64 at once are as each alone", all(together[i] == alone[i] for i in range(64)), f"{len(set(alone))} different answers")
 print("all checks hold")
