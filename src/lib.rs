@@ -18,4 +18,5 @@ pub mod eval;
 pub mod formats;
 pub mod server;
 pub mod suite;
+mod toml_file;
 pub mod train;

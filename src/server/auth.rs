@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{ApiError, ApiResult};
 use super::state::App;
+use crate::toml_file;
 
 /// The keys of a server; none means that everyone may ask.
 #[derive(Debug, Default)]
@@ -69,8 +70,7 @@ impl Keys {
     /// Reads a key file.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let name = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot be read"))?;
-        let file: File = toml::from_str(&text).with_context(|| name.to_string())?;
+        let file: File = toml_file::read(path)?;
         ensure!(!file.key.is_empty(), "{name}: has no [[key]], so nobody could ask; add one with --new-key");
         let keys = file.key.into_iter().map(|entry| Key::new(entry).map(Arc::new));
         Ok(Self { keys: Some(keys.collect::<Result<_>>().with_context(|| name.to_string())?) })

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+use crate::toml_file;
 
 /// Settings as given, by flag, variable or file; a flag wins over a variable, a variable over the file.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
@@ -181,9 +183,7 @@ impl Flags {
     /// # Errors
     /// Names the file and the key that is unknown or has a wrong value.
     pub fn over_file(&self, path: &Path) -> Result<Self> {
-        let name = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot be read"))?;
-        let file: Self = toml::from_str(&text).with_context(|| name.to_string())?;
+        let file: Self = toml_file::read(path)?;
         let mut merged = serde_json::to_value(file)?;
         let given = serde_json::to_value(self)?;
         if let (Some(merged), Some(given)) = (merged.as_object_mut(), given.as_object()) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamWConfig;
 use super::schedule::Schedule;
+use crate::toml_file;
 
 /// A whole recipe. Paths are relative to the recipe's own folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -211,14 +212,7 @@ impl Default for CheckpointTable {
 impl Recipe {
     /// Reads and checks a recipe; relative paths become relative to its folder.
     pub fn load(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        // The parser's own display draws the line over several; one line that names the place is enough.
-        let explain = |error: toml::de::Error| {
-            let line = text[..error.span().map_or(0, |span| span.start)].lines().count().max(1);
-            anyhow::anyhow!("{} line {line}: {}", path.display(), error.message().replace('\n', " "))
-        };
-        let mut recipe: Self = toml::from_str(&text).map_err(explain)?;
+        let mut recipe: Self = toml_file::read(path)?;
         let base = path.parent().unwrap_or(Path::new("."));
         recipe.output = base.join(&recipe.output);
         recipe.model.directory = base.join(&recipe.model.directory);
