@@ -61,13 +61,29 @@ fn foreign_limits(limits: &Limits) -> image::Limits {
 
 /// The PNG decoder takes memory for a row before it tells the size; IHDR comes first in every file.
 fn check_png(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
-    let number = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+    let number =
+        |at: usize| bytes.get(at..at.checked_add(4)?).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
     match (bytes.get(12..16), number(16), number(20)) {
         (Some(b"IHDR"), Some(width), Some(height)) => {
-            limits.check_pixels(Format::Png, u64::from(width), u64::from(height))
+            limits.check_pixels(Format::Png, u64::from(width), u64::from(height))?;
         }
-        _ => Err(DecodeError::truncated(Format::Png, "the file ends inside its header")),
+        _ => return Err(DecodeError::truncated(Format::Png, "the file ends inside its header")),
     }
+    // A palette of broken colours makes the decoder panic (png 0.18.1).
+    let mut at = 8;
+    while let (Some(length), Some(kind)) = (number(at), bytes.get(at.saturating_add(4)..at.saturating_add(8)))
+    {
+        if kind == b"PLTE" && (length % 3 != 0 || length > 768) {
+            let message =
+                format!("the palette has {length} bytes, expected 3 for each of at most 256 colours");
+            return Err(DecodeError::malformed(Format::Png, message));
+        }
+        if kind == b"IDAT" {
+            break;
+        }
+        at = at.saturating_add(12).saturating_add(length as usize);
+    }
+    Ok(())
 }
 
 /// The JPEG decoder fills what is missing with gray; here a missing end is an error.

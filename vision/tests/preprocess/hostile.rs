@@ -141,3 +141,11 @@ proptest! {
         check(try_bytes(&file));
     }
 }
+
+/// Found by the fuzzer.
+#[test]
+fn a_palette_of_broken_colours_is_refused() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/images/palette_of_49_bytes.png");
+    let error = try_bytes(&std::fs::read(path).unwrap()).unwrap_err().to_string();
+    assert_eq!(error, "PNG: damaged: the palette has 49 bytes, expected 3 for each of at most 256 colours");
+}
