@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use swinseek_fusion::GenerateParams;
 use swinseek_fusion::pipeline::Pipeline;
@@ -49,6 +49,11 @@ impl ModelArgs {
     pub(super) fn open(&self) -> Result<Pipeline> {
         Ok(Pipeline::open(&self.directory()?, self.precision.into())?)
     }
+}
+
+/// The API key that the variable of `--api-key-env` holds.
+pub(super) fn key_in(variable: &str) -> Result<String> {
+    std::env::var(variable).with_context(|| format!("--api-key-env {variable}: the variable holds no key"))
 }
 
 /// The directory of the default model.

@@ -18,7 +18,7 @@ use super::chat::{StreamOptions, room, token_text};
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::json;
 use super::observe::RequestId;
-use super::running::{Counts, Finished, Origin, Prepared, Prompt, Token, failure, finish_name};
+use super::running::{Counts, Finished, Origin, Prepared, Prompt, Token, failure, finish_name, user_digest};
 use super::sampling::{Stop, Wishes, too_long};
 use super::sse::{self, Writer, data};
 use super::state::App;
@@ -230,7 +230,7 @@ fn read(app: &App, bytes: &[u8]) -> ApiResult<(Prepared, Shape)> {
     app.check_model(request.model.as_deref())?;
     check_fixed(&request)?;
     let include_usage = request.stream_options.unwrap_or_default().include_usage == Some(true);
-    let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
+    let user = user_digest(request.user.as_deref());
     let plan = Wishes {
         temperature: request.temperature,
         top_p: request.top_p,
@@ -398,13 +398,10 @@ impl Writer for TextWriter {
     async fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<SseEvent>> {
         Ok(match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                let counts = Counts {
-                    prompt: prompt_tokens,
-                    cached: cached_tokens,
-                    image: image_tokens,
-                    completion: 0,
-                };
-                self.counts.add(index.is_multiple_of(self.shape.choices), counts);
+                self.counts.add(
+                    index.is_multiple_of(self.shape.choices),
+                    Counts::of_prompt(prompt_tokens, cached_tokens, image_tokens),
+                );
                 Vec::new()
             }
             Event::Token { id, text, logprob, top_logprobs } => {

@@ -1,6 +1,7 @@
 //! `/openapi.json`, and a page that shows it.
 
-use axum::Json;
+use std::sync::LazyLock;
+
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -39,8 +40,12 @@ impl Modify for Key {
     }
 }
 
-pub(super) async fn json() -> Json<utoipa::openapi::OpenApi> {
-    Json(Api::openapi())
+/// Written once: it never changes, and anyone may ask for it.
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| Api::openapi().to_json().unwrap_or_else(|_| "{}".to_owned()));
+
+pub(super) async fn json() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
 }
 
 /// A page without anything from elsewhere: it reads `/openapi.json` and lists what is there.

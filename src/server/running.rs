@@ -42,6 +42,11 @@ pub(super) struct Prompt {
     pub(super) constraints: Vec<Box<dyn Constraint>>,
 }
 
+/// BLAKE3 of the `user` parameter: what the audit file keeps of it.
+pub(super) fn user_digest(user: Option<&str>) -> Option<String> {
+    user.map(|user| blake3::hash(user.as_bytes()).to_hex().to_string())
+}
+
 /// Where a request came from.
 pub(super) struct Origin {
     pub(super) endpoint: &'static str,
@@ -235,12 +240,7 @@ impl Answer {
         while let Some(event) = self.next().await {
             match event {
                 Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                    counts = Counts {
-                        prompt: prompt_tokens,
-                        cached: cached_tokens,
-                        image: image_tokens,
-                        ..counts
-                    };
+                    counts = Counts::of_prompt(prompt_tokens, cached_tokens, image_tokens);
                 }
                 Event::Token { id, logprob, top_logprobs, .. } => {
                     tokens.push(Token { id, logprob, top_logprobs });
@@ -281,6 +281,11 @@ impl Running {
 }
 
 impl Counts {
+    /// As an answer starts.
+    pub(super) fn of_prompt(prompt: usize, cached: usize, image: usize) -> Self {
+        Self { prompt, cached, image, completion: 0 }
+    }
+
     /// Choices of one prompt share its tokens.
     pub(super) fn of(answers: &[Finished], choices: usize) -> Self {
         let mut sum = Self::default();

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use swinseek_fusion::pipeline::REPORT_PROMPT;
 
+use crate::cli::args::key_in;
 use crate::cli::output::print_json;
 use crate::eval::mime;
 
@@ -48,9 +49,9 @@ pub(super) struct LoadArgs {
     /// Directory of images to ask about, one after the other; by default the one of --image.
     #[arg(long, value_name = "DIR", requires = "url")]
     images: Option<PathBuf>,
-    /// API key.
-    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, requires = "url")]
-    key: Option<String>,
+    /// Environment variable that holds the API key.
+    #[arg(long, value_name = "VAR", requires = "url")]
+    api_key_env: Option<String>,
 }
 
 /// What a client saw, in milliseconds.
@@ -112,7 +113,7 @@ pub(super) fn run(args: &LoadArgs, image: &Path, json: bool) -> Result<()> {
     let client = Client {
         agent: config.into(),
         url: format!("{url}/v1/chat/completions"),
-        key: args.key.clone(),
+        key: args.api_key_env.as_deref().map(key_in).transpose()?,
         bodies: bodies(args, image)?,
         next: AtomicUsize::new(0),
         answers: AtomicUsize::new(0),

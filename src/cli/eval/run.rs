@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
@@ -13,7 +13,7 @@ use swinseek_evals::profile::Profile;
 use swinseek_evals::resample::Bootstrap;
 use swinseek_evals::runner::{Candidate, HYPOTHESES, Measure, MetricName};
 
-use super::super::args::ModelArgs;
+use super::super::args::{ModelArgs, key_in};
 use super::super::output::print_json;
 use super::show::table;
 use crate::eval::{
@@ -129,9 +129,7 @@ struct ServerArgs {
 
 impl ServerArgs {
     fn options(&self, url: &str) -> Result<ServerOptions> {
-        let key = self.api_key_env.as_ref().map(|name| {
-            std::env::var(name).with_context(|| format!("--api-key-env {name}: the variable holds no key"))
-        });
+        let key = self.api_key_env.as_deref().map(key_in);
         Ok(ServerOptions {
             url: url.to_owned(),
             model: self.served_model.clone(),

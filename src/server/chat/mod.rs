@@ -23,7 +23,7 @@ use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::media::{Want, prepare};
 use super::observe::RequestId;
-use super::running::{Origin, Prepared, Prompt};
+use super::running::{Origin, Prepared, Prompt, user_digest};
 use super::sampling::{Plan, too_long};
 use super::state::App;
 use super::{format, json, sse};
@@ -84,7 +84,7 @@ fn read(app: &App, bytes: &[u8], deadline: std::time::Instant) -> ApiResult<(Pre
     let plan = request.wishes().check(&app.settings, app.engine.info().vocab_size)?;
     let shape = Shape::new(&request, app);
     let constraints = format::constraints(request.response_format.as_ref(), plan.choices, app)?;
-    let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
+    let user = user_digest(request.user.as_deref());
     let conversation = Conversation::new(request.messages, &app.settings.limits)?;
     let context = app.engine.info().context_length;
     if app.frontend.is_surely_longer(conversation.bytes, context) {
@@ -94,7 +94,7 @@ fn read(app: &App, bytes: &[u8], deadline: std::time::Instant) -> ApiResult<(Pre
         );
         return Err(ApiError::invalid("messages", message).code("context_length_exceeded"));
     }
-    let ids = app.frontend.encode_chat(&conversation.messages).map_err(|error| template(&error))?;
+    let ids = app.frontend.encode_chat(&conversation.messages).map_err(|_| template())?;
     if ids.len() >= context {
         return Err(too_long("messages", ids.len(), context));
     }
@@ -122,9 +122,8 @@ pub(super) fn room(
     plan.max_new_tokens(prompt, context, app.settings.default_max_tokens, param)
 }
 
-/// A template refuses some orders of turns.
-fn template(error: &swinseek_kernels::Error) -> ApiError {
-    tracing::debug!(%error, "the chat template refused a conversation");
+/// A template refuses some orders of turns; its own words may quote them, and go nowhere.
+fn template() -> ApiError {
     ApiError::invalid("messages", "the model's chat template does not take these messages in this order")
 }
 

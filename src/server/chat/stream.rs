@@ -49,13 +49,7 @@ impl Writer for ChatWriter {
     async fn on(&mut self, index: usize, event: Event) -> ApiResult<Vec<sse::Event>> {
         Ok(match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                let counts = Counts {
-                    prompt: prompt_tokens,
-                    cached: cached_tokens,
-                    image: image_tokens,
-                    completion: 0,
-                };
-                self.counts.add(index == 0, counts);
+                self.counts.add(index == 0, Counts::of_prompt(prompt_tokens, cached_tokens, image_tokens));
                 Vec::new()
             }
             Event::Token { id, text, logprob, top_logprobs } => {

@@ -26,7 +26,7 @@ use super::chat::room;
 use super::error::{ApiError, ApiResult, ErrorBody};
 use super::media::{Picture, Want, prepare};
 use super::observe::RequestId;
-use super::running::{Origin, Prepared, Prompt};
+use super::running::{Origin, Prepared, Prompt, user_digest};
 use super::sampling::{Wishes, too_long};
 use super::state::App;
 use super::{format, sse};
@@ -111,7 +111,7 @@ fn read(
 ) -> ApiResult<(Prepared, Origins)> {
     app.check_model(request.model.as_deref())?;
     let drawn = Drawn::wanted(request)?;
-    let user = request.user.as_ref().map(|user| blake3::hash(user.as_bytes()).to_hex().to_string());
+    let user = user_digest(request.user.as_deref());
     let plan = Wishes {
         // A report is greedy unless a client asks otherwise, whatever the server's default for conversations.
         temperature: request.temperature.or(Some(0.0)),

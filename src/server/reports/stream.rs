@@ -44,12 +44,7 @@ impl Writer for ReportWriter {
     async fn on(&mut self, _index: usize, event: Event) -> ApiResult<Vec<sse::Event>> {
         match event {
             Event::Started { prompt_tokens, cached_tokens, image_tokens } => {
-                self.counts = Counts {
-                    prompt: prompt_tokens,
-                    cached: cached_tokens,
-                    image: image_tokens,
-                    completion: 0,
-                };
+                self.counts = Counts::of_prompt(prompt_tokens, cached_tokens, image_tokens);
                 Ok(Vec::new())
             }
             Event::Token { text, .. } => {
