@@ -13,8 +13,8 @@
 use candle_core::{D, Device, Tensor};
 use swinseek_kernels::{
     Error, Init, Result, Trace, Weights,
-    layers::{Linear, RmsNorm, SwiGlu},
-    ops::attention::{Mask, attention, attention_each, attention_probabilities},
+    layers::{FeedForward, Linear, RmsNorm},
+    ops::attention::{Mask, attention_each, attention_in, attention_probabilities},
 };
 use swinseek_language::LayerHook;
 
@@ -46,8 +46,7 @@ pub struct GatedCrossAttention {
     query_norm: RmsNorm,
     key_norm: RmsNorm,
     attention_gate: Tensor,
-    post_norm: RmsNorm,
-    mlp: SwiGlu,
+    mlp: FeedForward,
     mlp_gate: Tensor,
     heads: usize,
     kv_heads: usize,
@@ -160,8 +159,12 @@ impl GatedCrossAttention {
             query_norm: RmsNorm::new(head_dim, eps, &attn.pp("q_norm"))?,
             key_norm: RmsNorm::new(head_dim, eps, &attn.pp("k_norm"))?,
             attention_gate: gate("cross_attn_attn_gate")?,
-            post_norm: RmsNorm::new(dim, eps, &w.pp("post_attention_layernorm"))?,
-            mlp: SwiGlu::new(dim, config.intermediate_size, &w.pp("mlp"))?,
+            mlp: FeedForward::swiglu(
+                dim,
+                config.intermediate_size,
+                Some(RmsNorm::new(dim, eps, &w.pp("post_attention_layernorm"))?.into()),
+                &w.pp("mlp"),
+            )?,
             mlp_gate: gate("cross_attn_mlp_gate")?,
             heads: config.num_heads,
             kv_heads: config.num_kv_heads,
@@ -193,7 +196,7 @@ impl GatedCrossAttention {
         if trace.wants(name) {
             trace.record(name, &attention_probabilities(&query, &key, None, bias, scale)?.detach());
         }
-        let attended = attention(&query, &key, &value, None, bias, scale)?;
+        let attended = attention_in(self.query.precision(), &query, &key, &value, bias, scale)?;
         self.branches(x, &attended, mask)
     }
 
@@ -228,7 +231,7 @@ impl GatedCrossAttention {
             .forward(&attended.flatten_from(D::Minus2)?)?
             .broadcast_mul(&self.attention_gate.tanh()?)?;
         let x = (x + multiply(attended, mask.attention.as_ref())?)?;
-        let hidden = self.mlp.forward(&self.post_norm.forward(&x)?)?.broadcast_mul(&self.mlp_gate.tanh()?)?;
+        let hidden = self.mlp.forward(&x)?.broadcast_mul(&self.mlp_gate.tanh()?)?;
         Ok((x + multiply(hidden, mask.mlp.as_ref())?)?)
     }
 }

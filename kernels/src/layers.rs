@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use candle_core::Tensor;
 
 use crate::gemm::PackedWeight;
-use crate::ops::linear::PackedGroups;
-use crate::{Init, Precision, Result, Weights, ops};
+use crate::ops::activation::Activation;
+use crate::ops::projection::NormParameters;
+use crate::{Error, Init, Precision, Result, Weights, ops};
 
 /// `y = x Wᵀ + b`, `x` of shape `(.., in_features)`.
 #[derive(Debug, Clone)]
@@ -44,17 +45,67 @@ impl Linear {
 
     /// `(.., in)` to `(.., out)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (&self.weight, self.bias.as_ref());
-        Ok(ops::linear::linear_packed(x, weight, bias, self.precision, self.packed()?)?)
+        self.forward_with(x, None, None, None)
     }
 
-    /// The layout of a weight that does not change, made at the first use.
+    /// `[residual +] activation(norm(x) Wᵀ + b)`: in one pass where the weight is constant and in `bf16`.
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        norm: Option<&Norm>,
+        activation: Option<Activation>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let tracked = x.track_op() || residual.is_some_and(Tensor::track_op);
+        if let Some(packed) = self.packed()?.filter(|_| !tracked) {
+            let norm = norm.map(Norm::parameters);
+            return Ok(ops::projection::projection(x, norm, packed, activation, residual)?);
+        }
+        let x = norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
+        let mut y = ops::linear::linear(&x, &self.weight, self.bias.as_ref(), self.precision)?;
+        if let Some(activation) = activation {
+            y = activation.apply(&y)?;
+        }
+        Ok(match residual {
+            Some(residual) => (residual + y)?,
+            None => y,
+        })
+    }
+
+    /// One projection that gives the results of several, of the same input, side by side: `(.., Σ out)`. `None` where they
+    /// are trained or multiplied in `f32`: only the fused operations gain by it.
+    pub fn joined(parts: &[&Self]) -> Result<Option<Self>> {
+        let Some(first) = parts.first().filter(|_| parts.iter().all(|part| part.is_packable())) else {
+            return Ok(None);
+        };
+        let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
+        let bias = |part: &&Self| match &part.bias {
+            Some(bias) => Ok(bias.clone()),
+            None => Tensor::zeros(part.weight.dim(0)?, part.weight.dtype(), part.weight.device()),
+        };
+        let biases = parts.iter().map(bias).collect::<candle_core::Result<Vec<_>>>()?;
+        let bias = parts.iter().any(|part| part.bias.is_some()).then(|| Tensor::cat(&biases, 0)).transpose()?;
+        Ok(Some(Self::from_parts(Tensor::cat(&weights, 0)?, bias, first.precision)))
+    }
+
+    /// How it multiplies.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Whether the fused operations can read it: a constant, multiplied in `bf16`.
+    pub fn is_packable(&self) -> bool {
+        let trained = self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
+        self.precision == Precision::Bf16 && !trained
+    }
+
+    /// The layout for the fused operations, made at the first use.
     fn packed(&self) -> Result<Option<&Arc<PackedWeight>>> {
-        if self.precision == Precision::F32 || self.weight.track_op() {
+        if !self.is_packable() {
             return Ok(None);
         }
         if self.packed.get().is_none() {
-            let packed = Arc::new(ops::linear::pack(&self.weight)?);
+            let packed = Arc::new(ops::linear::pack(&self.weight, self.bias.as_ref())?);
             // Another thread may have been faster with the same content.
             let _ = self.packed.set(packed);
         }
@@ -65,6 +116,11 @@ impl Linear {
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
+
+    /// The bias, `(out)`.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
 }
 
 /// One weight per group of rows, without biases: the experts of a mixture.
@@ -72,22 +128,12 @@ impl Linear {
 pub struct GroupedLinear {
     weight: Tensor,
     precision: Precision,
-    packed: PackedGroups,
+    /// Each made when its group first has rows.
+    packed: Arc<[OnceLock<PackedWeight>]>,
 }
 
 impl GroupedLinear {
-    /// Reads `leaf` `(groups, out, in)`.
-    pub fn new(
-        groups: usize,
-        in_features: usize,
-        out_features: usize,
-        w: &Weights,
-        leaf: &str,
-    ) -> Result<Self> {
-        Self::from_parts(w.get(&[groups, out_features, in_features], leaf)?, w.precision())
-    }
-
-    /// From a weight `(groups, out, in)` that the caller has.
+    /// From a weight `(groups, out, in)`.
     pub fn from_parts(weight: Tensor, precision: Precision) -> Result<Self> {
         let (groups, _, _) = weight.dims3()?;
         let packed = (0..groups).map(|_| OnceLock::new()).collect();
@@ -96,8 +142,19 @@ impl GroupedLinear {
 
     /// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` go through weight `g`: `(rows, out)`.
     pub fn forward(&self, x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
-        let packed = (!self.weight.track_op()).then_some(&self.packed);
-        Ok(ops::linear::grouped_linear_packed(x, &self.weight, offsets, self.precision, packed)?)
+        if self.precision == Precision::F32 || self.weight.track_op() || x.track_op() {
+            return Ok(ops::linear::grouped_linear(x, &self.weight, offsets, self.precision)?);
+        }
+        let (groups, out, inner) = self.weight.dims3()?;
+        if x.dims2()?.1 != inner || offsets.len() != groups + 1 {
+            let (x, w) = (x.dims(), self.weight.dims());
+            return Err(Error::Input(format!("x {x:?}, {} offsets do not fit experts {w:?}", offsets.len())));
+        }
+        for group in (0..groups).filter(|&g| offsets[g + 1] > offsets[g] && self.packed[g].get().is_none()) {
+            let _ = self.packed[group].set(ops::linear::pack(&self.weight.get(group)?, None)?);
+        }
+        let weight = |group: usize| self.packed[group].get().unwrap_or_else(|| unreachable!("packed above"));
+        Ok(ops::projection::grouped_projection(x, offsets, out, weight)?)
     }
 
     /// The weight, `(groups, out, in)`.
@@ -125,6 +182,16 @@ impl LayerNorm {
     /// From `weight` and `bias`, both `(dim)`, that the caller has.
     pub fn from_parts(weight: Tensor, bias: Tensor, eps: f64) -> Self {
         Self { weight, bias, eps }
+    }
+
+    /// The weights as the fused operations take them.
+    pub fn parameters(&self) -> NormParameters<'_> {
+        NormParameters { weight: &self.weight, bias: Some(&self.bias), eps: self.eps }
+    }
+
+    /// Whether gradients of its parameters are wanted.
+    pub fn is_trained(&self) -> bool {
+        self.weight.track_op() || self.bias.track_op()
     }
 
     /// `(.., dim)` to `(.., dim)`.
@@ -174,27 +241,119 @@ impl RmsNorm {
     }
 }
 
-/// `W_down(SiLU(W_gate x) ⊙ W_up x)` (Shazeer 2020), the MLP of llama and DeepSeek blocks.
+/// Either norm over the last dimension.
 #[derive(Debug, Clone)]
-pub struct SwiGlu {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+pub enum Norm {
+    /// With centre and bias.
+    Layer(LayerNorm),
+    /// Without.
+    Rms(RmsNorm),
 }
 
-impl SwiGlu {
-    /// Reads `gate_proj`, `up_proj` `(intermediate, dim)` and `down_proj` `(dim, intermediate)`.
-    pub fn new(dim: usize, intermediate: usize, w: &Weights) -> Result<Self> {
+impl Norm {
+    /// `(.., dim)` to `(.., dim)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Layer(norm) => norm.forward(x),
+            Self::Rms(norm) => norm.forward(x),
+        }
+    }
+
+    /// The weights as the fused operations take them.
+    fn parameters(&self) -> NormParameters<'_> {
+        match self {
+            Self::Layer(norm) => norm.parameters(),
+            Self::Rms(RmsNorm { weight, eps }) => NormParameters { weight, bias: None, eps: *eps },
+        }
+    }
+
+    fn is_trained(&self) -> bool {
+        let NormParameters { weight, bias, .. } = self.parameters();
+        weight.track_op() || bias.is_some_and(Tensor::track_op)
+    }
+}
+
+impl From<LayerNorm> for Norm {
+    fn from(norm: LayerNorm) -> Self {
+        Self::Layer(norm)
+    }
+}
+
+impl From<RmsNorm> for Norm {
+    fn from(norm: RmsNorm) -> Self {
+        Self::Rms(norm)
+    }
+}
+
+/// The MLP of a transformer block with its norms and its residual, see [`ops::feed_forward`].
+#[derive(Debug)]
+pub struct FeedForward {
+    /// Before the projections.
+    pub norm: Option<Norm>,
+    /// `(hidden, dim)`; its product gets the activation.
+    pub gate: Option<Linear>,
+    /// `(hidden, dim)`; its product gets the activation where there is no gate.
+    pub up: Linear,
+    /// Of the gate, or of the up projection where there is none.
+    pub activation: Activation,
+    /// `(dim, hidden)`
+    pub down: Linear,
+    /// After the projections, before the residual is added.
+    pub post_norm: Option<Norm>,
+}
+
+impl FeedForward {
+    /// Reads `gate_proj`, `up_proj` `(intermediate, dim)` and `down_proj` `(dim, intermediate)` of a SwiGLU
+    /// (Shazeer 2020), the MLP of llama and DeepSeek blocks, without biases.
+    pub fn swiglu(dim: usize, intermediate: usize, norm: Option<Norm>, w: &Weights) -> Result<Self> {
         Ok(Self {
-            gate: Linear::no_bias(dim, intermediate, &w.pp("gate_proj"))?,
+            norm,
+            gate: Some(Linear::no_bias(dim, intermediate, &w.pp("gate_proj"))?),
             up: Linear::no_bias(dim, intermediate, &w.pp("up_proj"))?,
+            activation: Activation::Silu,
             down: Linear::no_bias(intermediate, dim, &w.pp("down_proj"))?,
+            post_norm: None,
         })
     }
 
-    /// `(.., dim)` to `(.., dim)`.
+    /// `post_norm(MLP(norm(x)))`, `(.., dim)` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = ops::activation::silu_mul(&self.gate.forward(x)?, &self.up.forward(x)?)?;
-        self.down.forward(&hidden)
+        self.run(x, false)
+    }
+
+    /// `x + post_norm(MLP(norm(x)))`, `(.., dim)` to the same shape.
+    pub fn forward_residual(&self, x: &Tensor) -> Result<Tensor> {
+        self.run(x, true)
+    }
+
+    fn run(&self, x: &Tensor, residual: bool) -> Result<Tensor> {
+        let norms = [&self.norm, &self.post_norm];
+        if !x.track_op() && !norms.into_iter().flatten().any(Norm::is_trained) {
+            let gate = self.gate.as_ref().map(Linear::packed).transpose()?;
+            if let (Some(up), Some(down), true) =
+                (self.up.packed()?, self.down.packed()?, gate.is_none_or(|gate| gate.is_some()))
+            {
+                let weights = ops::feed_forward::FeedForward {
+                    norm: self.norm.as_ref().map(Norm::parameters),
+                    gate: gate.flatten().map(Arc::as_ref),
+                    up,
+                    activation: self.activation,
+                    down,
+                    post_norm: self.post_norm.as_ref().map(Norm::parameters),
+                    residual,
+                };
+                return Ok(ops::feed_forward::feed_forward(x, &weights)?);
+            }
+        }
+        let normed = self.norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
+        let up = self.up.forward(&normed)?;
+        let hidden = match (&self.gate, self.activation) {
+            (Some(gate), Activation::Silu) => ops::activation::silu_mul(&gate.forward(&normed)?, &up)?,
+            (Some(gate), activation) => (activation.apply(&gate.forward(&normed)?)? * up)?,
+            (None, activation) => activation.apply(&up)?,
+        };
+        let y = self.down.forward(&hidden)?;
+        let y = self.post_norm.as_ref().map_or_else(|| Ok(y.clone()), |norm| norm.forward(&y))?;
+        if residual { Ok((x + y)?) } else { Ok(y) }
     }
 }

@@ -34,6 +34,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn load(self, from: *const f32, n: usize) -> Self::V;
     /// Writes the first `min(n, 16)` lanes to `to`. They must be writable.
     unsafe fn store(self, to: *mut f32, x: Self::V, n: usize);
+    /// Writes the first `min(n, 16)` lanes to `to` as `bf16` bit patterns, rounded to nearest even. They must be writable.
+    unsafe fn store_bf16(self, to: *mut u16, x: Self::V, n: usize);
+    /// Writes sixteen words of two `bf16` each to `to`: the lanes of `even` below those of `odd`.
+    unsafe fn store_bf16_pairs(self, to: *mut f32, even: Self::V, odd: Self::V);
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a − b`.
@@ -42,6 +46,8 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`.
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `1 / a` to 1e-6 relative, 0 for infinities; the units may differ in the last bits.
+    fn reciprocal(self, a: Self::V) -> Self::V;
     /// `a · b + c`.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The greater; `b` where either is not a number.

@@ -1,7 +1,7 @@
 //! One decoder layer: `x += attention(norm(x))`, `x += mlp(norm(x))`.
 
 use candle_core::Tensor;
-use swinseek_kernels::{Result, Trace, Weights, layers::RmsNorm};
+use swinseek_kernels::{Result, Trace, Weights, layers::{FeedForward, Norm, RmsNorm}};
 
 use crate::{
     attention::SelfAttention,
@@ -9,22 +9,21 @@ use crate::{
     config::{LanguageConfig, MoeConfig},
     context::Pass,
     decode::Step,
-    mlp::Mlp,
+    mlp::mlp,
     moe::MixtureOfExperts,
 };
 
 #[derive(Debug)]
 pub(crate) struct Block {
-    input_norm: RmsNorm,
+    input_norm: Norm,
     attention: SelfAttention,
-    post_attention_norm: RmsNorm,
-    feed_forward: FeedForward,
+    mlp: Mlp,
 }
 
 #[derive(Debug)]
-enum FeedForward {
-    Dense(Mlp),
-    Sparse(Box<MixtureOfExperts>),
+enum Mlp {
+    Dense(FeedForward),
+    Sparse(RmsNorm, Box<MixtureOfExperts>),
 }
 
 impl Block {
@@ -36,14 +35,18 @@ impl Block {
         w: &Weights,
     ) -> Result<Self> {
         let norm = |name: &str| RmsNorm::new(config.hidden_size, config.rms_norm_eps, &w.pp(name));
-        let mlp = w.pp("mlp");
         Ok(Self {
-            input_norm: norm("input_layernorm")?,
+            input_norm: norm("input_layernorm")?.into(),
             attention: SelfAttention::new(config, index, &w.pp("self_attn"))?,
-            post_attention_norm: norm("post_attention_layernorm")?,
-            feed_forward: match moe {
-                Some(moe) => FeedForward::Sparse(Box::new(MixtureOfExperts::new(config, moe, index, &mlp)?)),
-                None => FeedForward::Dense(Mlp::new(config, config.intermediate_size, &mlp)?),
+            mlp: match moe {
+                Some(moe) => {
+                    let experts = Box::new(MixtureOfExperts::new(config, moe, index, &w.pp("mlp"))?);
+                    Mlp::Sparse(norm("post_attention_layernorm")?, experts)
+                }
+                None => {
+                    let norm = norm("post_attention_layernorm")?.into();
+                    Mlp::Dense(mlp(config, config.intermediate_size, Some(norm), &w.pp("mlp"))?)
+                }
             },
         })
     }
@@ -56,22 +59,18 @@ impl Block {
         cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        let attended = self.attention.forward(&self.input_norm.forward(x)?, pass, cache, trace)?;
-        self.feed_forward(&(x + attended)?, trace)
+        self.feed_forward(&self.attention.forward(x, &self.input_norm, pass, cache, trace)?, trace)
     }
 
     /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
     pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
-        let attended = self.attention.decode(&self.input_norm.forward(x)?, step, caches)?;
-        self.feed_forward(&(x + attended)?, &mut Trace::off())
+        self.feed_forward(&self.attention.decode(x, &self.input_norm, step, caches)?, &mut Trace::off())
     }
 
     fn feed_forward(&self, x: &Tensor, trace: &mut Trace) -> Result<Tensor> {
-        let normed = self.post_attention_norm.forward(x)?;
-        let y = match &self.feed_forward {
-            FeedForward::Dense(mlp) => mlp.forward(&normed)?,
-            FeedForward::Sparse(moe) => moe.forward(&normed, trace)?,
-        };
-        Ok((x + y)?)
+        match &self.mlp {
+            Mlp::Dense(mlp) => mlp.forward_residual(x),
+            Mlp::Sparse(norm, experts) => Ok((x + experts.forward(&norm.forward(x)?, trace)?)?),
+        }
     }
 }

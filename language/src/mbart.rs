@@ -5,25 +5,16 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use swinseek_kernels::{
     Error, Result, Trace, Weights,
-    layers::{LayerNorm, Linear},
+    layers::{FeedForward, LayerNorm, Linear},
     ops::{
-        self,
-        attention::{Mask, attention},
+        activation::Activation,
+        attention::{Mask, attention_in},
     },
 };
 
 /// The first two rows of the position table are never used (a leftover of fairseq's padding index).
 const POSITION_OFFSET: usize = 2;
 const LAYER_NORM_EPS: f64 = 1e-5;
-
-/// The feed-forward non-linearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Exact GELU.
-    Gelu,
-    /// Rectified linear.
-    Relu,
-}
 
 /// Sizes of an mBART decoder, as in `config.json` of the `mbart` model type.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +183,7 @@ impl Attention {
     fn forward(&self, x: &Tensor, kv: &KeyValue, mask: Mask) -> Result<Tensor> {
         let query = self.split(&self.query.forward(x)?)?;
         let scale = (self.head_dim as f64).powf(-0.5);
-        let out = attention(&query, &kv.key, &kv.value, None, mask, scale)?;
+        let out = attention_in(self.query.precision(), &query, &kv.key, &kv.value, mask, scale)?;
         self.out.forward(&out.flatten_from(2)?)
     }
 }
@@ -203,10 +194,7 @@ struct Layer {
     self_attention: Attention,
     cross_norm: LayerNorm,
     cross_attention: Attention,
-    ffn_norm: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    activation: Activation,
+    mlp: FeedForward,
 }
 
 impl Layer {
@@ -217,10 +205,14 @@ impl Layer {
             self_attention: Attention::new(config, &w.pp("self_attn"))?,
             cross_norm: norm("encoder_attn_layer_norm")?,
             cross_attention: Attention::new(config, &w.pp("encoder_attn"))?,
-            ffn_norm: norm("final_layer_norm")?,
-            fc1: Linear::new(config.hidden_size, config.ffn_size, &w.pp("fc1"))?,
-            fc2: Linear::new(config.ffn_size, config.hidden_size, &w.pp("fc2"))?,
-            activation: config.activation,
+            mlp: FeedForward {
+                norm: Some(norm("final_layer_norm")?.into()),
+                gate: None,
+                up: Linear::new(config.hidden_size, config.ffn_size, &w.pp("fc1"))?,
+                activation: config.activation,
+                down: Linear::new(config.ffn_size, config.hidden_size, &w.pp("fc2"))?,
+                post_norm: None,
+            },
         })
     }
 
@@ -240,12 +232,7 @@ impl Layer {
         };
         let x = (x + self.self_attention.forward(&normed, &kv, mask)?)?;
         let x = (&x + self.cross_attention.forward(&self.cross_norm.forward(&x)?, memory, Mask::None)?)?;
-        let hidden = self.fc1.forward(&self.ffn_norm.forward(&x)?)?;
-        let hidden = match self.activation {
-            Activation::Gelu => ops::activation::gelu(&hidden)?,
-            Activation::Relu => hidden.relu()?,
-        };
-        Ok(((x + self.fc2.forward(&hidden)?)?, kv))
+        Ok((self.mlp.forward_residual(&x)?, kv))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Projections with the initial values of a decoder, and the dense SwiGLU made of them.
 
-use candle_core::Tensor;
-use swinseek_kernels::{Init, Result, Weights, layers::Linear, ops::activation::silu_mul};
+use swinseek_kernels::{
+    Init, Result, Weights,
+    layers::{FeedForward, Linear, Norm},
+    ops::activation::Activation,
+};
 
 use crate::config::LanguageConfig;
 
@@ -27,27 +30,20 @@ pub(crate) fn output_projection(
     Ok(Linear::from_parts(weight, bias, w.precision()))
 }
 
-/// `W_down(SiLU(W_gate x) ⊙ W_up x)`, with biases where the configuration has them.
-#[derive(Debug)]
-pub(crate) struct Mlp {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-}
-
-impl Mlp {
-    pub(crate) fn new(config: &LanguageConfig, intermediate_size: usize, w: &Weights) -> Result<Self> {
-        let (dim, bias) = (config.hidden_size, config.mlp_bias);
-        Ok(Self {
-            gate: projection(dim, intermediate_size, bias, &w.pp("gate_proj"))?,
-            up: projection(dim, intermediate_size, bias, &w.pp("up_proj"))?,
-            down: output_projection(config, (intermediate_size, dim), bias, &w.pp("down_proj"))?,
-        })
-    }
-
-    /// `(.., dim)` to `(.., dim)`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let inner = silu_mul(&self.gate.forward(x)?, &self.up.forward(x)?)?;
-        self.down.forward(&inner)
-    }
+/// `W_down(SiLU(W_gate n) ⊙ W_up n)` with `n = norm(x)`, and biases where the configuration has them.
+pub(crate) fn mlp(
+    config: &LanguageConfig,
+    intermediate_size: usize,
+    norm: Option<Norm>,
+    w: &Weights,
+) -> Result<FeedForward> {
+    let (dim, bias) = (config.hidden_size, config.mlp_bias);
+    Ok(FeedForward {
+        norm,
+        gate: Some(projection(dim, intermediate_size, bias, &w.pp("gate_proj"))?),
+        up: projection(dim, intermediate_size, bias, &w.pp("up_proj"))?,
+        activation: Activation::Silu,
+        down: output_projection(config, (intermediate_size, dim), bias, &w.pp("down_proj"))?,
+        post_norm: None,
+    })
 }

@@ -3,13 +3,13 @@
 use candle_core::{DType, Tensor};
 use swinseek_kernels::{
     Init, Result, Trace, Weights,
-    layers::GroupedLinear,
+    layers::{FeedForward, GroupedLinear},
     ops::{activation::swiglu, gather::gather_rows},
 };
 
 use crate::{
     config::{LanguageConfig, MoeConfig},
-    mlp::Mlp,
+    mlp::mlp,
     router::{Router, Routing},
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct MixtureOfExperts {
     gate_up_proj: GroupedLinear,
     /// `(experts, dim, intermediate)`
     down_proj: GroupedLinear,
-    shared: Option<Mlp>,
+    shared: Option<FeedForward>,
     top_k: usize,
     num_experts: usize,
     /// Names in the trace: `router.N.experts`, `.weights`, `.scores`.
@@ -64,7 +64,7 @@ impl MixtureOfExperts {
         let dim = config.hidden_size;
         let (gate_up_proj, down_proj) = read_experts(config, moe, &w.pp("experts"))?;
         let shared = match moe.shared_intermediate_size {
-            Some(width) => Some(Mlp::new(config, width, &w.pp("shared_experts"))?),
+            Some(width) => Some(mlp(config, width, None, &w.pp("shared_experts"))?),
             None => None,
         };
         Ok(Self {

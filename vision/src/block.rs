@@ -1,18 +1,21 @@
 //! One Swin block: window attention and MLP, each around a residual.
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
-use swinseek_kernels::layers::{LayerNorm, Linear};
+use swinseek_kernels::layers::{FeedForward, LayerNorm, Linear};
 use swinseek_kernels::ops::attention::{Mask, attention};
-use swinseek_kernels::ops::{activation, gather, norm};
+use swinseek_kernels::ops::window_attention::{
+    NORMALIZE_EPS, Scoring, WindowWeights, Windows, window_attention,
+};
+use swinseek_kernels::ops::{gather, norm};
 use swinseek_kernels::{Init, Precision, Result, Weights};
 
-use crate::config::{Activation, Dialect, Version, VisionConfig};
+use crate::config::{Dialect, Version, VisionConfig};
 use crate::window::{Partition, relative_coordinates, relative_index};
 
 /// Hidden width of the position-bias MLP of Swin v2, fixed in both references.
 const BIAS_MLP_DIM: usize = 512;
-/// Guard of the cosine against a zero vector, as `torch.nn.functional.normalize` has it.
-const NORMALIZE_EPS: f64 = 1e-12;
 
 /// A block of either version.
 #[derive(Debug)]
@@ -20,8 +23,7 @@ pub(crate) struct Block {
     version: Version,
     attention: WindowAttention,
     attention_norm: LayerNorm,
-    mlp: Mlp,
-    mlp_norm: LayerNorm,
+    mlp: FeedForward,
 }
 
 impl Block {
@@ -43,23 +45,20 @@ impl Block {
             version: config.version,
             attention: WindowAttention::new(config, stage, w)?,
             attention_norm: norm(attention_norm)?,
-            mlp: Mlp::new(config, stage, w)?,
-            mlp_norm: norm(mlp_norm)?,
+            mlp: mlp(config, stage, norm(mlp_norm)?, w)?,
         })
     }
 
     /// `(batch, tokens, dim)` to the same shape; `partition` cuts this map.
     pub(crate) fn forward(&self, x: &Tensor, partition: &Partition) -> Result<Tensor> {
-        match self.version {
-            Version::V1 => {
-                let x = (x + self.attention.forward(&self.attention_norm.forward(x)?, partition)?)?;
-                Ok((&x + self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?)
-            }
-            Version::V2 => {
-                let x = (x + self.attention_norm.forward(&self.attention.forward(x, partition)?)?)?;
-                Ok((&x + self.mlp_norm.forward(&self.mlp.forward(&x)?)?)?)
-            }
-        }
+        let x = match self.attention.fused(x, &self.attention_norm, partition)? {
+            Some(x) => x,
+            None => match self.version {
+                Version::V1 => (x + self.attention.forward(&self.attention_norm.forward(x)?, partition)?)?,
+                Version::V2 => (x + self.attention_norm.forward(&self.attention.forward(x, partition)?)?)?,
+            },
+        };
+        self.mlp.forward_residual(&x)
     }
 }
 
@@ -75,6 +74,8 @@ struct WindowAttention {
     logit_scale: Option<Tensor>,
     heads: usize,
     head_dim: usize,
+    /// The projections as the fused pass reads them, made at its first use.
+    packed: OnceLock<WindowWeights>,
 }
 
 impl WindowAttention {
@@ -94,7 +95,37 @@ impl WindowAttention {
         };
         let output = Linear::new(heads * head_dim, config.dim(stage), &output)?;
         let bias = PositionBias::new(config, stage, &w)?;
-        Ok(Self { query, key, value, output, bias, logit_scale, heads, head_dim })
+        let packed = OnceLock::new();
+        Ok(Self { query, key, value, output, bias, logit_scale, heads, head_dim, packed })
+    }
+
+    /// The attention half of a block in one pass, `(batch, tokens, dim)` to the same shape; `None` where something is trained
+    /// or computed in `f32`.
+    fn fused(&self, x: &Tensor, norm: &LayerNorm, partition: &Partition) -> Result<Option<Tensor>> {
+        let linears = [&self.query, &self.key, &self.value, &self.output];
+        let PositionBias::Fixed(bias) = &self.bias else { return Ok(None) };
+        if x.track_op() || norm.is_trained() || !linears.into_iter().all(Linear::is_packable) {
+            return Ok(None);
+        }
+        if self.packed.get().is_none() {
+            let [query, key, value, output] = linears.map(|linear| (linear.weight(), linear.bias()));
+            let _ = self.packed.set(WindowWeights::new([query, key, value], output, self.heads)?);
+        }
+        let Some(weights) = self.packed.get() else { return Ok(None) };
+        let sharpness = self.sharpness()?.map(|s| s.flatten_all()?.to_vec1::<f32>()).transpose()?;
+        let norm = Some(norm.parameters());
+        // Cosines come with post-norms: both are what makes Swin v2.
+        let norms = if sharpness.is_some() { (None, norm) } else { (norm, None) };
+        let windows =
+            Windows { index: &partition.index, area: partition.area, mask: partition.mask.as_ref() };
+        let scoring = Scoring { bias, cosine_scale: sharpness.as_deref() };
+        Ok(Some(window_attention(x, norms, weights, windows, scoring)?))
+    }
+
+    /// What Swin v2 multiplies cosines by, `(heads, 1)`.
+    fn sharpness(&self) -> Result<Option<Tensor>> {
+        let exp = |scale: &Tensor| scale.minimum(100f64.ln())?.exp();
+        Ok(self.logit_scale.as_ref().map(exp).transpose()?)
     }
 
     /// `(batch, tokens, dim)` to the same shape.
@@ -108,8 +139,7 @@ impl WindowAttention {
         };
         let (mut query, mut key, value) = (split(&self.query)?, split(&self.key)?, split(&self.value)?);
         let mut scale = (self.head_dim as f64).powf(-0.5);
-        if let Some(logit_scale) = &self.logit_scale {
-            let sharpness = logit_scale.minimum(100f64.ln())?.exp()?;
+        if let Some(sharpness) = self.sharpness()? {
             query = norm::l2_normalize(&query, NORMALIZE_EPS)?.broadcast_mul(&sharpness)?;
             key = norm::l2_normalize(&key, NORMALIZE_EPS)?;
             scale = 1.0;
@@ -241,39 +271,25 @@ impl BiasTable {
     }
 }
 
-/// Linear, activation, linear.
-#[derive(Debug)]
-struct Mlp {
-    up: Linear,
-    down: Linear,
-    activation: Activation,
-}
-
-impl Mlp {
-    fn new(config: &VisionConfig, stage: usize, w: &Weights) -> Result<Self> {
-        let (up, down) = match config.dialect {
-            Dialect::HuggingFace => ("intermediate.dense", "output.dense"),
-            Dialect::Timm => ("mlp.fc1", "mlp.fc2"),
-        };
-        let (dim, hidden) = (config.dim(stage), config.mlp_dim(stage));
-        Ok(Self {
-            up: Linear::new(dim, hidden, &w.pp(up))?,
-            down: Linear::new(hidden, dim, &w.pp(down))?,
-            activation: config.hidden_act,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = self.up.forward(x)?;
-        let hidden = match self.activation {
-            Activation::Gelu => activation::gelu(&hidden)?,
-            Activation::GeluTanh => hidden.gelu()?,
-            Activation::QuickGelu => (&hidden * sigmoid(&(&hidden * 1.702)?)?)?,
-            Activation::Relu => hidden.relu()?,
-            Activation::Silu => hidden.silu()?,
-        };
-        self.down.forward(&hidden)
-    }
+/// Linear, activation, linear, with the norm before (v1) or after (v2) them.
+fn mlp(config: &VisionConfig, stage: usize, norm: LayerNorm, w: &Weights) -> Result<FeedForward> {
+    let (up, down) = match config.dialect {
+        Dialect::HuggingFace => ("intermediate.dense", "output.dense"),
+        Dialect::Timm => ("mlp.fc1", "mlp.fc2"),
+    };
+    let (dim, hidden) = (config.dim(stage), config.mlp_dim(stage));
+    let (norm, post_norm) = match config.version {
+        Version::V1 => (Some(norm.into()), None),
+        Version::V2 => (None, Some(norm.into())),
+    };
+    Ok(FeedForward {
+        norm,
+        gate: None,
+        up: Linear::new(dim, hidden, &w.pp(up))?,
+        activation: config.hidden_act,
+        down: Linear::new(hidden, dim, &w.pp(down))?,
+        post_norm,
+    })
 }
 
 /// `σ(x) = (1 + tanh(x / 2)) / 2`, which neither overflows nor divides by infinity in its gradient.

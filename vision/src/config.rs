@@ -1,6 +1,7 @@
 //! Configuration of a Swin encoder, read from the dialects in which checkpoints are published.
 
 use serde_json::Value;
+use swinseek_kernels::ops::activation::Activation;
 use swinseek_kernels::{Error, Result};
 
 use crate::fields::Fields;
@@ -31,33 +32,16 @@ pub enum Dialect {
     Timm,
 }
 
-/// Activation between the two layers of a block's MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x Φ(x)` with the error function.
-    Gelu,
-    /// The tanh approximation of GELU.
-    GeluTanh,
-    /// `x σ(1.702 x)`.
-    QuickGelu,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x σ(x)`.
-    Silu,
-}
-
-impl Activation {
-    /// By the name that `transformers` and `timm` use.
-    pub(crate) fn by_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "gelu" | "gelu_python" => Self::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_tanh" => Self::GeluTanh,
-            "quick_gelu" => Self::QuickGelu,
-            "relu" => Self::Relu,
-            "silu" | "swish" => Self::Silu,
-            _ => return None,
-        })
-    }
+/// By the name that `transformers` and `timm` use.
+fn activation_by_name(name: &str) -> Option<Activation> {
+    Some(match name {
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_tanh" => Activation::GeluTanh,
+        "quick_gelu" => Activation::QuickGelu,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        _ => return None,
+    })
 }
 
 /// How pixels become the first tokens.
@@ -289,7 +273,7 @@ pub(crate) fn even_heads(embed_dim: usize, num_heads: &[usize]) -> Result<Vec<us
 /// The activation that field `name` names.
 pub(crate) fn activation(fields: &Fields, name: &str) -> Result<Activation> {
     let found = fields.text(name)?.unwrap_or("gelu");
-    Activation::by_name(found).ok_or_else(|| {
+    activation_by_name(found).ok_or_else(|| {
         let expected = "`gelu`, `gelu_new`, `gelu_pytorch_tanh`, `quick_gelu`, `relu` or `silu`";
         fields.error(name, format!("found `{found}`, expected {expected}"))
     })

@@ -44,15 +44,31 @@ pub(super) struct Share<'a> {
 }
 
 /// The right to use this thread's kernels: AMX tiles are configured while it lives.
-pub(super) struct Session(Path);
+pub(crate) struct Session(Path);
 
 impl Session {
-    pub(super) fn new(path: Path) -> Self {
+    pub(crate) fn new(path: Path) -> Self {
         if path == Path::Amx {
             // SAFETY: the path is only chosen where AMX is available.
             unsafe { amx::configure() };
         }
         Self(path)
+    }
+
+    /// Multiplies one block.
+    ///
+    /// # Safety
+    /// As [`Block`] says.
+    #[inline]
+    pub(super) unsafe fn block(&self, block: &Block) {
+        // SAFETY: the path was found to be available; the rest is the caller's promise.
+        unsafe {
+            match self.0 {
+                Path::Amx => amx::block(block),
+                Path::Avx512 => avx512::block(block),
+                Path::Portable => portable::block(block),
+            }
+        }
     }
 }
 

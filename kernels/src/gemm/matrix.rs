@@ -12,7 +12,7 @@ pub(super) const BLOCK: usize = 2 * LINES;
 /// One cache line of packed `bf16` bit patterns, 16 to a tile: packed buffers are aligned for the tile loads.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Line([u16; DEPTH]);
+pub(crate) struct Line([u16; DEPTH]);
 
 impl Line {
     pub(super) const ZERO: Self = Self([0; DEPTH]);
@@ -156,26 +156,74 @@ pub(super) fn packed_len(lines: usize, steps: usize) -> usize {
     lines.div_ceil(BLOCK) * BLOCK * steps
 }
 
-/// A constant weight `(out, in)` rounded to `bf16` and laid out in tiles once, for inference.
+/// A constant weight `(out, in)` rounded to `bf16` and laid out in tiles once, with its bias, for inference.
 #[derive(Debug)]
 pub struct PackedWeight {
     tiles: Vec<Line>,
+    /// Zeros where there is none, padded to whole pairs of panels.
+    bias: Vec<f32>,
     out_features: usize,
     in_features: usize,
 }
 
 impl PackedWeight {
-    /// Packs a row-major weight `(out, in)`.
-    pub(crate) fn new(weight: &[f32], out_features: usize, in_features: usize) -> Self {
+    /// Packs a row-major weight `(out, in)` and a bias `(out)`.
+    pub(crate) fn new(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        out_features: usize,
+        in_features: usize,
+    ) -> Self {
         let source = Matrix::rows(weight, out_features, in_features);
         let mut tiles = vec![Line::ZERO; packed_len(out_features, source.steps())];
         pack::right(Path::best(), source, &mut tiles);
-        Self { tiles, out_features, in_features }
+        Self { tiles, bias: padded_bias(bias, out_features), out_features, in_features }
     }
 
-    pub(crate) fn view(&self) -> PackedRight<'_> {
-        PackedRight { tiles: &self.tiles, columns: self.out_features, depth: self.in_features }
+    /// Columns of the product.
+    pub(crate) fn out_features(&self) -> usize {
+        self.out_features
     }
+
+    /// Depth of the product.
+    pub(crate) fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// Tiles along the depth.
+    pub(crate) fn steps(&self) -> usize {
+        self.in_features.div_ceil(DEPTH)
+    }
+
+    /// Pairs of column panels, each 32 columns wide.
+    pub(crate) fn pairs(&self) -> usize {
+        self.out_features.div_ceil(BLOCK)
+    }
+
+    /// Bytes of the tiles.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.tiles[..])
+    }
+
+    /// The two panels of `pair`, one after the other.
+    pub(super) fn panels(&self, pair: usize) -> *const Line {
+        let panels = &self.tiles[pair * BLOCK * self.steps()..];
+        panels.as_ptr()
+    }
+
+    /// The 32 biases of `pair`.
+    pub(super) fn bias(&self, pair: usize) -> *const f32 {
+        self.bias[pair * BLOCK..(pair + 1) * BLOCK].as_ptr()
+    }
+}
+
+/// The bias, or zeros, padded to whole blocks of columns.
+pub(super) fn padded_bias(bias: Option<&[f32]>, columns: usize) -> Vec<f32> {
+    let mut padded = vec![0.0; columns.next_multiple_of(BLOCK)];
+    if let Some(bias) = bias {
+        padded[..columns].copy_from_slice(bias);
+    }
+    padded
 }
 
 // SAFETY: an output is an exclusive borrow, like `&mut [f32]`.

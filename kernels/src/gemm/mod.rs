@@ -15,6 +15,7 @@ mod parallel;
 mod portable;
 mod product;
 mod single;
+mod tiles;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,11 @@ use std::sync::OnceLock;
 pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
 pub use matrix::PackedWeight;
 pub(crate) use matrix::{Fresh, Matrix, Output};
-pub(crate) use product::{Right, product};
+pub(crate) use kernel::Session;
+pub(crate) use parallel::{Scratch, part, run, run_chunks};
+pub(crate) use product::product;
 pub(crate) use single::product_f32;
+pub(crate) use tiles::{ColumnTiles, Epilogue, Results, RowTiles, for_blocks, multiply};
 
 /// Which kernel multiplies `bf16` tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub(crate) enum Path {
 impl Path {
     /// The fastest path of this machine, found once.
     pub(crate) fn best() -> Self {
+        #[cfg(test)]
+        if let Some(forced) = testing::forced() {
+            return forced;
+        }
         static BEST: OnceLock<Path> = OnceLock::new();
         *BEST.get_or_init(|| {
             if amx::available() {
@@ -72,9 +80,39 @@ impl Path {
     }
 }
 
+/// Lets a test run everything on each path that this machine has.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::Cell;
+
+    use super::Path;
+
+    thread_local! { static FORCED: Cell<Option<Path>> = const { Cell::new(None) }; }
+
+    pub(super) fn forced() -> Option<Path> {
+        FORCED.get()
+    }
+
+    /// `body` on each path in turn (on this thread: other threads of a pool keep the best).
+    pub(crate) fn on_each_path(mut body: impl FnMut(Path)) {
+        for path in Path::all() {
+            FORCED.set(Some(path));
+            body(path);
+            FORCED.set(None);
+        }
+    }
+}
+
+/// Threads worth using for that many multiplications, which read so many bytes of weights.
+pub(crate) fn threads_for(multiplications: usize, bytes: usize) -> usize {
+    // Ten bytes a nanosecond: one thread's share of memory bandwidth.
+    let flops = 2.0 * multiplications as f64 / Path::best().flops_per_ns();
+    parallel::threads_for(flops + bytes as f64 / 10.0)
+}
+
 /// Whether that many multiplications are worth more than one thread of the current pool.
 pub(crate) fn worth_splitting(multiplications: usize) -> bool {
-    parallel::threads_for(2.0 * multiplications as f64 / Path::best().flops_per_ns()) > 1
+    threads_for(multiplications, 0) > 1
 }
 
 /// The path that `bf16` products take on this machine: `amx-bf16`, `avx512` or `portable`.

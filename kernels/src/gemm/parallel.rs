@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::matrix::Line;
 
@@ -14,7 +15,7 @@ pub(super) fn threads_for(estimate_ns: f64) -> usize {
 }
 
 /// Runs `task(0..tasks)` on the current pool, the first one on the calling thread, and waits for all.
-pub(super) fn run(tasks: usize, task: impl Fn(usize) + Sync) {
+pub(crate) fn run(tasks: usize, task: impl Fn(usize) + Sync) {
     if tasks == 1 {
         return task(0);
     }
@@ -27,8 +28,22 @@ pub(super) fn run(tasks: usize, task: impl Fn(usize) + Sync) {
     });
 }
 
+/// Runs `task(0..count)` on `threads` threads, each taking the next one when it is free.
+pub(crate) fn run_chunks(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    run(threads.clamp(1, count.max(1)), |_| {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            task(index);
+        }
+    });
+}
+
 /// The `index`-th of `parts` nearly equal parts of `0..len`.
-pub(super) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
+pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
     len * index / parts..len * (index + 1) / parts
 }
 
@@ -57,13 +72,13 @@ thread_local! {
 
 /// Packing memory that goes back to its thread when dropped. It is taken out of the thread's store
 /// while in use, because a thread that waits for others may run another product meanwhile.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     buffer: Vec<Line>,
     len: usize,
 }
 
 impl Scratch {
-    pub(super) fn take(len: usize) -> Self {
+    pub(crate) fn take(len: usize) -> Self {
         let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
         if buffer.len() < len {
             buffer.resize(len, Line::ZERO);

@@ -2,7 +2,7 @@
 
 use super::Path;
 use super::kernel::{Session, Share, compute};
-use super::matrix::{BLOCK, DEPTH, LINES, Matrix, Output, PackedRight, packed_len};
+use super::matrix::{BLOCK, DEPTH, LINES, Matrix, Output, PackedRight, packed_len, padded_bias};
 use super::pack::{self, Side};
 use super::parallel::{self, Scratch, Shared};
 
@@ -11,27 +11,15 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// Rows that one pass over a large right operand serves.
 pub(super) const ROWS_PER_PASS: usize = 256;
 
-/// The right operand: packed before, or to be packed for this product.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Right<'a> {
-    Packed(PackedRight<'a>),
-    Plain(Matrix<'a>),
-}
-
 /// `out = left · rightᵀ` (both as lines by depth), plus `bias` per column; `left` is in rows.
-pub(crate) fn product(path: Path, left: Matrix<'_>, right: Right<'_>, bias: Option<&[f32]>, out: Output<'_>) {
+pub(crate) fn product(path: Path, left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, out: Output<'_>) {
     if out.rows == 0 || out.columns == 0 {
         return;
     }
-    match right {
-        Right::Packed(right) => packed_product(path, left, right, bias, out),
-        Right::Plain(source) => {
-            let mut tiles = Scratch::take(packed_len(source.lines, source.steps()));
-            pack::right(path, source, &mut tiles);
-            let right = PackedRight { tiles: &tiles, columns: source.lines, depth: source.depth };
-            packed_product(path, left, right, bias, out);
-        }
-    }
+    let mut tiles = Scratch::take(packed_len(right.lines, right.steps()));
+    pack::right(path, right, &mut tiles);
+    let right = PackedRight { tiles: &tiles, columns: right.lines, depth: right.depth };
+    packed_product(path, left, right, bias, out);
 }
 
 /// [`product`] with a packed right operand.
@@ -118,13 +106,4 @@ unsafe fn row_product(
         // SAFETY: the caller's promise.
         unsafe { compute(&session, &share) };
     }
-}
-
-/// The bias, or zeros, padded to whole blocks of columns.
-pub(super) fn padded_bias(bias: Option<&[f32]>, columns: usize) -> Vec<f32> {
-    let mut padded = vec![0.0; columns.next_multiple_of(BLOCK)];
-    if let Some(bias) = bias {
-        padded[..columns].copy_from_slice(bias);
-    }
-    padded
 }

@@ -41,7 +41,7 @@ pub(crate) fn product_f32(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f3
         return;
     }
     let panels = n.div_ceil(BLOCK);
-    let start = super::product::padded_bias(bias, n);
+    let start = super::matrix::padded_bias(bias, n);
     // An AVX-512 core does about 100 operations per nanosecond.
     let threads = parallel::threads_for(2.0 * m as f64 * n as f64 * k as f64 / 100.0);
     let row_blocks = m.div_ceil(ROWS);

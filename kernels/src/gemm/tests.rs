@@ -35,7 +35,7 @@ fn tolerance(terms: usize, size: f64) -> f64 {
 
 fn run(path: Path, x: &[f32], w: &[f32], bias: Option<&[f32]>, (m, n, k): (usize, usize, usize)) -> Vec<f32> {
     let (left, right) = (Matrix::rows(x, m, k), Matrix::rows(w, n, k));
-    Output::build(m, n, |y| product(path, left, Right::Plain(right), bias, y))
+    Output::build(m, n, |y| product(path, left, right, bias, y))
 }
 
 /// The gradient of a weight alone, `(m, n)` from `(rows, m)` and `(rows, n)`.
@@ -62,7 +62,7 @@ proptest! {
         let right = if right_in_columns { Matrix::columns(&w, k, n) } else { Matrix::rows(&w, n, k) };
         let weight = |j: usize, p: usize| w[if right_in_columns { p * n + j } else { j * k + p }];
         for path in Path::all() {
-            let y = Output::build(m, n, |y| product(path, Matrix::rows(&x, m, k), Right::Plain(right), Some(&bias), y));
+            let y = Output::build(m, n, |y| product(path, Matrix::rows(&x, m, k), right, Some(&bias), y));
             for (index, &found) in y.iter().enumerate() {
                 let (i, j) = (index / n, index % n);
                 let terms = (0..k).map(|p| (rounded(x[i * k + p]), rounded(weight(j, p))));
@@ -163,7 +163,7 @@ fn gradients_together_equal_each_alone() {
             let (dx, dw, db) = unsafe { (dx.finish(), dw.finish(), db.finish()) };
             let (left, right) = (Matrix::rows(&grad, rows, m), Matrix::columns(&weight, m, n));
             let alone = Output::build(rows, n, |dx| {
-                product(path, left, Right::Plain(right), None, dx);
+                product(path, left, right, None, dx);
             });
             assert!(dx == alone, "{path:?}, x");
             assert!(dw == weight_gradient(path, &grad, &x, (rows, m, n)), "{path:?}, weight");
@@ -172,20 +172,6 @@ fn gradients_together_equal_each_alone() {
                 assert!((found - expected).abs() < 1e-3, "{path:?}, bias");
             }
         }
-    }
-}
-
-#[test]
-fn packing_before_or_during_the_product_is_the_same() {
-    let (m, n, k) = (19, 75, 1100);
-    let (x, w, bias) = (values(m * k, 6), values(n * k, 7), values(n, 8));
-    let packed = PackedWeight::new(&w, n, k);
-    for path in Path::all() {
-        let left = Matrix::rows(&x, m, k);
-        let before = Output::build(m, n, |y| {
-            product(path, left, Right::Packed(packed.view()), Some(&bias), y);
-        });
-        assert_eq!(before, run(path, &x, &w, Some(&bias), (m, n, k)), "{path:?}");
     }
 }
 

@@ -6,8 +6,61 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Te
 use super::support::{
     Elements, Lanes, Out, Rows, elements, for_chunks, map, map_rows, output, rows_per_chunk, tensor, written,
 };
-use crate::simd::math::{erf, exp, sigmoid};
+use crate::simd::math::{erf, exp, fast_gelu, fast_sigmoid, sigmoid};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// The activation between the two projections of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x Φ(x)`
+    Gelu,
+    /// GELU by its approximation with tanh.
+    GeluTanh,
+    /// `x σ(1.702 x)`
+    QuickGelu,
+    /// `max(x, 0)`
+    Relu,
+    /// `x σ(x)`
+    Silu,
+}
+
+impl Activation {
+    /// Of each element. Differentiable.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => x.gelu(),
+            Self::QuickGelu => {
+                // σ(x) = (1 + tanh(x / 2)) / 2, which neither overflows nor divides by infinity in its gradient.
+                let sigma = (((x * (1.702 / 2.0))?.tanh()? + 1.0)? * 0.5)?;
+                x * sigma
+            }
+            Self::Relu => x.relu(),
+            Self::Silu => x.silu(),
+        }
+    }
+
+    /// [`Self::apply`] of candle primitives.
+    pub(crate) fn reference(self, x: &Tensor) -> Result<Tensor> {
+        if self == Self::Gelu { gelu_reference(x) } else { self.apply(x) }
+    }
+
+    /// Of sixteen elements, to 7e-5 absolute: less than a rounding of the result to `bf16` loses.
+    #[inline(always)]
+    pub(crate) fn lanes<S: Simd>(self, s: S, x: S::V) -> S::V {
+        match self {
+            Self::Gelu => fast_gelu(s, x),
+            Self::GeluTanh => {
+                // ½ (1 + tanh u) = σ(2 u) with u = √(2/π) (x + 0.044715 x³).
+                let inner = s.fma(s.splat(0.044_715), s.mul(x, s.mul(x, x)), x);
+                s.mul(x, fast_sigmoid(s, s.mul(s.splat(1.595_769_1), inner)))
+            }
+            Self::QuickGelu => s.mul(x, fast_sigmoid(s, s.mul(s.splat(1.702), x))),
+            Self::Relu => s.max(x, s.splat(0.0)),
+            Self::Silu => s.mul(x, fast_sigmoid(s, x)),
+        }
+    }
+}
 
 /// `x Φ(x)` with the exact error function (Hendrycks & Gimpel 2016).
 pub fn gelu(x: &Tensor) -> Result<Tensor> {

@@ -5,10 +5,12 @@
 //! panel keeps its whole rows). A row of the result depends on its own query, keys and values alone, bit for bit.
 
 mod backward;
+pub(super) mod blocks;
 mod forward;
 mod problem;
 mod rows;
 mod scratch;
+mod tiled;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +19,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Sh
 use self::problem::{Arguments, Heads, Problem, Sizes};
 use super::activation::softmax_reference;
 use super::support::{cpu_elements, output, tensor};
+use crate::Precision;
 
 /// Which keys a query may see.
 #[derive(Debug, Clone, Copy)]
@@ -50,11 +53,7 @@ pub fn attention(
     let sizes = Sizes::new(q, k, v, bias, &mask)?;
     let (q, k, v) = (dense_rows(q)?, dense_rows(k)?, dense_rows(v)?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
-    let mask = match mask {
-        Mask::None => OwnedMask::None,
-        Mask::Causal { offset } => OwnedMask::Causal { offset },
-        Mask::Additive(mask) => OwnedMask::Additive(mask.detach().to_dtype(DType::F32)?.contiguous()?),
-    };
+    let mask = OwnedMask::new(mask)?;
     let gradients = Arc::default();
     let no_bias = Tensor::zeros(1, DType::F32, q.device())?;
     let link = KeyLink { gradients: Arc::clone(&gradients) };
@@ -70,10 +69,35 @@ pub fn attention(
     q.apply_op2(&linked, Attention { arguments, gradients })
 }
 
+/// [`attention`] without a bias at that precision: in `bf16`, queries, keys, values and probabilities are rounded for their
+/// products, unless gradients are wanted.
+///
+/// A single query is computed in `f32` always: reading its keys is all the work, and laying them out would double it. Whoever
+/// reads a prompt in parts gets the same bits as from the whole when no part is a single token (or the prompt is).
+pub fn attention_in(
+    precision: Precision,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: Mask,
+    scale: f64,
+) -> Result<Tensor> {
+    let single = q.dims().get(1) == Some(&1);
+    if precision == Precision::F32 || single || [q, k, v].into_iter().any(Tensor::track_op) {
+        return attention(q, k, v, None, mask, scale);
+    }
+    let sizes = Sizes::new(q, k, v, None, &mask)?;
+    let (q, k, v) = (dense_rows(q)?, dense_rows(k)?, dense_rows(v)?);
+    let arguments = Arguments { sizes, k, v, bias: None, mask: OwnedMask::new(mask)?, scale: scale as f32 };
+    let (storage, layout) = q.storage_and_layout();
+    let result = arguments.with(cpu_elements(&storage)?, layout, tiled::forward)?;
+    tensor(result, (sizes.batch, sizes.q_len, sizes.heads, sizes.v_dim), &q)
+}
+
 /// One query for each of many key sets, as when sequences of different lengths decode together.
 ///
 /// `q (rows, 1, heads, dim)`; row `i` sees all of `keys[i] = (k, v)`, `k (1, kv_len, kv_heads, dim)`,
-/// `v (1, kv_len, kv_heads, v_dim)`. Row `i` of the result `(rows, 1, heads, v_dim)` is [`attention`] of that row alone,
+/// `v (1, kv_len, kv_heads, v_dim)`. Row `i` of the result `(rows, 1, heads, v_dim)` is [`attention_in`] of that row alone,
 /// bit for bit. Not differentiable.
 pub fn attention_each(q: &Tensor, keys: &[(Tensor, Tensor)], scale: f64) -> Result<Tensor> {
     let (rows, q_len, heads, _) = q.dims4()?;
@@ -180,6 +204,16 @@ enum OwnedMask {
     None,
     Causal { offset: usize },
     Additive(Tensor),
+}
+
+impl OwnedMask {
+    fn new(mask: Mask) -> Result<Self> {
+        Ok(match mask {
+            Mask::None => Self::None,
+            Mask::Causal { offset } => Self::Causal { offset },
+            Mask::Additive(mask) => Self::Additive(mask.detach().to_dtype(DType::F32)?.contiguous()?),
+        })
+    }
 }
 
 /// Gradients of `k`, `v` and the bias on their way from [`Attention`] to [`KeyLink`].

@@ -3,36 +3,26 @@
 mod grouped;
 
 use std::ops::Deref;
-use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::Precision;
-use crate::gemm::{self, Fresh, Matrix, Operands, Output, PackedWeight, Path, Right, Wanted};
+use crate::gemm::{self, Fresh, Matrix, Operands, Output, PackedWeight, Path, Wanted};
 
-pub use grouped::{PackedGroups, grouped_linear, grouped_linear_packed, grouped_linear_reference};
+pub use grouped::{grouped_linear, grouped_linear_reference};
 
 /// `x (.., in)`, `weight (out, in)`, `bias (out)` to `(.., out)`. Differentiable in all three.
 ///
 /// A row of the result depends on its row of `x` alone, bit for bit: batch size and thread count do not matter.
+///
+/// With a constant weight [`projection`](super::projection::projection) computes the same bits faster.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Tensor> {
-    linear_packed(x, weight, bias, precision, None)
-}
-
-/// [`linear`] with a weight that [`pack`] has laid out before: the same result, bit for bit.
-pub fn linear_packed(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    precision: Precision,
-    packed: Option<&Arc<PackedWeight>>,
-) -> Result<Tensor> {
     let (out, inner) = weight.dims2()?;
     if x.rank() == 0 || x.dim(x.rank() - 1)? != inner || bias.is_some_and(|bias| bias.dims() != [out]) {
         let bias = bias.map(Tensor::dims);
         bail!("linear: x {:?} and bias {bias:?} do not fit weight {:?}", x.dims(), weight.dims());
     }
-    let op = LinearOp { precision, packed: packed.cloned() };
+    let op = LinearOp { precision };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
@@ -40,11 +30,13 @@ pub fn linear_packed(
     }
 }
 
-/// Rounds a constant weight `(out, in)` to `bf16` and lays it out for [`linear_packed`].
-pub fn pack(weight: &Tensor) -> Result<PackedWeight> {
+/// Rounds a constant weight `(out, in)` to `bf16` and lays it out with its bias `(out)` for the fused operations.
+pub fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<PackedWeight> {
     let (out, inner) = weight.dims2()?;
     let weight = weight.contiguous()?;
-    Ok(PackedWeight::new(&values(&weight)?, out, inner))
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let bias = bias.as_ref().map(values).transpose()?;
+    Ok(PackedWeight::new(&values(&weight)?, bias.as_deref(), out, inner))
 }
 
 /// What [`linear`] computes, from candle's primitives and in `f32`.
@@ -70,7 +62,7 @@ fn multiply(
 ) {
     match precision {
         Precision::F32 => gemm::product_f32(left, right, bias, out),
-        Precision::Bf16 => gemm::product(Path::best(), left, Right::Plain(right), bias, out),
+        Precision::Bf16 => gemm::product(Path::best(), left, right, bias, out),
     }
 }
 
@@ -95,7 +87,6 @@ fn backward(precision: Precision, operands: Operands<'_>, wanted: Wanted<'_>) {
 
 struct LinearOp {
     precision: Precision,
-    packed: Option<Arc<PackedWeight>>,
 }
 
 impl LinearOp {
@@ -111,11 +102,8 @@ impl LinearOp {
         let rows = dims.iter().product();
         dims.push(out);
         let left = Matrix::rows(x, rows, inner);
-        let y = Output::build(rows, out, |y| match (&self.packed, self.precision) {
-            (Some(packed), Precision::Bf16) => {
-                gemm::product(Path::best(), left, Right::Packed(packed.view()), bias, y);
-            }
-            _ => multiply(self.precision, left, Matrix::rows(weight, out, inner), bias, y),
+        let y = Output::build(rows, out, |y| {
+            multiply(self.precision, left, Matrix::rows(weight, out, inner), bias, y);
         });
         Ok((CpuStorage::F32(y), dims.into()))
     }

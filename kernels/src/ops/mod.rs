@@ -1,13 +1,18 @@
-//! One file per operation. Every function here is differentiable: gradients flow to all tensor
-//! arguments that are documented as such, and are checked against finite differences.
+//! One file per operation: its contract, a plain reference, and the fused path that is tested against it. Gradients flow to
+//! all tensor arguments that are documented as differentiable, and are checked against finite differences.
 
 pub mod activation;
 pub mod attention;
+pub mod feed_forward;
 pub mod gather;
 pub mod instance_norm;
 pub mod linear;
 pub mod loss;
 pub mod norm;
+pub mod projection;
 pub mod rope;
 mod support;
+#[cfg(test)]
+mod tests;
 pub mod unfold;
+pub mod window_attention;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
 use super::support::{Elements, Out, elements, for_chunks, output, tensor, written};
+use crate::gemm::RowTiles;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Rows whose weight gradients are summed before the sums are.
@@ -92,6 +93,80 @@ unsafe fn statistics<S: Simd>(s: S, norm: &Norm, x: *const f32, dim: usize) -> (
         squares = s.fma(centred, centred, squares);
     }
     (centre, 1.0 / (s.sum(squares) / dim as f32 + norm.eps).sqrt())
+}
+
+/// A norm whose rows become the tiles of the next product.
+#[derive(Clone, Copy)]
+pub(crate) struct RowNorm<'a> {
+    centre: bool,
+    eps: f32,
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+}
+
+impl<'a> RowNorm<'a> {
+    /// A layer norm where there is a `bias`, else an RMS norm.
+    pub(crate) fn new(weight: &'a [f32], bias: Option<&'a [f32]>, eps: f64) -> Self {
+        assert!(bias.is_none_or(|bias| bias.len() == weight.len()));
+        Self { centre: bias.is_some(), eps: eps as f32, weight, bias }
+    }
+
+    /// Elements of a row.
+    pub(crate) fn dim(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// `(c, r)` of a row, see [`Norm`].
+    ///
+    /// # Safety
+    /// `x` has `dim` elements.
+    #[inline(always)]
+    pub(crate) unsafe fn statistics<S: Simd>(&self, s: S, x: *const f32) -> (f32, f32) {
+        let norm = Norm { centre: self.centre, eps: self.eps };
+        // SAFETY: the caller's promise.
+        unsafe { statistics(s, &norm, x, self.dim()) }
+    }
+
+    /// Sixteen elements of the normalised row, zeros beyond its end.
+    ///
+    /// # Safety
+    /// `x` has `dim` elements and `at < dim`.
+    #[inline(always)]
+    pub(crate) unsafe fn lanes<S: Simd>(
+        &self,
+        s: S,
+        x: *const f32,
+        at: usize,
+        (centre, scale): (f32, f32),
+    ) -> S::V {
+        let n = self.dim() - at;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let normal = s.mul(s.sub(s.load(x.add(at), n), s.splat(centre)), s.splat(scale));
+            let weight = s.load(self.weight.as_ptr().add(at), n);
+            match self.bias {
+                Some(bias) => s.fma(normal, weight, s.load(bias.as_ptr().add(at), n)),
+                None => s.mul(normal, weight),
+            }
+        }
+    }
+
+    /// Writes row `row` of `tiles`: the row at `x`, normalised and rounded, zeros up to the whole step.
+    ///
+    /// # Safety
+    /// `x` has `dim` elements; the row belongs to the caller.
+    #[inline(always)]
+    pub(crate) unsafe fn write<S: Simd>(&self, s: S, x: *const f32, tiles: RowTiles, row: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let statistics = self.statistics(s, x);
+            for at in (0..self.dim().next_multiple_of(2 * LANES)).step_by(LANES) {
+                let lanes =
+                    if at < self.dim() { self.lanes(s, x, at, statistics) } else { s.splat(0.0) };
+                s.store_bf16(tiles.element(row, at), lanes, LANES);
+            }
+        }
+    }
 }
 
 /// Rows of the output.

@@ -1,5 +1,7 @@
 //! Arrays, for processors without a vector unit that is known here.
 
+use half::bf16;
+
 use super::{LANES, Simd};
 
 /// Always there.
@@ -7,6 +9,23 @@ use super::{LANES, Simd};
 pub(super) struct Portable;
 
 type V = [f32; LANES];
+
+/// Writes the first `min(n, 16)` of `x` as `bf16`.
+#[inline(always)]
+pub(super) unsafe fn round_to_bf16(to: *mut u16, x: V, n: usize) {
+    let words: [u16; LANES] = std::array::from_fn(|i| bf16::from_f32(x[i]).to_bits());
+    // SAFETY: the caller vouches for the first `n` elements.
+    unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), to, n.min(LANES)) }
+}
+
+/// Writes words of two `bf16`, the first of each from `even`.
+#[inline(always)]
+pub(super) unsafe fn round_pairs(to: *mut f32, even: V, odd: V) {
+    let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+    let words: [u32; LANES] = std::array::from_fn(|i| bits(even[i]) | bits(odd[i]) << 16);
+    // SAFETY: the caller vouches for sixteen words.
+    unsafe { std::ptr::copy_nonoverlapping(words.as_ptr().cast(), to, LANES) }
+}
 
 #[inline(always)]
 fn lanes(f: impl Fn(usize) -> f32) -> V {
@@ -45,6 +64,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, x: V, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { round_to_bf16(to, x, n) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(self, to: *mut f32, even: V, odd: V) {
+        // SAFETY: the caller's promise.
+        unsafe { round_pairs(to, even, odd) }
+    }
+
+    #[inline(always)]
     fn add(self, a: V, b: V) -> V {
         lanes(|i| a[i] + b[i])
     }
@@ -65,6 +96,11 @@ impl Simd for Portable {
     }
 
     // Not `mul_add`: without the instruction it is a slow library call.
+    #[inline(always)]
+    fn reciprocal(self, a: V) -> V {
+        lanes(|i| 1.0 / a[i])
+    }
+
     #[inline(always)]
     fn fma(self, a: V, b: V, c: V) -> V {
         lanes(|i| a[i] * b[i] + c[i])

@@ -8,18 +8,31 @@ use std::arch::x86_64::*;
 
 use super::{Kernel, LANES, Simd, Tile};
 
-/// Proof of AVX-512 F.
+/// Proof of AVX-512 F, and of its `bf16` conversions where the parameter says so.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512<const BF16: bool>(());
 
 /// Proof of AVX2 and FMA.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
 
-/// Runs `kernel` with AVX-512 F, which the processor must have.
-#[target_feature(enable = "avx512f,avx2,fma")]
+/// Runs `kernel` with AVX-512 F, which the processor must have, and whatever else of it helps.
 pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+    if is_x86_feature_detected!("avx512bf16") {
+        unsafe { run_avx512_bf16(kernel) }
+    } else {
+        unsafe { run_avx512_f(kernel) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn run_avx512_f<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<false>(()))
+}
+
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+unsafe fn run_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<true>(()))
 }
 
 /// Runs `kernel` with AVX2 and FMA, which the processor must have.
@@ -63,7 +76,28 @@ fn first(n: usize) -> __mmask16 {
     ((1u32 << n.min(LANES)) - 1) as __mmask16
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
+    /// Lanes rounded to `bf16`. The conversion of the processor flushes subnormal numbers, the other one keeps them.
+    #[inline(always)]
+    fn to_bf16(self, x: __m512) -> __m256i {
+        unsafe {
+            if BF16 {
+                return std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+            }
+            let bits = _mm512_castps_si512(x);
+            let upper = _mm512_srli_epi32::<16>(bits);
+            // To nearest, ties to even: just below one half, plus the last bit that stays.
+            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+            _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet))
+        }
+    }
+}
+
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type V = __m512;
     const WIDE: bool = true;
 
@@ -95,6 +129,29 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, x: __m512, n: usize) {
+        unsafe {
+            let words = self.to_bf16(x);
+            if n >= LANES {
+                _mm256_storeu_si256(to.cast(), words);
+            } else {
+                let mut all = [0u16; LANES];
+                _mm256_storeu_si256(all.as_mut_ptr().cast(), words);
+                std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(self, to: *mut f32, even: __m512, odd: __m512) {
+        unsafe {
+            let even = _mm512_cvtepu16_epi32(self.to_bf16(even));
+            let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(self.to_bf16(odd)));
+            _mm512_storeu_si512(to.cast(), _mm512_or_si512(even, odd));
+        }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_add_ps(a, b) }
     }
@@ -112,6 +169,15 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn reciprocal(self, a: __m512) -> __m512 {
+        // A step of Newton's doubles the 14 bits of the estimate.
+        unsafe {
+            let r = _mm512_rcp14_ps(a);
+            _mm512_mul_ps(r, _mm512_fnmadd_ps(a, r, _mm512_set1_ps(2.0)))
+        }
     }
 
     #[inline(always)]
@@ -300,6 +366,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, x: Pair, n: usize) {
+        unsafe { super::portable::round_to_bf16(to, self.to_array(x), n) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(self, to: *mut f32, even: Pair, odd: Pair) {
+        unsafe { super::portable::round_pairs(to, self.to_array(even), self.to_array(odd)) }
+    }
+
+    #[inline(always)]
     fn add(self, a: Pair, b: Pair) -> Pair {
         unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
@@ -317,6 +393,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn div(self, a: Pair, b: Pair) -> Pair {
         unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn reciprocal(self, a: Pair) -> Pair {
+        self.div(self.splat(1.0), a)
     }
 
     #[inline(always)]

@@ -7,9 +7,9 @@
 use candle_core::{D, Tensor};
 use swinseek_kernels::{
     Precision, Result, Trace, Weights,
-    layers::{GroupedLinear, Linear, RmsNorm},
+    layers::{GroupedLinear, Linear, Norm, RmsNorm},
     ops::{
-        attention::{Mask, attention, attention_each},
+        attention::{Mask, attention_each, attention_in},
         rope::{RopeLayout, rope},
     },
 };
@@ -149,14 +149,16 @@ impl LatentAttention {
         })
     }
 
-    /// `x (batch, tokens, dim)` to the same shape.
+    /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape.
     pub(crate) fn forward(
         &self,
-        x: &Tensor,
+        residual: &Tensor,
+        norm: &Norm,
         pass: &Pass,
         mut cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
+        let x = &norm.forward(residual)?;
         let (query, query_source) = self.query.forward(x)?;
         let operands = self.operands(x, &query, &pass.rotation)?;
         let selected = match &self.indexer {
@@ -174,11 +176,18 @@ impl LatentAttention {
             }
             None => self.attend_expanded(&operands, mask)?,
         };
-        self.o_proj.forward(&heads)
+        self.o_proj.forward_with(&heads, None, None, Some(residual))
     }
 
-    /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
-    pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
+    /// One token of each of many sequences, `(rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
+    pub(crate) fn decode(
+        &self,
+        residual: &Tensor,
+        norm: &Norm,
+        step: &Step,
+        caches: &mut [&mut LayerCache],
+    ) -> Result<Tensor> {
+        let x = &norm.forward(residual)?;
         let (query, query_source) = self.query.forward(x)?;
         let operands = self.operands(x, &query, &step.rotation)?;
         let joined = operands.joined()?;
@@ -204,7 +213,7 @@ impl LatentAttention {
             };
             Tensor::cat(&step.passes.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?, 0)?
         };
-        self.o_proj.forward(&heads)
+        self.o_proj.forward_with(&heads, None, None, Some(residual))
     }
 
     /// In the form that costs less for this pass.
@@ -262,7 +271,7 @@ impl LatentAttention {
         let k = Tensor::cat(&[expanded.narrow(3, 0, nope)?, k_rope], D::Minus1)?;
         let v = expanded.narrow(3, nope, v_head_dim)?.contiguous()?;
         let q = Tensor::cat(&[&operands.q_nope, &operands.q_rope], D::Minus1)?;
-        let output = attention(&q, &k, &v, None, mask, self.sizes.softmax_scale)?;
+        let output = attention_in(self.precision, &q, &k, &v, mask, self.sizes.softmax_scale)?;
         let (b, t, _, _) = output.dims4()?;
         Ok(output.reshape((b, t, num_heads * v_head_dim))?)
     }
@@ -272,7 +281,7 @@ impl LatentAttention {
     /// `joined (batch, kv_len, 1, kv_lora_rank + rope)`.
     fn attend_absorbed(&self, operands: &Operands, joined: &Tensor, mask: Mask) -> Result<Tensor> {
         let (latent, scale) = (self.latent_of(joined)?, self.sizes.softmax_scale);
-        self.absorbed(operands, |q| Ok(attention(q, joined, &latent, None, mask, scale)?))
+        self.absorbed(operands, |q| Ok(attention_in(self.precision, q, joined, &latent, mask, scale)?))
     }
 
     /// [`attend_absorbed`](Self::attend_absorbed) of one token a row, each with its own keys.

@@ -4,7 +4,7 @@ mod latent;
 mod multi_head;
 
 use candle_core::Tensor;
-use swinseek_kernels::{Result, Trace, Weights};
+use swinseek_kernels::{Result, Trace, Weights, layers::Norm};
 
 use crate::{
     cache::LayerCache,
@@ -33,25 +33,32 @@ impl SelfAttention {
         })
     }
 
-    /// `x (batch, tokens, dim)` to the same shape.
+    /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
+        norm: &Norm,
         pass: &Pass,
         cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
         match self {
-            Self::MultiHead(attention) => attention.forward(x, pass, cache),
-            Self::Latent(attention) => attention.forward(x, pass, cache, trace),
+            Self::MultiHead(attention) => attention.forward(x, norm, pass, cache),
+            Self::Latent(attention) => attention.forward(x, norm, pass, cache, trace),
         }
     }
 
     /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
-    pub(crate) fn decode(&self, x: &Tensor, step: &Step, caches: &mut [&mut LayerCache]) -> Result<Tensor> {
+    pub(crate) fn decode(
+        &self,
+        x: &Tensor,
+        norm: &Norm,
+        step: &Step,
+        caches: &mut [&mut LayerCache],
+    ) -> Result<Tensor> {
         match self {
-            Self::MultiHead(attention) => attention.decode(x, step, caches),
-            Self::Latent(attention) => attention.decode(x, step, caches),
+            Self::MultiHead(attention) => attention.decode(x, norm, step, caches),
+            Self::Latent(attention) => attention.decode(x, norm, step, caches),
         }
     }
 }

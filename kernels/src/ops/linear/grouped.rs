@@ -1,13 +1,11 @@
 //! One weight per group of rows: the experts of a mixture.
 
-use std::sync::{Arc, OnceLock};
-
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{backward, linear_reference, multiply, slice, values, written};
 use crate::Precision;
-use crate::gemm::{self, Fresh, Matrix, Operands, Output, PackedWeight, Path, Right, Wanted};
+use crate::gemm::{self, Fresh, Matrix, Operands, Output, Wanted};
 
 /// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` times `weight[g]` of `weight (groups, out, in)`: `(rows, out)`.
 /// `offsets` has `groups + 1` ascending entries from 0 to `rows`. Differentiable in `x` and `weight`.
@@ -17,22 +15,8 @@ pub fn grouped_linear(
     offsets: &[usize],
     precision: Precision,
 ) -> Result<Tensor> {
-    grouped_linear_packed(x, weight, offsets, precision, None)
-}
-
-/// The packed weights of the groups, each made when its group first has rows.
-pub type PackedGroups = Arc<[OnceLock<PackedWeight>]>;
-
-/// [`grouped_linear`] that keeps the layout of constant weights in `packed`, one cell per group.
-pub fn grouped_linear_packed(
-    x: &Tensor,
-    weight: &Tensor,
-    offsets: &[usize],
-    precision: Precision,
-    packed: Option<&PackedGroups>,
-) -> Result<Tensor> {
     let ((rows, inner), (groups, _, weight_in)) = (x.dims2()?, weight.dims3()?);
-    if inner != weight_in || packed.is_some_and(|packed| packed.len() != groups) {
+    if inner != weight_in {
         bail!("grouped_linear: x {:?} does not fit weight {:?}", x.dims(), weight.dims());
     }
     let ascending = offsets.is_sorted() && offsets.first() == Some(&0) && offsets.last() == Some(&rows);
@@ -41,7 +25,7 @@ pub fn grouped_linear_packed(
             "grouped_linear: {groups} groups of {rows} rows need ascending offsets from 0 to {rows}, found {offsets:?}"
         );
     }
-    let op = GroupedOp { precision, offsets: offsets.to_vec(), packed: packed.cloned() };
+    let op = GroupedOp { precision, offsets: offsets.to_vec() };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
@@ -63,7 +47,6 @@ pub fn grouped_linear_reference(x: &Tensor, weight: &Tensor, offsets: &[usize]) 
 struct GroupedOp {
     precision: Precision,
     offsets: Vec<usize>,
-    packed: Option<PackedGroups>,
 }
 
 impl GroupedOp {
@@ -82,13 +65,7 @@ impl GroupedOp {
                 let Some(y) = y.filter(|_| !rows.is_empty()) else {
                     return;
                 };
-                match (&self.packed, self.precision) {
-                    (Some(packed), Precision::Bf16) => {
-                        let packed = packed[group].get_or_init(|| PackedWeight::new(weight, out, inner));
-                        gemm::product(Path::best(), left, Right::Packed(packed.view()), None, y);
-                    }
-                    _ => multiply(self.precision, left, Matrix::rows(weight, out, inner), None, y),
-                }
+                multiply(self.precision, left, Matrix::rows(weight, out, inner), None, y);
             });
         })
     }

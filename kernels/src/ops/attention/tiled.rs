@@ -1,0 +1,160 @@
+//! The forward pass in `bf16`, for many queries: scores and mixed values are products of tiles.
+#![allow(clippy::inline_always)]
+
+use super::blocks::{Head, HeadMemory, Mixed, ROWS, Scores};
+use super::problem::{Panel, Problem, Sizes};
+use crate::gemm::{Path, Results, RowTiles, Scratch, Session, run_chunks, threads_for};
+use crate::ops::support::{Out, written};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Query rows that pay for laying out their keys.
+const ROWS_PER_TASK: usize = 128;
+
+/// The result of a problem without a bias, `(batch, q_len, heads, v_dim)`.
+pub(super) fn forward(problem: &Problem) -> Vec<f32> {
+    let Sizes { batch, q_len, heads, kv_heads, v_dim, .. } = problem.sizes;
+    let (units, rows) = (batch * kv_heads, problem.sizes.rows());
+    let threads = threads_for(problem.sizes.work(), 0);
+    // Few units are split, though each part lays out all keys.
+    let parts = if units >= threads { 1 } else { threads.min(rows.div_ceil(ROWS_PER_TASK)).max(1) };
+    let blocks = rows.div_ceil(ROWS);
+    let fill = |out: Out| {
+        run_chunks(threads, units * parts, |task| {
+            let (unit, part) = (task / parts, task % parts);
+            // Later rows see more keys: parts take blocks in turn.
+            dispatch(Task { problem, unit, first: part, blocks, step: parts, out });
+        });
+    };
+    // SAFETY: the parts cover all rows.
+    unsafe { written(batch * q_len * heads * v_dim, fill) }
+}
+
+/// Every `step`-th block of query rows of a unit (a batch row and a key head) from block `first` on.
+struct Task<'a> {
+    problem: &'a Problem<'a>,
+    unit: usize,
+    first: usize,
+    blocks: usize,
+    step: usize,
+    out: Out,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { problem, unit, first, blocks, step, out } = self;
+        let Sizes { kv_len, kv_heads, dim, v_dim, .. } = problem.sizes;
+        let rows = problem.sizes.rows();
+        let unit = Panel { batch: unit / kv_heads, kv_head: unit % kv_heads, rows: 0..rows };
+        let mut head_memory = HeadMemory::new(kv_len, dim, v_dim);
+        let head = Head::new(&mut head_memory, kv_len, dim, v_dim);
+        let mut memory = Scratch::take(RowTiles::lines(ROWS, dim));
+        let tiles = RowTiles::new(&mut memory, ROWS, dim);
+        let session = Session::new(Path::best());
+        // SAFETY: tiles are as large as what is written to them; operands were checked against their sizes.
+        unsafe {
+            lay_out(s, problem, &unit, &head, tiles);
+            let unit_rows = UnitRows { problem, unit: &unit };
+            let mut store = Store { problem, unit: &unit, out };
+            for block in (first..blocks).step_by(step) {
+                let start = block * ROWS;
+                let count = (rows - start).min(ROWS);
+                for i in 0..count {
+                    let (token, q_head) = problem.place(&unit, start + i);
+                    let row = problem.q.row(unit.batch, token, q_head, dim);
+                    for at in (0..dim.next_multiple_of(2 * LANES)).step_by(LANES) {
+                        let lanes = if at < dim { s.load(row.as_ptr().add(at), dim - at) } else { s.splat(0.0) };
+                        s.store_bf16(tiles.element(i, at), s.mul(lanes, s.splat(problem.scale)), LANES);
+                    }
+                }
+                head.attend(s, &session, (tiles, 0, count), (&unit_rows, start), &mut store);
+            }
+        }
+    }
+}
+
+/// Keys and values of a unit as tiles; `tiles` is room for 16 rows.
+#[inline(always)]
+unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, tiles: RowTiles) {
+    let Sizes { kv_len, dim, v_dim, .. } = problem.sizes;
+    // SAFETY: rows have `dim` or `v_dim` elements; the tiles are the caller's.
+    unsafe {
+        for key in (0..kv_len.next_multiple_of(ROWS)).step_by(LANES) {
+            for i in 0..LANES {
+                if key + i < kv_len {
+                    tiles.write(s, i, problem.k.row(unit.batch, key + i, unit.kv_head, dim).as_ptr(), dim);
+                } else {
+                    tiles.write(s, i, [].as_ptr(), 0);
+                }
+            }
+            head.set_keys(s, tiles, 0, key);
+        }
+        let value = |key: usize| {
+            let row = || problem.v.row(unit.batch, key, unit.kv_head, v_dim).as_ptr();
+            (key < kv_len).then(row)
+        };
+        for key in (0..kv_len).step_by(2) {
+            head.set_values(s, key, [value(key), value(key + 1)]);
+        }
+        head.clear_values(s, kv_len.next_multiple_of(2));
+    }
+}
+
+struct UnitRows<'a> {
+    problem: &'a Problem<'a>,
+    unit: &'a Panel,
+}
+
+impl Scores for UnitRows<'_> {
+    #[inline(always)]
+    fn visible(&self, row: usize) -> usize {
+        self.problem.visible(self.unit, row)
+    }
+
+    #[inline(always)]
+    fn bias(&self, _: usize, _: usize) -> Option<(*const f32, usize)> {
+        None
+    }
+
+    #[inline(always)]
+    fn mask(&self, row: usize) -> Option<*const f32> {
+        self.problem.additive_row(self.unit.batch, self.problem.place(self.unit, row).0)
+    }
+}
+
+struct Store<'a> {
+    problem: &'a Problem<'a>,
+    unit: &'a Panel,
+    out: Out,
+}
+
+impl Mixed for Store<'_> {
+    /// # Safety
+    /// The rows of the output are the caller's.
+    #[inline(always)]
+    unsafe fn block<S: Simd>(
+        &mut self,
+        s: S,
+        (first, rows): (usize, usize),
+        column: usize,
+        results: &Results,
+        scales: &[f32; ROWS],
+    ) {
+        let Sizes { q_len, heads, v_dim, .. } = self.problem.sizes;
+        for i in 0..rows {
+            let (token, head) = self.problem.place(self.unit, first + i);
+            let at = ((self.unit.batch * q_len + token) * heads + head) * v_dim;
+            for half in 0..2 {
+                let column = column + half * LANES;
+                let Some(n) = v_dim.checked_sub(column).filter(|&n| n > 0) else {
+                    break;
+                };
+                let lanes = s.mul(results.lanes(s, i, half), s.splat(scales[i]));
+                // SAFETY: the caller's promise.
+                unsafe { s.store(self.out.part(at + column, n.min(LANES)), lanes, n) };
+            }
+        }
+    }
+}

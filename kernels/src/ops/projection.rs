@@ -1,0 +1,327 @@
+//! A projection with what surrounds it in one pass: `y = [x +] activation(norm(x) Wᵀ + b)`, for constant weights in `bf16`.
+//!
+//! Rows are normalised straight into the tiles of the product, and each block of results gets its activation and residual
+//! while it is in the first-level cache. A row of the result depends on its own row of `x` alone, bit for bit.
+//!
+//! Plain reference: [`projection_reference`]. Error: that of rounding the normalised rows and the weight to `bf16`.
+#![allow(clippy::inline_always)]
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor, bail};
+
+use super::activation::Activation;
+use super::linear::linear_reference;
+use super::norm::{RowNorm, layer_norm_reference, rms_norm_reference};
+use super::support::{Elements, Out, tensor, written};
+use crate::gemm::{self, Epilogue, PackedWeight, Path, Results, RowTiles, Scratch, Session, for_blocks};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Bytes of packed rows that stay in the second-level cache beside the weights that stream through it.
+const ROW_BYTES: usize = 1 << 20;
+
+/// Most rows of a chunk: enough for the products to hide the reading of weights.
+const MAX_ROWS: usize = 256;
+
+/// Rows for each thread from which on threads take chunks of rows; fewer rows are shared by columns.
+const ROWS_PER_THREAD: usize = 128;
+
+/// Parameters of a layer norm (with `bias`) or an RMS norm over rows of `dim`.
+#[derive(Debug, Clone, Copy)]
+pub struct NormParameters<'a> {
+    /// `(dim)`
+    pub weight: &'a Tensor,
+    /// `(dim)`; present in a layer norm.
+    pub bias: Option<&'a Tensor>,
+    /// Added to the variance or mean square.
+    pub eps: f64,
+}
+
+impl NormParameters<'_> {
+    /// The norm by candle's primitives.
+    pub(crate) fn reference(&self, x: &Tensor) -> Result<Tensor> {
+        match self.bias {
+            Some(bias) => layer_norm_reference(x, self.weight, bias, self.eps),
+            None => rms_norm_reference(x, self.weight, self.eps),
+        }
+    }
+}
+
+/// The elements of a norm's parameters, locked.
+pub(super) struct LockedNorm<'a>(Elements<'a>, Option<Elements<'a>>, f64);
+
+impl<'a> LockedNorm<'a> {
+    pub(super) fn of(norm: &NormParameters<'a>, dim: usize) -> Result<Self> {
+        let (weight, bias) = (Elements::of(norm.weight)?, norm.bias.map(Elements::of).transpose()?);
+        if weight.len() != dim || bias.as_ref().is_some_and(|bias| bias.len() != dim) {
+            bail!("a norm of {} elements before a projection of {dim}", weight.len());
+        }
+        Ok(Self(weight, bias, norm.eps))
+    }
+
+    pub(super) fn rows(&self) -> RowNorm<'_> {
+        RowNorm::new(&self.0, self.1.as_deref(), self.2)
+    }
+}
+
+/// Writes rows as tiles, normalised where there is a norm.
+#[derive(Clone, Copy)]
+pub(super) struct WriteRows<'a> {
+    pub(super) norm: Option<RowNorm<'a>>,
+    pub(super) x: &'a [f32],
+    pub(super) dim: usize,
+}
+
+impl WriteRows<'_> {
+    /// Rows `rows` of `x` become rows 0, 1, .. of `tiles`.
+    ///
+    /// # Safety
+    /// The rows of `tiles` belong to the caller.
+    #[inline(always)]
+    pub(super) unsafe fn write<S: Simd>(&self, s: S, rows: Range<usize>, tiles: RowTiles) {
+        let x = &self.x[rows.start * self.dim..rows.end * self.dim];
+        for row in 0..rows.len() {
+            // SAFETY: the row has `dim` elements.
+            unsafe {
+                let x = x.as_ptr().add(row * self.dim);
+                match &self.norm {
+                    Some(norm) => norm.write(s, x, tiles, row),
+                    None => tiles.write(s, row, x, self.dim),
+                }
+            }
+        }
+    }
+}
+
+/// Writes results to rows of a matrix, with an activation, or added to a residual of the same shape.
+#[derive(Clone, Copy)]
+pub(super) struct Store<'a> {
+    pub(super) out: Out,
+    pub(super) first_row: usize,
+    pub(super) columns: usize,
+    pub(super) activation: Option<Activation>,
+    pub(super) residual: Option<&'a [f32]>,
+}
+
+impl Epilogue<1> for Store<'_> {
+    /// # Safety
+    /// Nobody else uses these rows and columns of the output.
+    #[inline(always)]
+    unsafe fn block<S: Simd>(
+        &mut self,
+        s: S,
+        row: usize,
+        rows: usize,
+        column: usize,
+        [results]: &[Results; 1],
+    ) {
+        for i in 0..rows {
+            let at = (self.first_row + row + i) * self.columns + column;
+            for half in 0..2 {
+                let Some(n) = (self.columns - column).checked_sub(half * LANES).filter(|&n| n > 0) else {
+                    break;
+                };
+                let mut y = results.lanes(s, i, half);
+                if let Some(activation) = self.activation {
+                    y = activation.lanes(s, y);
+                }
+                let at = at + half * LANES;
+                if let Some(residual) = self.residual {
+                    let residual = &residual[at..at + n.min(LANES)];
+                    // SAFETY: the slice has as many elements.
+                    y = s.add(unsafe { s.load(residual.as_ptr(), n) }, y);
+                }
+                // SAFETY: the caller's promise.
+                unsafe { s.store(self.out.part(at, n.min(LANES)), y, n) };
+            }
+        }
+    }
+}
+
+/// How rows are shared by threads, from the numbers of rows, of threads and the greatest depth of the products.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    pub(super) threads: usize,
+    /// Threads take chunks of rows; otherwise they share the columns of each chunk.
+    pub(super) by_rows: bool,
+    /// Rows of a chunk.
+    pub(super) chunk: usize,
+}
+
+impl Schedule {
+    pub(super) fn new(rows: usize, depth: usize, multiplications: usize, weight_bytes: usize) -> Self {
+        Self::with_threads(gemm::threads_for(multiplications, weight_bytes), rows, depth)
+    }
+
+    /// On the calling thread.
+    pub(super) fn alone(rows: usize, depth: usize) -> Self {
+        Self::with_threads(1, rows, depth)
+    }
+
+    fn with_threads(threads: usize, rows: usize, depth: usize) -> Self {
+        let by_rows = threads == 1 || rows >= ROWS_PER_THREAD * threads;
+        let fitting = (ROW_BYTES / (2 * depth.max(1)) / 32 * 32).clamp(32, MAX_ROWS);
+        let share = rows.div_ceil(if by_rows { threads } else { 1 }).next_multiple_of(32).max(32);
+        Self { threads, by_rows, chunk: fitting.min(share) }
+    }
+
+    /// The chunks of `rows` rows.
+    pub(super) fn chunks(&self, rows: usize) -> usize {
+        rows.div_ceil(self.chunk)
+    }
+
+    /// Rows of chunk `index`.
+    pub(super) fn rows(&self, rows: usize, index: usize) -> Range<usize> {
+        index * self.chunk..rows.min((index + 1) * self.chunk)
+    }
+}
+
+/// One thread's part: writes the tiles of `rows` unless they are there, and computes `pairs` of their columns.
+struct Part<'a> {
+    source: WriteRows<'a>,
+    rows: Range<usize>,
+    tiles: RowTiles,
+    written: bool,
+    weight: &'a PackedWeight,
+    pairs: Range<usize>,
+    store: Store<'a>,
+}
+
+impl Kernel for Part<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let count = self.rows.len();
+        let mut store = Store { first_row: self.store.first_row + self.rows.start, ..self.store };
+        // SAFETY: the rows of the tiles, or the columns of the output, are this part's own.
+        unsafe {
+            if !self.written {
+                self.source.write(s, self.rows, self.tiles);
+            }
+            let session = Session::new(Path::best());
+            for_blocks(s, &session, (self.tiles, count), [self.weight], self.pairs, &mut store);
+        }
+    }
+}
+
+/// `[x +] activation(norm(x) Wᵀ + b)` of `x (.., in)`, `W (out, in)`: `(.., out)`. With a residual `in` must be `out`.
+///
+/// The residual, where there is one, has the shape of the result. Not differentiable.
+pub fn projection(
+    x: &Tensor,
+    norm: Option<NormParameters>,
+    weight: &PackedWeight,
+    activation: Option<Activation>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (dim, columns) = (weight.in_features(), weight.out_features());
+    let mut dims = x.dims().to_vec();
+    if dims.pop() != Some(dim) {
+        bail!("projection: x {:?} does not fit a weight ({columns}, {dim})", x.dims());
+    }
+    let rows: usize = dims.iter().product();
+    dims.push(columns);
+    if residual.is_some_and(|residual| residual.dims() != dims) {
+        bail!("projection: a residual {:?} for a result {dims:?}", residual.map(Tensor::dims));
+    }
+    let (x, residual) = (x.contiguous()?, residual.map(Tensor::contiguous).transpose()?);
+    let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
+    let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
+    let source = WriteRows { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let fill = |out: Out| {
+        let store = Store { out, first_row: 0, columns, activation, residual: residual.as_deref() };
+        run(source, rows, weight, store);
+    };
+    // SAFETY: all rows and columns are computed.
+    let y = unsafe { written(rows * columns, fill) };
+    tensor(y, dims, &x)
+}
+
+/// One [`projection`] a group: rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` times `weights(g) (out, in)`, `(rows, out)`.
+/// `weights` is asked for groups that have rows. `offsets` has one entry more than there are groups. Not differentiable.
+pub fn grouped_projection<'a>(
+    x: &Tensor,
+    offsets: &[usize],
+    columns: usize,
+    weights: impl Fn(usize) -> &'a PackedWeight + Sync,
+) -> Result<Tensor> {
+    let (rows, dim) = x.dims2()?;
+    let groups: Vec<usize> = (0..offsets.len() - 1).filter(|&g| offsets[g + 1] > offsets[g]).collect();
+    if !offsets.is_sorted() || offsets.first() != Some(&0) || offsets.last() != Some(&rows) {
+        bail!("grouped_projection: {rows} rows need ascending offsets from 0 to {rows}, found {offsets:?}");
+    }
+    let x = x.contiguous()?;
+    let elements = Elements::of(&x)?;
+    let fill = |out: Out| {
+        let group = |g: usize| (&elements[offsets[g] * dim..offsets[g + 1] * dim], offsets[g], weights(g));
+        let store = |first_row: usize| Store { out, first_row, columns, activation: None, residual: None };
+        if let [only] = groups[..] {
+            let (x, first_row, weight) = group(only);
+            return run(WriteRows { norm: None, x, dim }, rows, weight, store(first_row));
+        }
+        let bytes = groups.len() * columns * dim * 2;
+        gemm::run_chunks(gemm::threads_for(rows * columns * dim, bytes), groups.len(), |index| {
+            let (x, first_row, weight) = group(groups[index]);
+            let schedule = Schedule::alone(x.len() / dim, dim);
+            run_scheduled(schedule, WriteRows { norm: None, x, dim }, x.len() / dim, weight, store(first_row));
+        });
+    };
+    // SAFETY: the groups cover all rows.
+    let y = unsafe { written(rows * columns, fill) };
+    tensor(y, (rows, columns), &x)
+}
+
+fn run(source: WriteRows<'_>, rows: usize, weight: &PackedWeight, store: Store<'_>) {
+    let multiplications = rows * source.dim * weight.out_features();
+    let schedule = Schedule::new(rows, source.dim, multiplications, weight.bytes());
+    run_scheduled(schedule, source, rows, weight, store);
+}
+
+fn run_scheduled(
+    schedule: Schedule,
+    source: WriteRows<'_>,
+    rows: usize,
+    weight: &PackedWeight,
+    store: Store<'_>,
+) {
+    let (dim, pairs) = (source.dim, weight.pairs());
+    let lines = RowTiles::lines(schedule.chunk, dim);
+    if schedule.by_rows {
+        return gemm::run_chunks(schedule.threads, schedule.chunks(rows), |index| {
+            let mut memory = Scratch::take(lines);
+            let tiles = RowTiles::new(&mut memory, schedule.chunk, dim);
+            let rows = schedule.rows(rows, index);
+            dispatch(Part { source, rows, tiles, written: false, weight, pairs: 0..pairs, store });
+        });
+    }
+    let mut memory = Scratch::take(lines);
+    let tiles = RowTiles::new(&mut memory, schedule.chunk, dim);
+    for index in 0..schedule.chunks(rows) {
+        let rows = schedule.rows(rows, index);
+        dispatch(Part { source, rows: rows.clone(), tiles, written: false, weight, pairs: 0..0, store });
+        gemm::run(schedule.threads, |thread| {
+            let pairs = gemm::part(pairs, schedule.threads, thread);
+            dispatch(Part { source, rows: rows.clone(), tiles, written: true, weight, pairs, store });
+        });
+    }
+}
+
+/// [`projection`] of candle primitives in `f32`; `weight (out, in)`, `bias (out)`.
+pub fn projection_reference(
+    x: &Tensor,
+    norm: Option<NormParameters>,
+    (weight, bias): (&Tensor, Option<&Tensor>),
+    activation: Option<Activation>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let normed = norm.map_or_else(|| Ok(x.clone()), |norm| norm.reference(x))?;
+    let mut y = linear_reference(&normed, weight, bias)?;
+    if let Some(activation) = activation {
+        y = activation.reference(&y)?;
+    }
+    match residual {
+        Some(residual) => residual + y,
+        None => Ok(y),
+    }
+}

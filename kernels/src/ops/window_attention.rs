@@ -1,0 +1,187 @@
+//! The attention half of a Swin block in one pass over the feature map, for constant weights in `bf16`:
+//! `y = x + [post_norm](W_o · attention(windows of [norm](x)) + b)` (Liu et al. 2021 and 2022).
+//!
+//! Shift, padding and partition are the order in which rows are read and written; no window is ever laid out in memory. A task
+//! takes a few windows: their rows are normalised into tiles, each head's queries, keys and values stay in the cache while its
+//! windows are attended to (relative position bias, cosine scale and shift mask included), and the output projection
+//! adds the residual. A window's result depends on its own rows alone, bit for bit.
+//!
+//! Plain reference: [`window_attention_reference`]. Error: that of rounding projections, probabilities and weights to `bf16`.
+#![allow(clippy::inline_always)]
+
+mod forward;
+
+use candle_core::{Result, Tensor, bail};
+
+use super::attention::{Mask, attention_reference};
+use super::gather::{ZERO_ROW, gather_rows_reference};
+use super::linear::linear_reference;
+use super::norm::l2_normalize_reference;
+use super::projection::{LockedNorm, NormParameters};
+use super::support::{Elements, tensor, written};
+use crate::gemm::PackedWeight;
+
+/// Keys and queries shorter than this are divided by it instead of their length, as `torch.nn.functional.normalize` does.
+pub const NORMALIZE_EPS: f64 = 1e-12;
+
+/// How a map is cut into windows, see [`ZERO_ROW`].
+#[derive(Debug, Clone, Copy)]
+pub struct Windows<'a> {
+    /// Row of the map of each window row, window after window; [`ZERO_ROW`] for padding.
+    pub index: &'a [u32],
+    /// Rows of a window.
+    pub area: usize,
+    /// Added to the scores, `(windows, area, area)`.
+    pub mask: Option<&'a Tensor>,
+}
+
+/// What a block adds to and multiplies the scores by.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoring<'a> {
+    /// Relative position bias, `(heads, area, area)`.
+    pub bias: &'a Tensor,
+    /// Swin v2: cosines are multiplied by these, one a head; otherwise dot products by `1 / √head_dim`.
+    pub cosine_scale: Option<&'a [f32]>,
+}
+
+/// The projections, packed head by head (see [`WindowWeights::new`]).
+#[derive(Debug)]
+pub struct WindowWeights {
+    query: PackedWeight,
+    key: PackedWeight,
+    value: PackedWeight,
+    output: PackedWeight,
+    heads: usize,
+    head_dim: usize,
+    /// `head_dim` rounded up to whole blocks of 32 columns.
+    padded: usize,
+}
+
+/// A weight `(out, in)` and its bias `(out)`.
+pub type Matrix<'a> = (&'a Tensor, Option<&'a Tensor>);
+
+impl WindowWeights {
+    /// From `query`, `key`, `value` `(heads · head_dim, dim)` and `output` `(dim, heads · head_dim)`. Heads are padded with zeros
+    /// to whole blocks of columns.
+    pub fn new([query, key, value]: [Matrix; 3], output: Matrix, heads: usize) -> Result<Self> {
+        let (width, _) = query.0.dims2()?;
+        if heads == 0 || width % heads != 0 {
+            bail!("window_attention: {width} columns for {heads} heads");
+        }
+        let head_dim = width / heads;
+        let padded = head_dim.next_multiple_of(32);
+        let pad = padded - head_dim;
+        let rows = |x: &Tensor| {
+            let (_, inner) = x.dims2()?;
+            let x = x.reshape((heads, head_dim, inner))?.pad_with_zeros(1, 0, pad)?;
+            x.reshape((heads * padded, inner))
+        };
+        let bias = |x: &Tensor| x.reshape((heads, head_dim))?.pad_with_zeros(1, 0, pad)?.flatten_all();
+        let pack = |(weight, b): Matrix| {
+            super::linear::pack(&rows(weight)?, b.map(bias).transpose()?.as_ref())
+        };
+        let (dim, _) = output.0.dims2()?;
+        let columns = output.0.reshape((dim, heads, head_dim))?.pad_with_zeros(2, 0, pad)?;
+        let columns = columns.reshape((dim, heads * padded))?;
+        Ok(Self {
+            query: pack(query)?,
+            key: pack(key)?,
+            value: pack(value)?,
+            output: super::linear::pack(&columns, output.1)?,
+            heads,
+            head_dim,
+            padded,
+        })
+    }
+}
+
+/// `x (batch, tokens, dim)` to the same shape. Not differentiable.
+pub fn window_attention(
+    x: &Tensor,
+    (norm, post_norm): (Option<NormParameters>, Option<NormParameters>),
+    weights: &WindowWeights,
+    windows: Windows,
+    scoring: Scoring,
+) -> Result<Tensor> {
+    let (batch, tokens, dim) = x.dims3()?;
+    let (area, heads) = (windows.area, weights.heads);
+    let count = windows.index.len() / area.max(1);
+    let mask_dims = windows.mask.map(Tensor::dims);
+    if dim != weights.query.in_features()
+        || windows.index.len() != count * area
+        || windows.index.iter().any(|&i| i != ZERO_ROW && i as usize >= tokens)
+        || scoring.bias.dims() != [heads, area, area]
+        || scoring.cosine_scale.is_some_and(|scale| scale.len() != heads)
+        || mask_dims.is_some_and(|mask| mask != [count, area, area])
+    {
+        bail!(
+            "window_attention: x {:?}, {count} windows of {area}, bias {:?} and mask {mask_dims:?} do not fit {heads} heads",
+            x.dims(),
+            scoring.bias.dims(),
+        );
+    }
+    let (x, bias) = (x.contiguous()?, scoring.bias.contiguous()?);
+    let mask = windows.mask.map(Tensor::contiguous).transpose()?;
+    let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
+    let post_norm = post_norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
+    let (elements, bias) = (Elements::of(&x)?, Elements::of(&bias)?);
+    let mask = mask.as_ref().map(Elements::of).transpose()?;
+    // Rows that no window holds would stay unwritten.
+    let mut held = vec![false; tokens];
+    windows.index.iter().filter(|&&i| i != ZERO_ROW).for_each(|&i| held[i as usize] = true);
+    if held.contains(&false) {
+        bail!("window_attention: the windows leave out some of {tokens} rows");
+    }
+    let problem = forward::Problem {
+        x: &elements,
+        batch,
+        tokens,
+        dim,
+        norm: norm.as_ref().map(LockedNorm::rows),
+        post_norm: post_norm.as_ref().map(LockedNorm::rows),
+        weights,
+        index: windows.index,
+        area,
+        bias: &forward::padded_bias(&bias, heads, area),
+        mask: mask.as_deref(),
+        cosine_scale: scoring.cosine_scale,
+    };
+    // SAFETY: the windows hold every row, as was checked.
+    let y = unsafe { written(batch * tokens * dim, |out| problem.run(out)) };
+    tensor(y, x.shape(), &x)
+}
+
+/// [`window_attention`] of candle primitives in `f32`, with the projections as they are stored.
+pub fn window_attention_reference(
+    x: &Tensor,
+    (norm, post_norm): (Option<NormParameters>, Option<NormParameters>),
+    ([query, key, value], output, heads): ([Matrix; 3], Matrix, usize),
+    windows: Windows,
+    scoring: Scoring,
+) -> Result<Tensor> {
+    let (batch, tokens, dim) = x.dims3()?;
+    let count = windows.index.len() / windows.area;
+    let width = query.0.dim(0)?;
+    let normed = norm.map_or_else(|| Ok(x.clone()), |norm| norm.reference(x))?;
+    let rows = gather_rows_reference(&normed, windows.index)?.reshape((batch * count, windows.area, dim))?;
+    let split = |(weight, bias): Matrix| {
+        linear_reference(&rows, weight, bias)?.reshape((batch * count, windows.area, heads, width / heads))
+    };
+    let (mut q, mut k, v) = (split(query)?, split(key)?, split(value)?);
+    let mut scale = ((width / heads) as f64).powf(-0.5);
+    if let Some(cosine) = scoring.cosine_scale {
+        let cosine = Tensor::from_slice(cosine, (heads, 1), x.device())?.to_dtype(x.dtype())?;
+        q = l2_normalize_reference(&q, NORMALIZE_EPS)?.broadcast_mul(&cosine)?;
+        k = l2_normalize_reference(&k, NORMALIZE_EPS)?;
+        scale = 1.0;
+    }
+    let mask = windows.mask.map_or(Mask::None, Mask::Additive);
+    let mixed = attention_reference(&q, &k, &v, Some(scoring.bias), mask, scale)?;
+    let mixed = mixed.reshape((batch, count * windows.area, width))?;
+    let mut inverse = vec![ZERO_ROW; tokens];
+    for (place, &token) in windows.index.iter().enumerate().filter(|&(_, &token)| token != ZERO_ROW) {
+        inverse[token as usize] = place as u32;
+    }
+    let y = linear_reference(&gather_rows_reference(&mixed, &inverse)?, output.0, output.1)?;
+    x + post_norm.map_or_else(|| Ok(y.clone()), |norm| norm.reference(&y))?
+}
