@@ -22,6 +22,7 @@ impl TensorSource for Constant {
 }
 
 fn main() -> Result<()> {
+    swinseek_kernels::memory::keep_freed_memory();
     println!("matrix products: {}", swinseek_kernels::gemm::path_name());
     let config = LanguageConfig::from_json(&json!({
         "model_type": "llama", "vocab_size": 32256, "hidden_size": 1280, "intermediate_size": 3584, "num_hidden_layers": 20,

@@ -22,6 +22,7 @@ impl TensorSource for Constant {
 }
 
 fn main() -> Result<()> {
+    swinseek_kernels::memory::keep_freed_memory();
     println!("matrix products: {}", swinseek_kernels::gemm::path_name());
     let models = [("swin-t", 96, [2, 2, 6, 2], [3, 6, 12, 24], 9.0), ("swin-b", 128, [2, 2, 18, 2], [4, 8, 16, 32], 30.8)];
     for (name, dim, depths, heads, gflop) in models {
