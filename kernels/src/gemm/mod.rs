@@ -14,6 +14,7 @@ mod pack;
 mod parallel;
 mod portable;
 mod product;
+mod quantized;
 mod single;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
 pub use matrix::PackedWeight;
 pub(crate) use matrix::{Fresh, Matrix, Output};
 pub(crate) use product::{Right, product};
+pub use quantized::{Int4Weight, Int8Weight, int4_path_name, int8_path_name};
 pub(crate) use single::product_f32;
 
 /// Which kernel multiplies `bf16` tiles.

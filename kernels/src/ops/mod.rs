@@ -8,6 +8,7 @@ pub mod instance_norm;
 pub mod linear;
 pub mod loss;
 pub mod norm;
+pub mod quant_linear;
 pub mod rope;
 mod support;
 pub mod unfold;
