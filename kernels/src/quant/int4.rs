@@ -29,7 +29,7 @@ impl Int4Groups {
     /// # Panics
     /// If `data` does not hold whole rows.
     pub fn quantize(data: &[f32], columns: usize) -> Self {
-        let rows = if columns == 0 { 0 } else { data.len() / columns };
+        let rows = data.len().checked_div(columns).unwrap_or(0);
         assert_eq!(rows * columns, data.len(), "rows of {columns}");
         let groups = columns.div_ceil(GROUP);
         let (mut values, mut scales) = (vec![0; data.len()], vec![f16::ZERO; rows * groups]);

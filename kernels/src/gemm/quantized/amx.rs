@@ -63,6 +63,7 @@ mod linux {
             /// # Safety
             /// As [`Sums`] says, between [`configure`] and [`release`]; above 16 rows after `configure(16)`.
             #[inline]
+            #[allow(clippy::too_many_lines)] // Two loops of one instruction a line.
             pub(crate) unsafe fn $name(s: &Sums) {
                 const ROW: usize = 128;
                 let (start, start_step) =

@@ -247,7 +247,7 @@ fn an_epilogue_sees_every_element_once() {
     let path = Path::best();
     let mut out = [vec![0.0; m * n], vec![0.0; m * n]];
     let mut add = |which: usize, place: Place, block: &Block| {
-        assert!(place.row % BLOCK == 0 && place.column % BLOCK == 0);
+        assert!(place.row.is_multiple_of(BLOCK) && place.column.is_multiple_of(BLOCK));
         for (row, values) in block.rows()[..place.rows].iter().enumerate() {
             for (column, value) in values[..place.columns].iter().enumerate() {
                 out[which][(place.row + row) * n + place.column + column] += value;

@@ -95,6 +95,8 @@ mod x86 {
         }
         index
     };
+    /// Lines between what is unpacked and what is fetched from memory.
+    const FETCH_AHEAD: usize = 12 * UNIT;
     const LOW_HALVES: u64 = 0x3333_3333_3333_3333;
 
     /// What one panel's values are multiplied with and what is added, for each of the three places.
@@ -135,6 +137,10 @@ mod x86 {
             let index = _mm512_loadu_si512(HIGH_TO_LOW.as_ptr().cast());
             let join = |even, odd| _mm512_mask_shuffle_epi8(odd, LOW_HALVES, even, index);
             for _ in 0..units {
+                for line in 0..UNIT {
+                    // Any address may be fetched.
+                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(FETCH_AHEAD + line).cast());
+                }
                 let halves = _mm512_load_si512(from);
                 let halves = [_mm512_castsi512_si256(halves), _mm512_extracti64x4_epi64::<1>(halves)];
                 from = from.add(1);

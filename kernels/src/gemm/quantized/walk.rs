@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::avx512;
 use super::super::matrix::{LINES, Line};
 use super::super::parallel::{self, Scratch, Shared};
 use super::Path;
@@ -76,46 +77,63 @@ pub(super) fn walk<W: Weight>(
     let session = Session::new(path, W::KIND, rows);
     let at_a_time = if rows <= BLOCK { STEPS_OF_ONE_BLOCK } else { STEPS };
     let mut sums = vec![Block::ZERO; rows.min(ROWS_PER_PASS).div_ceil(BLOCK)];
-    let mut scratch = Scratch::take(at_a_time * 2 * LINES);
+    // A single block is short of time: what comes next is unpacked first, so that the kernel need not wait for writes.
+    let (ahead, room) = (usize::from(rows <= BLOCK), at_a_time * 2 * LINES);
+    let mut scratch = Scratch::take((ahead + 1) * room);
+    let unpacked = scratch.as_mut_ptr();
+    let mut right = [std::ptr::null(); 2];
+    // Without depth there is one part, of no steps.
+    let parts = steps.div_ceil(at_a_time).max(1);
+    let of = |turn: usize| {
+        let (pair, first) = (pairs.start + turn / parts, turn % parts * at_a_time);
+        let at = |step: usize| (pair * steps + step) * W::LINES_PER_STEP;
+        let part = first..steps.min(first + at_a_time);
+        (pair, part.clone(), &weight.lines()[at(part.start)..at(part.end)])
+    };
     for first_row in (0..rows).step_by(ROWS_PER_PASS) {
         let count = (rows - first_row).min(ROWS_PER_PASS);
-        for pair in pairs.clone() {
-            for first in (0..steps).step_by(at_a_time) {
-                let part = first..steps.min(first + at_a_time);
-                let at = |step: usize| (pair * steps + step) * W::LINES_PER_STEP;
-                let stored = &weight.lines()[at(part.start)..at(part.end)];
-                let right = W::tiles(path, stored, &mut scratch);
-                assert!(right.len() >= part.len() * 2 * LINES);
-                let blocks = count.div_ceil(BLOCK);
-                for (index, sums) in sums[..blocks].iter_mut().enumerate() {
-                    fetch(stored, parallel::part(stored.len(), blocks, index));
-                    let row = first_row + index * BLOCK;
-                    let sums = Sums {
-                        left: left[row / LINES * panel + first * LINES..].as_ptr(),
-                        left_stride: panel,
-                        rows: (rows - row).min(BLOCK),
-                        right: right.as_ptr(),
-                        steps: part.len(),
-                        fresh: first == 0,
-                        out: std::ptr::from_mut(sums).cast(),
-                    };
-                    // SAFETY: the panels of these rows are in `left` and the tiles in `right` (both asserted); a block
-                    // of sums has 32 rows of 32 words.
-                    unsafe { session.add(&sums) };
-                }
+        let blocks = count.div_ceil(BLOCK);
+        for turn in 0..parts * pairs.len() + ahead {
+            if turn < parts * pairs.len() {
+                let at = turn % (ahead + 1);
+                // SAFETY: the scratch has two such parts, and what was unpacked into this one has been multiplied.
+                let to = unsafe { std::slice::from_raw_parts_mut(unpacked.add(at * room), room) };
+                let (_, part, stored) = of(turn);
+                let tiles = W::tiles(path, stored, to);
+                assert!(tiles.len() >= part.len() * 2 * LINES);
+                right[at] = tiles.as_ptr();
             }
-            for (index, sums) in sums[..count.div_ceil(BLOCK)].iter_mut().enumerate() {
-                if steps == 0 {
-                    *sums = Block::ZERO;
+            let Some(turn) = turn.checked_sub(ahead) else {
+                continue;
+            };
+            let (pair, part, stored) = of(turn);
+            if part.is_empty() {
+                sums.fill(Block::ZERO);
+            }
+            for (index, sums) in sums[..blocks].iter_mut().enumerate().filter(|_| !part.is_empty()) {
+                if W::KIND == Kind::Int8 {
+                    fetch(stored, parallel::part(stored.len(), blocks, index));
                 }
-                let (row, column) = (first_row + index * BLOCK, pair * BLOCK);
-                let place = Place {
-                    row,
-                    column,
+                let row = first_row + index * BLOCK;
+                let sums = Sums {
+                    left: left[row / LINES * panel + part.start * LINES..].as_ptr(),
+                    left_stride: panel,
                     rows: (rows - row).min(BLOCK),
-                    columns: (columns - column).min(BLOCK),
+                    right: right[turn % (ahead + 1)],
+                    steps: part.len(),
+                    fresh: part.start == 0,
+                    out: std::ptr::from_mut(sums).cast(),
                 };
-                finish(place, sums);
+                // SAFETY: the panels of these rows are in `left` and the tiles at `right` (both asserted); a block of
+                // sums has 32 rows of 32 words.
+                unsafe { session.add(&sums) };
+            }
+            if part.end == steps {
+                for (index, sums) in sums[..blocks].iter_mut().enumerate() {
+                    let (row, column) = (first_row + index * BLOCK, pair * BLOCK);
+                    let height = (rows - row).min(BLOCK);
+                    finish(Place { row, column, rows: height, columns: (columns - column).min(BLOCK) }, sums);
+                }
             }
         }
     }
@@ -154,6 +172,9 @@ pub(super) fn share_columns<W: Weight>(
     let to = Shared::new(out.as_mut_ptr());
     parallel::run(threads, |index| {
         let write = |place: Place, block: &Block| {
+            // Rows of the result are often far away: fetch those of the next block in time.
+            let next = (place.row + BLOCK) * width + place.column;
+            avx512::prefetch_rows(to.get().wrapping_add(next), width);
             for (row, values) in block.rows()[..place.rows].iter().enumerate() {
                 // SAFETY: the place lies inside the result, and no other task writes its columns.
                 unsafe {
