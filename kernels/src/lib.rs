@@ -12,6 +12,7 @@ pub mod gemm;
 pub mod layers;
 pub mod memory;
 pub mod ops;
+pub mod quant;
 mod simd;
 pub mod threads;
 pub mod trace;

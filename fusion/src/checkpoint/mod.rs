@@ -3,6 +3,7 @@
 //! - `file`: one safetensors file, mapped and checked before anything is allocated.
 //! - `decode`: bytes of each stored type to `f32`, quantised ones included.
 //! - `extra`: which tensors nobody read, and which of those are known leftovers.
+//! - `gguf`: llama models in llama.cpp's format.
 //! - `save`: the writer.
 //! - `source`: tensors that are already in memory.
 
@@ -10,6 +11,7 @@ mod decode;
 mod extra;
 mod file;
 mod fresh;
+mod gguf;
 mod save;
 mod source;
 
@@ -25,6 +27,7 @@ use swinseek_kernels::{Error as KernelError, Init, Precision, TensorSource, Weig
 
 pub(crate) use file::WeightFile;
 pub use fresh::FreshSource;
+pub use gguf::Gguf;
 pub use save::{StoredType, quantizable, save, write_atomic, write_tensors};
 pub use source::MapSource;
 

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
+use swinseek_kernels::quant::Int8Rows;
 
 use crate::{Error, Result};
 
@@ -82,8 +83,9 @@ fn add_entries(
             Entry { dtype: Dtype::F16, shape, bytes }
         }
         (StoredType::Int8, Some((&row_len, rows))) if quantizable(name, &shape) => {
-            let (bytes, scale) = quantize_rows(&values, row_len);
-            entries.insert(format!("{name}_scale"), Entry::f32(rows.to_vec(), &scale));
+            let quantized = Int8Rows::quantize(&values, row_len);
+            let bytes = quantized.values.iter().map(|q| q.cast_unsigned()).collect();
+            entries.insert(format!("{name}_scale"), Entry::f32(rows.to_vec(), &quantized.scales));
             Entry { dtype: Dtype::I8, shape, bytes }
         }
         _ => Entry::f32(shape, &values),
@@ -120,17 +122,4 @@ impl Entry {
     fn f32(shape: Vec<usize>, values: &[f32]) -> Self {
         Self { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
     }
-}
-
-/// Symmetric 8-bit rows: `scale = max |row| / 127`, values rounded to nearest.
-fn quantize_rows(values: &[f32], row_len: usize) -> (Vec<u8>, Vec<f32>) {
-    let mut bytes = Vec::with_capacity(values.len());
-    let mut scales = Vec::with_capacity(values.len() / row_len);
-    for row in values.chunks_exact(row_len) {
-        let max = row.iter().fold(0f32, |max, v| max.max(v.abs()));
-        let scale = if max > 0.0 { max / 127.0 } else { 1.0 };
-        bytes.extend(row.iter().map(|v| ((v / scale).round() as i8).cast_unsigned()));
-        scales.push(scale);
-    }
-    (bytes, scales)
 }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod compose;
 mod generate;
+mod gguf;
 mod goldens;
 mod model;
 mod pool_joint;

@@ -14,6 +14,7 @@ mod pack;
 mod parallel;
 mod portable;
 mod product;
+mod quantized;
 mod single;
 mod tiles;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use matrix::{Fresh, Matrix, Output};
 pub(crate) use kernel::Session;
 pub(crate) use parallel::{Scratch, part, run, run_chunks};
 pub(crate) use product::product;
+pub use quantized::{Int4Weight, Int8Weight, int4_path_name, int8_path_name};
 pub(crate) use single::product_f32;
 pub(crate) use tiles::{ColumnTiles, Epilogue, Results, RowTiles, for_blocks, multiply};
 

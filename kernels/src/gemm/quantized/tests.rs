@@ -1,0 +1,271 @@
+//! Every path against plain integers and `f64`, and the promises on bits: rows, threads, paths.
+
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+use super::super::matrix::{LINES, Line};
+use super::int4::RoundedRows;
+use super::int8::QuantizedRows;
+use super::kernel::BLOCK;
+use super::walk::{Block, Place};
+use super::*;
+use crate::quant::{Int4Groups, Int8Rows};
+
+/// Uniform values in (-1, 1) from a small generator.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+/// A weight in either format.
+enum Packed {
+    Int8(Int8Weight),
+    Int4(Int4Weight),
+}
+
+impl Packed {
+    fn both(weight: &[f32], n: usize, k: usize) -> [Self; 2] {
+        [Self::Int8(Int8Weight::new(weight, n, k)), Self::Int4(Int4Weight::new(weight, n, k))]
+    }
+
+    fn product(&self, path: Path, x: &[f32], rows: usize, bias: Option<&[f32]>) -> Vec<f32> {
+        let columns = match self {
+            Self::Int8(weight) => weight.shape().0,
+            Self::Int4(weight) => weight.shape().0,
+        };
+        let mut out = vec![f32::NAN; rows * columns];
+        match self {
+            Self::Int8(weight) => weight.product_on(path, x, rows, bias, &mut out),
+            Self::Int4(weight) => weight.product_on(path, x, rows, bias, &mut out),
+        }
+        out
+    }
+}
+
+/// The formula of the 8-bit product, with plain loops.
+fn int8_by_hand(x: &[f32], w: &[f32], bias: &[f32], (m, n, k): (usize, usize, usize)) -> Vec<f32> {
+    let (x, w) = (Int8Rows::quantize(x, k), Int8Rows::quantize(w, k));
+    let element = |index: usize| {
+        let (i, j) = (index / n, index % n);
+        let terms = x.values[i * k..(i + 1) * k].iter().zip(&w.values[j * k..(j + 1) * k]);
+        let sum: i32 = terms.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+        sum as f32 * (x.scales[i] * w.scales[j]) + bias[j]
+    };
+    (0..m * n).map(element).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn int8_is_its_formula_on_every_path(m in 0usize..70, n in 0usize..100, k in 1usize..300, seed: u64) {
+        let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
+        let expected = int8_by_hand(&x, &w, &bias, (m, n, k));
+        let weight = Packed::Int8(Int8Weight::new(&w, n, k));
+        for path in Path::all() {
+            prop_assert!(weight.product(path, &x, m, Some(&bias)) == expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn int8_is_near_the_product(m in 1usize..20, n in 1usize..70, k in 1usize..200, seed: u64) {
+        let (x, w) = (values(m * k, seed), values(n * k, !seed));
+        let y = Packed::Int8(Int8Weight::new(&w, n, k)).product(Path::best(), &x, m, None);
+        let (xs, ws) = (Int8Rows::quantize(&x, k).scales, Int8Rows::quantize(&w, k).scales);
+        for (index, &found) in y.iter().enumerate() {
+            let (i, j) = (index / n, index % n);
+            let pairs = || (0..k).map(|p| (f64::from(x[i * k + p]), f64::from(w[j * k + p])));
+            let expected: f64 = pairs().map(|(a, b)| a * b).sum();
+            // Each factor is off by half a step at most, and there are a few roundings.
+            let (a, b) = (f64::from(xs[i]) * 0.501, f64::from(ws[j]) * 0.501);
+            let bound: f64 = pairs().map(|(x, w)| x.abs() * b + w.abs() * a + a * b).sum();
+            prop_assert!((f64::from(found) - expected).abs() <= bound, "at {i}, {j}");
+        }
+    }
+
+    #[test]
+    fn int4_is_near_the_product_on_every_path(m in 0usize..70, n in 0usize..100, k in 1usize..200, seed: u64) {
+        let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
+        let weight = Int4Weight::new(&w, n, k);
+        let (plain, rounded) = (weight.dequantize(), weight.map(rounded));
+        let weight = Packed::Int4(weight);
+        for path in Path::all() {
+            let y = weight.product(path, &x, m, Some(&bias));
+            for (index, &found) in y.iter().enumerate() {
+                let (i, j) = (index / n, index % n);
+                let x = |p: usize| x[i * k + p];
+                let (mut size, mut near, mut exact) = (f64::from(bias[j].abs()), f64::from(bias[j]), f64::from(bias[j]));
+                for p in 0..k {
+                    let seen = bf16::from_f32(x(p)).to_f64() * f64::from(rounded[j * k + p]);
+                    (size, exact) = (size + seen.abs(), exact + seen);
+                    near += f64::from(x(p)) * f64::from(plain[j * k + p]);
+                }
+                // A sum in any order: one rounding for each product and one for each addition of at most `size`.
+                let tolerance = (k + 2) as f64 * f64::from(f32::EPSILON) * size;
+                prop_assert!((f64::from(found) - exact).abs() <= tolerance, "{path:?} at {i}, {j}");
+                // bf16 has 8 bits: 2⁻⁸ for `x`, 2/3 · 2⁻⁷ for the weight.
+                prop_assert!((f64::from(found) - near).abs() <= 0.0095 * size + tolerance, "{path:?} at {i}, {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn packing_keeps_every_value(n in 0usize..70, k in 0usize..150, seed: u64) {
+        let w = values(n * k, seed);
+        prop_assert_eq!(Int8Weight::new(&w, n, k).dequantize(), Int8Rows::quantize(&w, k).dequantize());
+        prop_assert_eq!(Int4Weight::new(&w, n, k).dequantize(), Int4Groups::quantize(&w, k).dequantize());
+    }
+
+    #[test]
+    fn unpacking_is_the_same_everywhere(words: [u32; 32], bits: [u16; 32], exponents in 0u16..31) {
+        let mut unit = vec![Line::ZERO; unpack::UNIT];
+        for (at, word) in as_words_mut(&mut unit).iter_mut().enumerate() {
+            // The scales, any finite ones, then words of any values.
+            let scale = |i: usize| u32::from(bits[2 * at + i] & 0x83ff | exponents << 10);
+            *word = if at < LINES { scale(0) | scale(1) << 16 } else { words[at % 32].rotate_left(at as u32) };
+        }
+        let tiles: Vec<Vec<u32>> = Path::all().map(|path| {
+            let mut tiles = vec![Line::ZERO; 2 * LINES];
+            unpack::units(path, &unit, &mut tiles);
+            as_words(&tiles).to_vec()
+        }).collect();
+        prop_assert!(tiles.iter().all(|words| *words == tiles[0]));
+    }
+}
+
+/// What the products make of a 4-bit value, checked to be as near as promised.
+fn rounded(q: i8, scale: f16) -> f32 {
+    let exact = f32::from(q) * scale.to_f32();
+    let seen = f32::from_bits((f32::from(q) * unpack::enlarged(scale)).to_bits() & 0xffff_0000);
+    assert!((seen - exact).abs() <= exact.abs() * 0.0053, "{q} times {scale} became {seen}");
+    seen
+}
+
+#[test]
+fn cutting_does_not_shrink_weights() {
+    let scales = || (0..1u16 << 10).map(|mantissa| f16::from_bits(13 << 10 | mantissa));
+    let mut worst = 0f64;
+    for q in [-8i8, -7, -5, -3, 1, 3, 5, 6, 7] {
+        let ratios = scales().map(|s| f64::from(rounded(q, s)) / (f64::from(q) * s.to_f64()));
+        worst = worst.max((ratios.sum::<f64>() / 1024.0 - 1.0).abs());
+    }
+    // A tenth of the rounding of one value; plain cutting would lose 0.0027.
+    assert!(worst < 5e-4, "{worst}");
+}
+
+#[test]
+fn rows_do_not_depend_on_their_batch() {
+    // More rows than one pass takes, two blocks and a part, in and out no multiples of anything.
+    let (m, n, k) = (300, 75, 1100);
+    let (x, w, bias) = (values(m * k, 1), values(n * k, 2), values(n, 3));
+    for weight in Packed::both(&w, n, k) {
+        for path in Path::all() {
+            let all = weight.product(path, &x, m, Some(&bias));
+            for (first, count) in [(0, 1), (31, 1), (32, 1), (299, 1), (256, 2), (7, 16), (100, 17), (3, 90)]
+            {
+                let part = weight.product(path, &x[first * k..(first + count) * k], count, Some(&bias));
+                assert!(part == all[first * n..(first + count) * n], "{path:?}, {count} rows from {first}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let (m, n, k) = (200, 1100, 1300);
+    let (x, w) = (values(m * k, 4), values(n * k, 5));
+    let (one, two) = (pool(1), pool(2));
+    for weight in Packed::both(&w, n, k) {
+        // The slow paths share the code that splits the work.
+        for path in Path::all().take(2) {
+            for m in [1, m] {
+                let product = || weight.product(path, &x[..m * k], m, None);
+                assert!(one.install(product) == two.install(product), "{path:?}, {m} rows");
+            }
+        }
+    }
+}
+
+#[test]
+fn large_values_do_not_overflow() {
+    // Every product is 127²; VNNI's detour over unsigned bytes stays exact.
+    let k = 5000;
+    let weight = Packed::Int8(Int8Weight::new(&vec![-1.0; 2 * k], 2, k));
+    for path in Path::all() {
+        let y = weight.product(path, &vec![1.0; k], 1, None);
+        assert_eq!(y, int8_by_hand(&vec![1.0; k], &vec![-1.0; 2 * k], &[0.0; 2], (1, 2, k)), "{path:?}");
+    }
+}
+
+#[test]
+fn nothing_in_gives_the_bias() {
+    for path in Path::all() {
+        for weight in Packed::both(&[], 2, 0) {
+            assert_eq!(weight.product(path, &[], 3, Some(&[1.0, 2.0])), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+        }
+        for weight in Packed::both(&[1.0; 6], 2, 3) {
+            assert!(weight.product(path, &[], 0, None).is_empty());
+            // A row of zeros has the scale 0.
+            assert_eq!(weight.product(path, &[0.0; 3], 1, Some(&[1.0, 2.0])), [1.0, 2.0]);
+        }
+        for weight in Packed::both(&[], 0, 3) {
+            assert!(weight.product(path, &[1.0; 3], 1, None).is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_row() {
+    let k = 40;
+    for weight in Packed::both(&values(3 * k, 8), 3, k) {
+        for path in Path::all() {
+            let mut x = values(3 * k, 9);
+            let before = weight.product(path, &x, 3, None);
+            x[k] = f32::NAN;
+            let after = weight.product(path, &x, 3, None);
+            assert!(after[3..6].iter().all(|y| y.is_nan()), "{path:?}");
+            assert!(after[..3] == before[..3] && after[6..] == before[6..], "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn an_epilogue_sees_every_element_once() {
+    let (m, n, k) = (300, 75, 70);
+    let (x, w) = (values(m * k, 10), values(n * k, 11));
+    let (int8, int4) = (Int8Weight::new(&w, n, k), Int4Weight::new(&w, n, k));
+    let path = Path::best();
+    let mut out = [vec![0.0; m * n], vec![0.0; m * n]];
+    let mut add = |which: usize, place: Place, block: &Block| {
+        assert!(place.row.is_multiple_of(BLOCK) && place.column.is_multiple_of(BLOCK));
+        for (row, values) in block.rows()[..place.rows].iter().enumerate() {
+            for (column, value) in values[..place.columns].iter().enumerate() {
+                out[which][(place.row + row) * n + place.column + column] += value;
+            }
+        }
+    };
+    let (bytes, halves) = (QuantizedRows::new(&x, m, k), RoundedRows::new(&x, m, k));
+    for pairs in [0..1, 1..3] {
+        int8.columns(path, &bytes, pairs.clone(), None, |place, block| add(0, place, block));
+        int4.columns(path, &halves, pairs, None, |place, block| add(1, place, block));
+    }
+    assert!(out[0] == Packed::Int8(int8).product(path, &x, m, None));
+    assert!(out[1] == Packed::Int4(int4).product(path, &x, m, None));
+}
+
+#[test]
+fn memory_is_what_the_format_says() {
+    let weight = vec![0.5; 64 * 128];
+    assert_eq!(Int8Weight::new(&weight, 64, 128).bytes(), 64 * 128 + 64 * 4);
+    assert_eq!(Int4Weight::new(&weight, 64, 128).bytes() * 16, 64 * 128 * 9);
+}
