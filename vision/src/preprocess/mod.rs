@@ -14,6 +14,7 @@ pub mod dicom;
 mod error;
 mod geometry;
 mod image;
+mod jpeg;
 mod jpeg_ls;
 mod jpeg_marker;
 mod pipeline;
