@@ -2,7 +2,7 @@
 //! `(1, 3, height, width)` tensor that an encoder wants.
 //!
 //! ```text
-//! bytes --sniff--> raster (image crate) ----> Image --Preprocessor--> PixelValues (3, H, W)
+//! bytes --sniff--> raster (image crate, jpeg) -> Image --Preprocessor--> PixelValues (3, H, W)
 //!             \--> dicom (structure, codec, pixel pipeline) --^
 //! ```
 //!

@@ -116,6 +116,20 @@ fn baseline_jpeg_has_the_pixels_of_libjpeg_turbo() {
     }
 }
 
+#[test]
+fn large_jpegs_are_the_same_on_any_number_of_threads() {
+    let wave = |x: u32, y: u32| ((x * x + 3 * y) % 251) as u8;
+    let picture =
+        image::RgbImage::from_fn(701, 523, |x, y| image::Rgb([wave(x, y), wave(y, x), (x ^ y) as u8]));
+    let mut file = Vec::new();
+    picture.write_with_encoder(image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 60)).unwrap();
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| decode(&file, &DecodeOptions::default()).unwrap())
+    };
+    assert!(on(1) == on(2), "pixels depend on the number of threads");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -1,6 +1,9 @@
 //! Baseline JPEG (ITU-T T.81), as cameras, scanners and browsers write it: the pixels of libjpeg bit for bit, and faster.
 //!
 //! Everything else (progressive scans, rare samplings, damaged files) is left to the general decoder: `None` is no error.
+//!
+//! [`Reader`] takes coefficients from the one chain of bits, [`Painter`] makes pixels of them, a row of MCUs after the other.
+#![allow(clippy::inline_always, reason = "`vectorised` compiles what is inlined into it")]
 
 mod color;
 mod huffman;
