@@ -67,7 +67,7 @@ impl OnnxEncoder {
             let found = names.join(", ");
             return Err(Error::Input(format!("ONNX model has outputs {found}, expected last_hidden_state")));
         }
-        let stages = (0..).take_while(|stage| has(&stage_name(*stage))).count();
+        let stages = (0..session.outputs().len()).take_while(|stage| has(&stage_name(*stage))).count();
         Ok(Self { stages, pools: has("pooler_output"), session: Mutex::new(session) })
     }
 

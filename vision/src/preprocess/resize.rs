@@ -107,7 +107,9 @@ impl<'a> Raster<'a> {
         check_size(middle.0, middle.1)?;
         let mut resized = self.pass(middle.0, middle.1, algorithm)?.pass(width, height, algorithm)?;
         if let Values::Real(samples) = &mut resized.values {
-            samples.iter_mut().for_each(|sample| *sample = sample.clamp(0.0, 255.0));
+            for sample in samples {
+                *sample = sample.clamp(0.0, 255.0);
+            }
         }
         Ok(resized)
     }

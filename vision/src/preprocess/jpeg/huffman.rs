@@ -113,8 +113,9 @@ impl<'a> Bits<'a> {
             if ones == 0 {
                 // The bits above a whole number of bytes come again with the next word, and are the same.
                 self.window |= word >> self.have;
-                self.at += ((63 - self.have) >> 3) as usize;
-                self.have |= 56;
+                let bytes = (63 - self.have) / 8;
+                self.at += bytes as usize;
+                self.have += 8 * bytes;
                 return;
             }
         }
@@ -131,7 +132,7 @@ impl<'a> Bits<'a> {
                     self.at += 2;
                     0xFF
                 }
-                (Some(0xFF), _) | (None, _) => {
+                (Some(0xFF) | None, _) => {
                     self.beyond += 8;
                     0
                 }

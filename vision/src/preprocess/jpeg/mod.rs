@@ -71,7 +71,7 @@ struct Plane {
 impl Plane {
     /// The samples from row `y` of the picture on, as far as they are kept next to each other.
     #[inline(always)]
-    fn from_row(&self, y: usize) -> &[u8] {
+    fn kept_from(&self, y: usize) -> &[u8] {
         &self.samples[y % self.rows * self.stride..]
     }
 }
@@ -182,7 +182,7 @@ impl Header {
             && self.width > 0
             && match factors[..] {
                 [(1, 1)] => true,
-                [(1, 1) | (2, 1) | (2, 2), (1, 1), (1, 1)] => ycbcr && wide,
+                [(1 | 2, 1) | (2, 2), (1, 1), (1, 1)] => ycbcr && wide,
                 _ => false,
             }
     }
@@ -322,7 +322,7 @@ impl<'a> Painter<'a> {
     fn paint_gray(&mut self) {
         let end = self.header.height.min(8 * self.rows);
         for y in self.painted..end {
-            self.samples.extend_from_slice(&self.planes[0].from_row(y)[..self.header.width]);
+            self.samples.extend_from_slice(&self.planes[0].kept_from(y)[..self.header.width]);
         }
         self.painted = end;
     }
@@ -339,7 +339,7 @@ impl<'a> Painter<'a> {
             // The other row that a pixel lies between; at the edges it is the same one.
             let far = if down == 1 {
                 near
-            } else if y % 2 == 0 {
+            } else if y.is_multiple_of(2) {
                 near.saturating_sub(1)
             } else {
                 (near + 1).min(last)
@@ -351,7 +351,7 @@ impl<'a> Painter<'a> {
                 #[inline(always)]
                 || {
                     for (upsampled, plane) in self.chroma.iter_mut().zip(planes) {
-                        let line = |y: usize| &plane.from_row(y)[..width.div_ceil(across)];
+                        let line = |y: usize| &plane.kept_from(y)[..width.div_ceil(across)];
                         match (across, down) {
                             (2, 2) => upsampled.both(line(near), line(far)),
                             (2, _) => upsampled.wide(line(near)),
@@ -359,7 +359,7 @@ impl<'a> Painter<'a> {
                         }
                     }
                     let [cb, cr] = &self.chroma;
-                    color::to_rgb(&luma.from_row(y)[..width], &cb.samples, &cr.samples, &mut self.line);
+                    color::to_rgb(&luma.kept_from(y)[..width], &cb.samples, &cr.samples, &mut self.line);
                 },
             );
             self.samples.extend_from_slice(&self.line);
