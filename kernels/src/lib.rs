@@ -16,8 +16,10 @@ pub mod quant;
 mod simd;
 pub mod threads;
 pub mod trace;
+mod vectorise;
 pub mod weights;
 
 pub use error::{Error, Result};
 pub use trace::Trace;
+pub use vectorise::vectorised;
 pub use weights::{Init, Precision, TensorSource, Weights};

@@ -1,5 +1,10 @@
 //! Which threads compute.
 
+/// How many threads share the work of an operation that is called from here: those of rayon's current pool.
+pub fn count() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Keeps candle's element-wise operations on the thread that asks for them. Call it once, first thing, before any other
 /// thread is there; a `CANDLE_NUM_THREADS` of the user's own stays.
 ///

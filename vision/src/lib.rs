@@ -13,6 +13,8 @@ pub mod preprocess;
 
 mod block;
 mod fields;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod patch_embed;
 mod stage;
 mod stem;
@@ -22,4 +24,6 @@ mod window;
 
 pub use config::VisionConfig;
 pub use encoder::{Encoder, EncoderOutput, FeatureMap};
+#[cfg(feature = "onnx")]
+pub use onnx::OnnxEncoder;
 pub use stem::Convolution;

@@ -2,7 +2,7 @@
 //! `(1, 3, height, width)` tensor that an encoder wants.
 //!
 //! ```text
-//! bytes --sniff--> raster (image crate) ----> Image --Preprocessor--> PixelValues (3, H, W)
+//! bytes --sniff--> raster (image crate, jpeg) -> Image --Preprocessor--> PixelValues (3, H, W)
 //!             \--> dicom (structure, codec, pixel pipeline) --^
 //! ```
 //!
@@ -14,6 +14,7 @@ pub mod dicom;
 mod error;
 mod geometry;
 mod image;
+mod jpeg;
 mod jpeg_ls;
 mod jpeg_marker;
 mod pipeline;

@@ -69,22 +69,17 @@ impl Preprocessor {
             work.step(*step)?;
         }
         let Work { raster, geometry, .. } = work;
-        let (height, width, channels) = (raster.height, raster.width, raster.channels);
-        let mut data = Vec::with_capacity(3 * height * width);
-        for channel in 0..3 {
-            let PreprocessConfig { rescale_factor, image_mean, image_std, .. } = &self.config;
-            let (mean, std) = (image_mean[channel], image_std[channel]);
-            // Gray has one channel: all three read it.
-            let plane = raster.samples.iter().skip(channel % channels).step_by(channels);
-            data.extend(plane.map(|sample| (sample * rescale_factor - mean) / std));
-        }
+        let PreprocessConfig { rescale_factor, image_mean, image_std, .. } = &self.config;
+        let data = raster
+            .planes(|colour, sample| (sample * rescale_factor - image_mean[colour]) / image_std[colour]);
+        let Raster { width, height, .. } = raster;
         Ok(PixelValues { data, height, width, geometry })
     }
 }
 
 /// A picture between steps.
 struct Work<'a> {
-    raster: Raster,
+    raster: Raster<'a>,
     geometry: Geometry,
     config: &'a PreprocessConfig,
 }

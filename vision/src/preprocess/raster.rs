@@ -1,16 +1,16 @@
-//! PNG, JPEG, GIF, WebP, BMP and TIFF through the `image` crate.
+//! PNG, JPEG, GIF, WebP, BMP and TIFF through the `image` crate; the common kind of JPEG by our own decoder.
 //!
 //! Colour follows Pillow's `convert("RGB")`: alpha is dropped, not composited, and palettes are
 //! applied. Unlike Pillow, 16-bit samples keep their precision. Gray stays one channel.
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
 use super::error::DecodeError;
 use super::image::{Channels, Image, Samples, Source};
 use super::sniff::Format;
-use super::{DecodeOptions, Limits, jpeg_marker, tiff_directory};
+use super::{DecodeOptions, Limits, jpeg, jpeg_marker, tiff_directory};
 
 /// Decodes the first frame of a raster file; EXIF orientation is applied.
 pub(super) fn decode(bytes: &[u8], format: Format, options: &DecodeOptions) -> Result<Image, DecodeError> {
@@ -32,10 +32,24 @@ pub(super) fn decode(bytes: &[u8], format: Format, options: &DecodeOptions) -> R
     options.limits.check_pixels(format, u64::from(width), u64::from(height))?;
     decoder.set_limits(foreign_limits(&options.limits)).map_err(fail)?;
     let orientation = decoder.orientation().map_err(fail)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    let common = if format == Format::Jpeg { jpeg::decode(bytes) } else { None };
+    let mut picture = match common.and_then(jpeg_picture) {
+        Some(picture) => picture,
+        None => DynamicImage::from_decoder(decoder).map_err(fail)?,
+    };
     picture.apply_orientation(orientation);
     let image = from_dynamic(picture, format)?;
     Ok(image.with_source(Source::of(format)))
+}
+
+fn jpeg_picture(picture: jpeg::Picture) -> Option<DynamicImage> {
+    let jpeg::Picture { width, height, channels, samples } = picture;
+    let (width, height) = (width as u32, height as u32);
+    if channels == 1 {
+        GrayImage::from_raw(width, height, samples).map(DynamicImage::ImageLuma8)
+    } else {
+        RgbImage::from_raw(width, height, samples).map(DynamicImage::ImageRgb8)
+    }
 }
 
 fn crate_format(format: Format) -> ImageFormat {

@@ -1,5 +1,7 @@
 //! Resizing and moving pixels, with the results of Pillow.
 
+use std::borrow::Cow;
+
 use fast_image_resize::images::{Image as FirImage, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, pixels};
 use swinseek_kernels::{Error, Result};
@@ -47,42 +49,68 @@ impl Filter {
 /// Most pixels of a picture on its way to the model: a long thin picture must not explode.
 const MAX_PIXELS: usize = 64 << 20;
 
-/// A picture on its way to the model: `(height, width, channels)`, samples between 0 and 255.
+/// Samples between 0 and 255, `(height, width, channels)`. 8-bit pictures stay whole numbers, and are rounded after every pass
+/// of a resize, as in Pillow; they are borrowed until a step changes them.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Raster {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) channels: usize,
-    pub(super) samples: Vec<f32>,
-    /// 8-bit pictures hold whole numbers, and do so after every pass of a resize, as in Pillow.
-    whole: bool,
+enum Values<'a> {
+    Whole(Cow<'a, [u8]>),
+    Real(Vec<f32>),
 }
 
-impl Raster {
-    pub(super) fn new(image: &Image) -> Self {
-        Self {
-            width: image.width(),
-            height: image.height(),
-            channels: image.channels().count(),
-            samples: image.samples().to_f32_255(),
-            whole: matches!(image.samples(), Samples::U8(_)),
+/// A picture on its way to the model.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Raster<'a> {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    channels: usize,
+    values: Values<'a>,
+}
+
+impl<'a> Raster<'a> {
+    pub(super) fn new(image: &'a Image) -> Self {
+        let values = match image.samples() {
+            Samples::U8(samples) => Values::Whole(samples.into()),
+            deep => Values::Real(deep.to_f32_255()),
+        };
+        Self { width: image.width(), height: image.height(), channels: image.channels().count(), values }
+    }
+
+    /// `(3, height, width)` with a map of its own for each colour; gray fills all three.
+    pub(super) fn planes(&self, map: impl Fn(usize, f32) -> f32) -> Vec<f32> {
+        let mut planes = Vec::with_capacity(3 * self.width * self.height);
+        for colour in 0..3 {
+            let channel = colour % self.channels;
+            match &self.values {
+                Values::Whole(samples) => {
+                    let map: [f32; 256] = std::array::from_fn(|sample| map(colour, sample as f32));
+                    let plane = samples.iter().skip(channel).step_by(self.channels);
+                    planes.extend(plane.map(|&sample| map[usize::from(sample)]));
+                }
+                Values::Real(samples) => {
+                    let plane = samples.iter().skip(channel).step_by(self.channels);
+                    planes.extend(plane.map(|&sample| map(colour, sample)));
+                }
+            }
         }
+        planes
     }
 
     /// Resized to `width` by `height`, in two passes in Pillow's order: filters overshoot, and what
     /// is cut off between the passes depends on the order.
     pub(super) fn resize(&self, width: usize, height: usize, filter: Filter) -> Result<Self> {
+        check_size(width, height)?;
         let Some(algorithm) = filter.convolution() else {
-            check_size(width, height)?;
             return Ok(self.nearest(width, height));
         };
         let (across, between) = ((width, self.height), (self.width, height));
         let middle = if self.columns_first(width, height) { between } else { across };
-        check_size(width, height)?;
         check_size(middle.0, middle.1)?;
-        let once = self.pass(middle.0, middle.1, algorithm)?;
-        let mut resized = once.pass(width, height, algorithm)?;
-        resized.samples.iter_mut().for_each(|sample| *sample = sample.clamp(0.0, 255.0));
+        let mut resized = self.pass(middle.0, middle.1, algorithm)?.pass(width, height, algorithm)?;
+        if let Values::Real(samples) = &mut resized.values {
+            for sample in samples {
+                *sample = sample.clamp(0.0, 255.0);
+            }
+        }
         Ok(resized)
     }
 
@@ -100,24 +128,30 @@ impl Raster {
         }
         let from = (self.width as u32, self.height as u32);
         let to = (width as u32, height as u32);
-        let samples = if self.channels == 1 {
-            let typed: Vec<_> = self.samples.iter().map(|&s| pixels::F32::new(s)).collect();
-            let source = ImageRef::from_pixels(from.0, from.1, &typed).map_err(refused)?;
-            run(&source, to, PixelType::F32, algorithm)?
-        } else {
-            let (triples, _) = self.samples.as_chunks::<3>();
-            let typed: Vec<_> = triples.iter().map(|&rgb| pixels::F32x3::new(rgb)).collect();
-            let source = ImageRef::from_pixels(from.0, from.1, &typed).map_err(refused)?;
-            run(&source, to, PixelType::F32x3, algorithm)?
+        let gray = self.channels == 1;
+        let values = match &self.values {
+            Values::Whole(samples) if self.shrinks_well(width, height) => {
+                let kind = if gray { PixelType::U8 } else { PixelType::U8x3 };
+                let source = ImageRef::new(from.0, from.1, samples, kind).map_err(refused)?;
+                Values::Whole(run(&source, to, kind, algorithm)?.into())
+            }
+            Values::Whole(samples) => {
+                let real = real_pass(samples.iter().map(|&s| f32::from(s)), gray, from, to, algorithm)?;
+                let whole = real.into_iter().map(|value| (value + 0.5).floor().clamp(0.0, 255.0) as u8);
+                Values::Whole(whole.collect())
+            }
+            Values::Real(samples) => {
+                Values::Real(real_pass(samples.iter().copied(), gray, from, to, algorithm)?)
+            }
         };
-        let (words, _) = samples.as_chunks::<4>();
-        let values = words.iter().map(|&word| f32::from_ne_bytes(word));
-        let samples = if self.whole {
-            values.map(|value| (value + 0.5).floor().clamp(0.0, 255.0)).collect()
-        } else {
-            values.collect()
-        };
-        Ok(Self { width, height, samples, ..*self })
+        Ok(Self { width, height, channels: self.channels, values })
+    }
+
+    /// Weights of 16 bits are exact enough for whole numbers when many pixels share them: they are small then, and what
+    /// one pass rounds the other way is averaged by the next.
+    fn shrinks_well(&self, width: usize, height: usize) -> bool {
+        (self.width == width || self.width >= 2 * width)
+            && (self.height == height || self.height >= 2 * height)
     }
 
     /// Nearest neighbour with Pillow's positions: centres, added up in double precision, which
@@ -134,49 +168,55 @@ impl Raster {
             positions
         };
         let (xs, ys) = (positions(self.width, width), positions(self.height, height));
-        let mut samples = Vec::with_capacity(width * height * self.channels);
-        for y in ys {
-            for &x in &xs {
-                samples.extend_from_slice(self.pixel(x, y));
-            }
-        }
-        Self { width, height, samples, ..*self }
-    }
-
-    fn pixel(&self, x: usize, y: usize) -> &[f32] {
-        &self.samples[(y * self.width + x) * self.channels..][..self.channels]
+        self.moved(width, height, |x, y| Some((xs[x], ys[y])))
     }
 
     /// Put at `(left, top)` of a black canvas of `width` by `height`; negative offsets crop.
     pub(super) fn place(&self, left: i64, top: i64, width: usize, height: usize) -> Result<Self> {
         check_size(width, height)?;
-        let channels = self.channels;
-        let mut samples = vec![0.0; width * height * channels];
-        // First column or row of both sides, and how many they share.
-        let overlap = |offset: i64, from: usize, to: usize| {
-            let source = (-offset).max(0) as usize;
-            let target = offset.max(0) as usize;
-            (source, target, from.saturating_sub(source).min(to.saturating_sub(target)))
+        let inside = |at: usize, offset: i64, size: usize| {
+            usize::try_from(at as i64 - offset).ok().filter(|&from| from < size)
         };
-        let (x, target_x, columns) = overlap(left, self.width, width);
-        let (y, target_y, rows) = overlap(top, self.height, height);
-        for row in 0..rows {
-            let source = ((y + row) * self.width + x) * channels;
-            let target = ((target_y + row) * width + target_x) * channels;
-            samples[target..][..columns * channels]
-                .copy_from_slice(&self.samples[source..][..columns * channels]);
-        }
-        Ok(Self { width, height, samples, ..*self })
+        let from = |x, y| inside(x, left, self.width).zip(inside(y, top, self.height));
+        Ok(self.moved(width, height, from))
     }
 
     /// Turned by 90 degrees clockwise.
     pub(super) fn rotate_clockwise(&self) -> Self {
-        let samples = (0..self.width)
-            .flat_map(|x| (0..self.height).rev().map(move |y| (x, y)))
-            .flat_map(|(x, y)| self.pixel(x, y))
-            .copied()
-            .collect();
-        Self { width: self.height, height: self.width, samples, ..*self }
+        self.moved(self.height, self.width, |x, y| Some((y, self.height - 1 - x)))
+    }
+
+    /// A picture of `width` by `height` whose pixel at `(x, y)` is the one at `from(x, y)`, or black.
+    fn moved(
+        &self,
+        width: usize,
+        height: usize,
+        from: impl Fn(usize, usize) -> Option<(usize, usize)>,
+    ) -> Self {
+        let values = match &self.values {
+            Values::Whole(samples) => Values::Whole(self.gather(samples, width, height, from).into()),
+            Values::Real(samples) => Values::Real(self.gather(samples, width, height, from)),
+        };
+        Self { width, height, values, channels: self.channels }
+    }
+
+    fn gather<T: Copy + Default>(
+        &self,
+        samples: &[T],
+        width: usize,
+        height: usize,
+        from: impl Fn(usize, usize) -> Option<(usize, usize)>,
+    ) -> Vec<T> {
+        let channels = self.channels;
+        let mut gathered = vec![T::default(); width * height * channels];
+        for (row, y) in gathered.chunks_exact_mut(width * channels).zip(0..) {
+            for (pixel, x) in row.chunks_exact_mut(channels).zip(0..) {
+                if let Some((x, y)) = from(x, y) {
+                    pixel.copy_from_slice(&samples[(y * self.width + x) * channels..][..channels]);
+                }
+            }
+        }
+        gathered
     }
 }
 
@@ -186,6 +226,29 @@ fn check_size(width: usize, height: usize) -> Result<()> {
         return Err(Error::Input(message));
     }
     Ok(())
+}
+
+/// One pass in floating point.
+fn real_pass(
+    samples: impl ExactSizeIterator<Item = f32>,
+    gray: bool,
+    from: (u32, u32),
+    to: (u32, u32),
+    algorithm: ResizeAlg,
+) -> Result<Vec<f32>> {
+    let bytes = if gray {
+        let typed: Vec<_> = samples.map(pixels::F32::new).collect();
+        let source = ImageRef::from_pixels(from.0, from.1, &typed).map_err(refused)?;
+        run(&source, to, PixelType::F32, algorithm)?
+    } else {
+        let samples: Vec<f32> = samples.collect();
+        let (triples, _) = samples.as_chunks::<3>();
+        let typed: Vec<_> = triples.iter().map(|&rgb| pixels::F32x3::new(rgb)).collect();
+        let source = ImageRef::from_pixels(from.0, from.1, &typed).map_err(refused)?;
+        run(&source, to, PixelType::F32x3, algorithm)?
+    };
+    let (words, _) = bytes.as_chunks::<4>();
+    Ok(words.iter().map(|&word| f32::from_ne_bytes(word)).collect())
 }
 
 fn run(source: &ImageRef, to: (u32, u32), kind: PixelType, algorithm: ResizeAlg) -> Result<Vec<u8>> {
