@@ -22,19 +22,21 @@ constexpr int SCORE_STRIDE = TOKENS + 2, P_STRIDE = TOKENS + 8;
 template <int R>
 struct LatentShared {
     static constexpr int WIDTH = R + ROPE, STRIDE = WIDTH + 8;
-    u8 *q, *stage[2];
+    static constexpr int TILE_BYTES = TOKENS * STRIDE * 2;
+    u8 *q, *tiles;      // two tiles of the cache, used in turn
     float* scores;      // (2, HEADS, SCORE_STRIDE): one partial sum for each half of the depth
     u8* p;              // (HEADS, P_STRIDE) bf16
     float* correction;  // (HEADS)
 
     DEVICE LatentShared(u8* shared) {
         q = shared;
-        stage[0] = q + HEADS * STRIDE * 2;
-        stage[1] = stage[0] + TOKENS * STRIDE * 2;
-        p = stage[1] + TOKENS * STRIDE * 2;
+        tiles = q + HEADS * STRIDE * 2;
+        p = tiles + 2 * TILE_BYTES;
         scores = reinterpret_cast<float*>(p + HEADS * P_STRIDE * 2);
         correction = scores + 2 * HEADS * SCORE_STRIDE;
     }
+    // Where the tile that begins `done` tokens after the first lies.
+    DEVICE u8* tile(int done) const { return tiles + done / TOKENS % 2 * TILE_BYTES; }
 };
 
 // Rows of [rank ; rope] to rows of [R ; ROPE]. Chunks beyond either part, and rows beyond `rows`, become zeros.
@@ -133,7 +135,7 @@ DEVICE void mla_decode(const bf16* q, const bf16* cache, i64 cache_batch, const 
 
     auto start = [&](int first) {
         if (first < end)
-            copy_rows<R>(shared.stage[(first - begin) / TOKENS % 2], TOKENS, tokens + static_cast<i64>(first) * width, end - first,
+            copy_rows<R>(shared.tile(first - begin), TOKENS, tokens + static_cast<i64>(first) * width, end - first,
                          rank, rope);
         copy_commit();
     };
@@ -143,7 +145,7 @@ DEVICE void mla_decode(const bf16* q, const bf16* cache, i64 cache_batch, const 
     Running running = {-infinity(), 0.0f};
     float result[R / 64][4] = {};
     for (int first = begin; first < end; first += TOKENS) {
-        const u8* tile = shared.stage[(first - begin) / TOKENS % 2];
+        const u8* tile = shared.tile(first - begin);
         start(first + TOKENS);
         copy_wait<1>();
         __syncthreads();

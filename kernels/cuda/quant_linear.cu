@@ -102,13 +102,14 @@ DEVICE void swiglu_linear(const T* x, W weights, T* y, int rows, int out, u8* sh
 template <class T>
 DEVICE void linear_int8(const i8* x, const float* x_scale, Int8 weights, Epilogue epilogue, T* y, int rows, int out, u8* shared) {
     int in = weights.in, first = blockIdx.x * gemm::COLUMNS;
-    auto rows_of = [&](const i8* from, int count, int row, int chunk) {
+    // The bytes are operands as they are.
+    auto rows_of = [in](const i8* from, int row, int count, int chunk) {
         return row < count && chunk * 16 < in ? *reinterpret_cast<const Vec*>(from + static_cast<i64>(row) * in + chunk * 16) : Vec{};
     };
-    int acc[2][4][4] = {};
+    int acc[2][4][4] = {}, first_row = blockIdx.y * gemm::ROWS;
     gemm::multiply<int, false>(
-        divide_up(in, 128), [&](int row, int chunk) { return rows_of(x, rows, blockIdx.y * gemm::ROWS + row, chunk); },
-        [&](int column, int chunk) { return rows_of(weights.q, out, first + column, chunk); }, [](int, int) { return 0.0f; }, shared,
+        divide_up(in, 128), [&](int row, int chunk) { return rows_of(x, first_row + row, rows, chunk); },
+        [&](int column, int chunk) { return rows_of(weights.q, first + column, out, chunk); }, [](int, int) { return 0.0f; }, shared,
         acc);
     gemm::for_each_pair<int>(acc, [&](int row, int column, int u, int v) {
         row += blockIdx.y * gemm::ROWS, column += first;

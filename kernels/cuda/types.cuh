@@ -27,7 +27,7 @@ struct alignas(16) Vec {
 
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) u8 name[]
 #define DEVICE __device__ __forceinline__
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads, 1)
 
 DEVICE float to_float(f16 x) {
     float y;

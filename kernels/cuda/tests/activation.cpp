@@ -32,8 +32,8 @@ void check(Random& random, Swiglu swiglu, SiluMul silu_mul, Gelu gelu, int rows,
     run("gelu with bias", biased_expected, [&](Y* y) { gelu(gate.data(), bias.data(), y, rows, inner); });
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         for (int i = 0; i < 5; i++) {
             int rows = random.between(0, 9), inner = random.between(1, 40);
             check<float, float>(random, swiglu_f32_f32, silu_mul_f32_f32, gelu_f32_f32, rows, inner);

@@ -61,8 +61,8 @@ void check(Random& random, Kernel kernel, Split split, int splits, int padded_di
     compare(what, out, reference(c, q, k, v, lengths, mask, probabilities), sizeof(T) == 4 ? 0.02 : 0.008, 0.006);
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         check<bf16>(random, causal_attention_bf16_d128, nullptr, 1, 128, {1, 70, 70, 2, 1, 128, 128, 0, 0}, false, false);
         check<bf16>(random, causal_attention_bf16_d192, nullptr, 1, 192, {1, 9, 20, 2, 2, 192, 128, 11, 0}, false, false);
         check<float>(random, causal_attention_f32_d128, nullptr, 1, 128, {1, 5, 66, 2, 1, 100, 70, 61, 0}, true, true);

@@ -33,8 +33,8 @@ void check(Random& random, Kernel kernel, int padded_dim, HeadsCase c, bool with
     compare(std::string("weights, ") + what, weights, probabilities, sizeof(T) == 4 ? 0.01 : 1e-4, sizeof(T) == 4 ? 0.02 : 1e-4);
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         check<bf16>(random, cross_attention_bf16_d64, 64, {2, 5, 70, 4, 2, 64, 0, 0, 0}, true, true, false);
         check<bf16>(random, cross_attention_bf16_d128, 128, {1, 70, 65, 2, 2, 128, 0, 0, 0}, true, false, true);
         check<float>(random, cross_attention_f32_d128, 128, {1, 3, 33, 3, 1, 98, 0, 0, 0}, false, true, true);

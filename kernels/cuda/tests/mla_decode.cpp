@@ -43,8 +43,8 @@ void check(Random& random, Kernel kernel, int padded_rank, int batch, int heads,
     compare(what, out, expected, 0.012, 0.006);
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         check(random, mla_decode_r512, 512, 1, 16, 512, 64, 70, 1);
         check(random, mla_decode_r512, 512, 1, 5, 384, 32, 100, 3);
         check(random, mla_decode_r128, 128, 2, 20, 128, 64, 130, 2);

@@ -138,8 +138,8 @@ void check_experts(Random& random, GateUp gate_up, Down down, Combine combine, i
 #define SCALED(KERNEL) [](auto* x, auto& w, auto... rest) { KERNEL(x, w.q.data(), w.scale.data(), rest...); }
 #define PLAIN(KERNEL) [](auto* x, auto& w, auto... rest) { KERNEL(x, w.q.data(), rest...); }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         check_route(random, {256, 8, 1, 8, 4, 1, 1, 2.5f}, 3, true, false);
         check_route(random, {64, 6, 0, 1, 1, 0, 0, 1}, 5, false, true);
         for (int i = 0; i < 10; i++) {

@@ -42,8 +42,8 @@ void check(Random& random, Kernel kernel, bool centre, int rows, int dim, int th
     if (with_delta) compare(std::string("sum, ") + what, sum, sums, 1e-30, 1e-7);
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         for (int i = 0; i < 24; i++) {
             int rows = random.between(1, 5), dim = i < 2 ? 1 : random.between(1, 700), threads = 32 * random.between(1, 8);
             bool delta = random.below(2);

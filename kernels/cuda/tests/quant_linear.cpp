@@ -97,8 +97,8 @@ void check_int8(Random& random, Quantize quantize, Linear linear, Shape s) {
     compare_linear("int8 x int8 linear", s, y, c.expected(product(dequantized, w.w.data(), s.rows, s.in, s.out)));
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         for (int i = 0; i < 5; i++) {
             Shape s{random.between(1, 90), random.between(1, 200), random.between(1, 90)};
             check<bf16, QuantizedInt8>(random, linear_i8_bf16, swiglu_i8_bf16, vector_i8_bf16, s);

@@ -36,8 +36,8 @@ void check(Random& random, Kernel kernel, int batch, int tokens, int heads, int 
     compare(interleaved ? "interleaved" : "halves", y, expected, 2e-6, sizeof(T) == 4 ? 1e-6 : 0.0045);
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         for (int i = 0; i < 16; i++) {
             int batch = random.between(1, 3), tokens = random.between(1, 6), heads = random.between(1, 4), half = random.between(1, 20);
             if (i % 2)

@@ -94,8 +94,8 @@ void frequencies() {
     }
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         for (int i = 0; i < 24; i++)
             check(random, i < 3 ? 1 + i : random.between(1, 900), i % 2 ? 256 : 288, i % 3 ? 6 : 30, i % 4 == 0);
         frequencies();

@@ -91,8 +91,8 @@ void check(Random& random, Kernel kernel, int padded_dim, Map m, int batch, int 
     compare(what, out, reference(qkv, pad, table, sharpness, m, batch, heads, dim), sizeof(T) == 4 ? 0.04 : 0.025, 0.005);
 }
 
-int main() {
-    return under_all_schedules([](Random& random) {
+int main(int arguments, char**) {
+    return under_all_schedules(arguments, [](Random& random) {
         // Swin-T's first stage in small, and a window larger than a panel of queries.
         check<bf16>(random, window_attention_bf16_d32, 32, {14, 14, 7, 7, 3, 3, 0, -100}, 1, 2, 32, false, true);
         check<bf16>(random, window_attention_bf16_d32, 32, {12, 12, 12, 12, 0, 0, 0, -100}, 1, 1, 32, true, false);
