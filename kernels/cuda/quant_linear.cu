@@ -207,7 +207,7 @@ QUANT_LINEAR(i4, Int4, u8, f16, f32, float)
 QUANT_LINEAR(i4, Int4, u8, f16, bf16, bf16)
 
 #define QUANTIZED_ROWS(SUFFIX, T)                                                                                      \
-    KERNEL(128)                                                                                                        \
+    KERNEL_RESIDENT(128, 3)                                                                                            \
     linear_i8i8_##SUFFIX(const i8* x, const float* x_scale, const i8* q, const float* scale, Epilogue epilogue, T* y,  \
                          int rows, int in, int out) {                                                                  \
         DYNAMIC_SHARED(shared);                                                                                        \

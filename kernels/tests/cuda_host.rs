@@ -31,6 +31,8 @@ struct Bug {
     file: &'static str,
     from: &'static str,
     to: &'static str,
+    /// Only `AddressSanitizer` can see it: what is read too much is multiplied by zero.
+    sanitize: bool,
 }
 
 const fn bug(
@@ -40,44 +42,209 @@ const fn bug(
     from: &'static str,
     to: &'static str,
 ) -> Bug {
-    Bug { what, program, file, from, to }
+    Bug { what, program, file, from, to, sanitize: false }
 }
 
 const BUGS: [Bug; 34] = [
-    bug("shift mask off by one", "window_attention", "window_attention.cu", "(at >= size - shift)", "(at > size - shift)"),
-    bug("bias off by one", "window_attention", "window_attention.cu", "+ map.window_columns - 1;", "+ map.window_columns;"),
-    bug("padding taken for zeros", "window_attention", "window_attention.cu", "return pad ? pad + inside : nullptr", "return nullptr"),
-    bug("roll by the unpadded height", "window_attention", "window_attention.cu", "% padded_rows,", "% map.rows,"),
-    bug("no barrier before a tile of keys", "causal_attention", "attention.cuh", "__syncthreads();  // the tile before has been read", ""),
-    bug("no barrier before lengths are used", "window_attention", "attention.cuh", "inverse_lengths<D>(k, k_inverse);\n            __syncthreads();", "inverse_lengths<D>(k, k_inverse);"),
-    bug("keys beyond the last are scored", "cross_attention", "attention.cuh", "there(j) ? problem.score(x, query[r], key) : -infinity()", "problem.score(x, query[r], key)"),
-    bug("sums of half a row", "cross_attention", "attention.cuh", "return combine(x, __shfl_xor_sync(ALL_LANES, x, 2));", "return x;"),
-    bug("earlier tiles keep their scale", "cross_attention", "attention.cuh", "result[n][2 * r + 1] *= correction;", ""),
-    bug("elements beyond the head", "causal_attention", "types.cuh", "2 * i + 1 < count ? from[2 * i + 1].bits : 0", "from[2 * i + 1].bits"),
-    bug("causal mask off by one", "causal_attention", "heads.cuh", "return j <= q.last_key", "return j < q.last_key"),
-    bug("range of keys off by one", "causal_attention", "heads.cuh", "last_key = seen + 1", "last_key = seen"),
-    bug("wrong query head of a group", "causal_attention", "heads.cuh", "return first_head + (first_row + i) % group", "return first_head + i % group"),
-    bug("parts weighted alike", "causal_attention", "attention_combine.cu", "exp2_fast(x - greatest) * statistic(s, 1)", "statistic(s, 1)"),
-    bug("probabilities of absent keys unwritten", "cross_attention", "cross_attention.cu", "p.probability(i / absent, p.last_key + i % absent, 0.0f)", "(void)i"),
+    bug(
+        "shift mask off by one",
+        "window_attention",
+        "window_attention.cu",
+        "(at >= size - shift)",
+        "(at > size - shift)",
+    ),
+    bug(
+        "bias off by one",
+        "window_attention",
+        "window_attention.cu",
+        "+ map.window_columns - 1;",
+        "+ map.window_columns;",
+    ),
+    bug(
+        "padding taken for zeros",
+        "window_attention",
+        "window_attention.cu",
+        "return pad ? pad + inside : nullptr",
+        "return nullptr",
+    ),
+    bug(
+        "roll by the unpadded height",
+        "window_attention",
+        "window_attention.cu",
+        "% padded_rows,",
+        "% map.rows,",
+    ),
+    bug(
+        "no barrier before a tile of keys",
+        "causal_attention",
+        "attention.cuh",
+        "__syncthreads();  // the tile before has been read",
+        "",
+    ),
+    bug(
+        "no barrier before lengths are used",
+        "window_attention",
+        "attention.cuh",
+        "inverse_lengths<D>(k, k_inverse);\n            __syncthreads();",
+        "inverse_lengths<D>(k, k_inverse);",
+    ),
+    bug(
+        "keys beyond the last are scored",
+        "cross_attention",
+        "attention.cuh",
+        "there(j) ? problem.score(x, query[r], key) : -infinity()",
+        "problem.score(x, query[r], key)",
+    ),
+    bug(
+        "sums of half a row",
+        "cross_attention",
+        "attention.cuh",
+        "return combine(x, __shfl_xor_sync(ALL_LANES, x, 2));",
+        "return x;",
+    ),
+    bug(
+        "earlier tiles keep their scale",
+        "cross_attention",
+        "attention.cuh",
+        "result[n][2 * r + 1] *= correction;",
+        "",
+    ),
+    bug(
+        "elements beyond the head",
+        "causal_attention",
+        "types.cuh",
+        "2 * i + 1 < count ? from[2 * i + 1].bits : 0",
+        "from[2 * i + 1].bits",
+    ),
+    bug(
+        "causal mask off by one",
+        "causal_attention",
+        "heads.cuh",
+        "return j <= q.last_key",
+        "return j < q.last_key",
+    ),
+    bug(
+        "range of keys off by one",
+        "causal_attention",
+        "heads.cuh",
+        "last_key = seen + 1",
+        "last_key = seen",
+    ),
+    bug(
+        "wrong query head of a group",
+        "causal_attention",
+        "heads.cuh",
+        "return first_head + (first_row + i) % group",
+        "return first_head + i % group",
+    ),
+    bug(
+        "parts weighted alike",
+        "causal_attention",
+        "attention_combine.cu",
+        "exp2_fast(x - greatest) * statistic(s, 1)",
+        "statistic(s, 1)",
+    ),
+    bug(
+        "probabilities of absent keys unwritten",
+        "cross_attention",
+        "cross_attention.cu",
+        "p.probability(i / absent, p.last_key + i % absent, 0.0f)",
+        "(void)i",
+    ),
     bug("copies not waited for", "mla_decode", "mla_decode.cu", "copy_wait<1>()", "copy_wait<2>()"),
-    bug("no barrier before a tile is replaced", "mla_decode", "mla_decode.cu", "__syncthreads();  // the next tile but one takes this one's place", ""),
+    bug(
+        "no barrier before a tile is replaced",
+        "mla_decode",
+        "mla_decode.cu",
+        "__syncthreads();  // the next tile but one takes this one's place",
+        "",
+    ),
     bug("tokens beyond the last are scored", "mla_decode", "mla_decode.cu", "first + i < count ?", "true ?"),
     bug("half of the depth", "mla_decode", "mla_decode.cu", "(at[0] + at[HEADS * SCORE_STRIDE])", "(at[0])"),
-    bug("no barrier after a reduction", "norms", "types.cuh", "// The scratch may be written again as soon as this returns.\n    __syncthreads();", ""),
-    bug("variance not centred", "norms", "norms.cu", "float centred = row[i] - centre;", "float centred = row[i];"),
+    bug(
+        "no barrier after a reduction",
+        "norms",
+        "types.cuh",
+        "// The scratch may be written again as soon as this returns.\n    __syncthreads();",
+        "",
+    ),
+    bug(
+        "variance not centred",
+        "norms",
+        "norms.cu",
+        "float centred = row[i] - centre;",
+        "float centred = row[i];",
+    ),
     bug("last element left out", "activation", "activation.cu", "i < count;", "i + 1 < count;"),
-    bug("rotation the other way", "rope", "rope.cu", "u * cos[angle] - v * sin[angle]", "u * cos[angle] + v * sin[angle]"),
-    bug("no barrier after the buckets are cleared", "sampling", "sampling.cu", "shared.buckets[i] = 0;\n        __syncthreads();", "shared.buckets[i] = 0;"),
-    bug("ties to the higher index", "sampling", "sampling.cu", "static_cast<u32>(~token);", "static_cast<u32>(token ^ 0x40000000);"),
+    bug(
+        "rotation the other way",
+        "rope",
+        "rope.cu",
+        "u * cos[angle] - v * sin[angle]",
+        "u * cos[angle] + v * sin[angle]",
+    ),
+    bug(
+        "no barrier after the buckets are cleared",
+        "sampling",
+        "sampling.cu",
+        "shared.buckets[i] = 0;\n        __syncthreads();",
+        "shared.buckets[i] = 0;",
+    ),
+    bug(
+        "ties to the higher index",
+        "sampling",
+        "sampling.cu",
+        "static_cast<u32>(~token);",
+        "static_cast<u32>(token ^ 0x40000000);",
+    ),
     bug("one token too many", "sampling", "sampling.cu", "top_k - 1, one", "top_k, one"),
     bug("top-p of everything", "sampling", "sampling.cu", "if (place(token) < cut) return 0;", ""),
-    bug("no barrier between stages", "quant_linear", "gemm.cuh", "put(stage + 1);\n        __syncthreads();", "put(stage + 1);"),
-    bug("halves of a group swapped", "quant_linear", "weights.cuh", "(k % 32 < 16 ? 0 : 4)", "(k % 32 < 16 ? 4 : 0)"),
-    bug("depth beyond the row", "quant_linear", "weights.cuh", "x[i] = k + i < in ? from[i] : 0;\n        }\n        Vec r;", "x[i] = from[i];\n        }\n        Vec r;"),
-    bug("rows of another expert", "moe", "moe.cu", "smaller(gemm::ROWS, offsets[expert + 1] - at)", "gemm::ROWS"),
+    bug(
+        "no barrier between stages",
+        "quant_linear",
+        "gemm.cuh",
+        "put(stage + 1);\n        __syncthreads();",
+        "put(stage + 1);",
+    ),
+    bug(
+        "halves of a group swapped",
+        "quant_linear",
+        "weights.cuh",
+        "(k % 32 < 16 ? 0 : 4)",
+        "(k % 32 < 16 ? 4 : 0)",
+    ),
+    Bug {
+        sanitize: true,
+        ..bug(
+            "depth beyond the row",
+            "quant_linear",
+            "weights.cuh",
+            "x[i] = k + i < in ? from[i] : 0;\n        }\n        Vec r;",
+            "x[i] = from[i];\n        }\n        Vec r;",
+        )
+    },
+    bug(
+        "rows of another expert",
+        "moe",
+        "moe.cu",
+        "smaller(gemm::ROWS, offsets[expert + 1] - at)",
+        "gemm::ROWS",
+    ),
     bug("one expert too many", "moe", "moe.cu", "better < r.top_k", "better <= r.top_k"),
-    bug("no barrier between chunks of pairs", "moe", "moe.cu", "__syncthreads();  // the counts have been read", ""),
-    bug("gates from the wrong columns", "moe", "gemm.cuh", "column % 32 < 16 ? output : output + inner", "column % 32 < 16 ? output + inner : output"),
+    bug(
+        "no barrier between chunks of pairs",
+        "moe",
+        "moe.cu",
+        "__syncthreads();  // the counts have been read",
+        "",
+    ),
+    bug(
+        "gates from the wrong columns",
+        "moe",
+        "gemm.cuh",
+        "column % 32 < 16 ? output : output + inner",
+        "column % 32 < 16 ? output + inner : output",
+    ),
 ];
 
 fn everything_is_asked_for() -> bool {
@@ -88,7 +255,8 @@ fn everything_is_asked_for() -> bool {
 fn compiler() -> Option<String> {
     let named = env::var("CXX").into_iter();
     let mut candidates = named.chain(["c++", "g++", "clang++"].map(str::to_owned));
-    let found = candidates.find(|name| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success()));
+    let found = candidates
+        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success()));
     if found.is_none() {
         assert!(!everything_is_asked_for(), "no C++ compiler was found");
         println!("no C++ compiler was found: the CUDA kernels' arithmetic was not tested");
@@ -111,12 +279,18 @@ fn fresh_folder(name: &str) -> PathBuf {
 }
 
 /// Compiles `tests/<program>.cpp` of `sources` and runs it; the error is the compiler's.
-fn run(compiler: &str, sources: &Path, program: &str, folder: &Path, sanitize: bool) -> Result<Output, String> {
+fn run(
+    compiler: &str,
+    sources: &Path,
+    program: &str,
+    folder: &Path,
+    sanitize: bool,
+) -> Result<Output, String> {
     let binary = folder.join(program);
     let mut compile = Command::new(compiler);
-    compile.args(["-std=c++17", "-O1", "-DCUDA_ON_HOST", "-Wall", "-Wextra", "-Werror"]);
-    // `#pragma unroll`; a program that does not launch all kernels of its file.
-    compile.args(["-Wno-unknown-pragmas", "-Wno-unused-function"]);
+    compile.args(["-std=c++17", "-O1", "-DCUDA_ON_HOST"]);
+    // Unknown: `#pragma unroll`. Unused: a program need not launch all kernels of its file.
+    compile.args(["-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-function"]);
     if sanitize {
         compile.args(["-fsanitize=address", "-g1"]);
     }
@@ -199,7 +373,7 @@ fn planted_bugs_are_caught() {
         .enumerate()
         .filter_map(|(i, bug)| {
             let folder = folder.join(i.to_string());
-            match run(&compiler, &planted(bug, &folder), bug.program, &folder, false) {
+            match run(&compiler, &planted(bug, &folder), bug.program, &folder, bug.sanitize) {
                 Ok(output) if output.status.success() => Some(format!("not caught: {}", bug.what)),
                 Ok(_) => None,
                 Err(error) => Some(format!("does not compile: {}: {error}", bug.what)),

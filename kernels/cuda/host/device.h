@@ -18,6 +18,7 @@
 #define __device__
 #define DEVICE inline
 #define KERNEL(threads) static void
+#define KERNEL_RESIDENT(threads, blocks) static void
 #define DYNAMIC_SHARED(name) u8* name = host::block->shared.data()
 
 struct Index {
