@@ -5,7 +5,7 @@
 
 // Keys and values lie in a cache with room for more tokens than there are, heads before tokens.
 template <class T>
-std::vector<T> cached(const std::vector<T>& x, const HeadsCase& c, int dim, int capacity) {
+Vector<T> cached(const Vector<T>& x, const HeadsCase& c, int dim, int capacity) {
     auto cache = unwritten<T>(static_cast<size_t>(c.batch) * c.kv_heads * capacity * dim);
     for (int b = 0; b < c.batch; b++)
         for (int j = 0; j < c.keys; j++)
@@ -23,9 +23,9 @@ void check(Random& random, Kernel kernel, Split split, int splits, int padded_di
     auto q = random_vector<T>(random, static_cast<size_t>(c.batch) * c.tokens * c.heads * c.dim, 2);
     auto k = random_vector<T>(random, static_cast<size_t>(c.batch) * c.keys * c.kv_heads * c.dim, 2);
     auto v = random_vector<T>(random, static_cast<size_t>(c.batch) * c.keys * c.kv_heads * c.v_dim, 2);
-    std::vector<int> lengths;
+    Vector<int> lengths;
     for (int b = 0; with_lengths && b < c.batch; b++) lengths.push_back(random.between(1, c.keys));
-    std::vector<u8> mask;
+    Vector<u8> mask;
     for (int i = 0; with_mask && i < c.batch * c.tokens * c.keys; i++) mask.push_back(random.below(3) > 0);
     int capacity = c.keys + 3;
     auto k_cache = cached(k, c, c.dim, capacity), v_cache = cached(v, c, c.v_dim, capacity);
@@ -40,18 +40,10 @@ void check(Random& random, Kernel kernel, Split split, int splits, int padded_di
     if constexpr (!std::is_same_v<Split, std::nullptr_t>) {
         auto partial = unwritten<float>(static_cast<size_t>(splits) * rows * c.v_dim);
         auto statistics = unwritten<float>(static_cast<size_t>(splits) * rows * 2);
-        host::launch(dim3(panels, c.kv_heads, c.batch * splits), 128, shared, [&] {
-            split(q.data(), q_strides, k_cache.data(), strides(c.dim), v_cache.data(), strides(c.v_dim), lengths_at, mask_at,
-                  partial.data(), statistics.data(), sizes, c.offset, c.scale, splits);
-        });
-        host::launch(rows, 64, 0, [&] {
-            attention_combine_bf16(partial.data(), statistics.data(), out.data(), rows, c.v_dim, splits);
-        });
+        LAUNCH(dim3(panels, c.kv_heads, c.batch * splits), 128, shared, split, q.data(), q_strides, k_cache.data(), strides(c.dim), v_cache.data(), strides(c.v_dim), lengths_at, mask_at, partial.data(), statistics.data(), sizes, c.offset, c.scale, splits);
+        LAUNCH(rows, 64, 0, attention_combine_bf16, partial.data(), statistics.data(), out.data(), rows, c.v_dim, splits);
     } else {
-        host::launch(dim3(panels, c.kv_heads, c.batch), 128, shared, [&] {
-            kernel(q.data(), q_strides, k_cache.data(), strides(c.dim), v_cache.data(), strides(c.v_dim), lengths_at, mask_at,
-                   out.data(), sizes, c.offset, c.scale);
-        });
+        LAUNCH(dim3(panels, c.kv_heads, c.batch), 128, shared, kernel, q.data(), q_strides, k_cache.data(), strides(c.dim), v_cache.data(), strides(c.v_dim), lengths_at, mask_at, out.data(), sizes, c.offset, c.scale);
     }
     char what[200];
     std::snprintf(what, sizeof what, "tokens %d keys %d heads %d/%d dim %d/%d offset %d splits %d lengths %d mask %d", c.tokens,

@@ -8,23 +8,19 @@ void check(Random& random, Kernel kernel, int padded_dim, HeadsCase c, bool with
     auto q = random_vector<T>(random, static_cast<size_t>(c.batch) * c.tokens * c.heads * c.dim, 2);
     auto k = random_vector<T>(random, static_cast<size_t>(c.batch) * c.keys * c.kv_heads * c.dim, 2);
     auto v = random_vector<T>(random, static_cast<size_t>(c.batch) * c.keys * c.kv_heads * c.dim, 2);
-    std::vector<int> lengths;
+    Vector<int> lengths;
     for (int b = 0; with_lengths && b < c.batch; b++) lengths.push_back(random.between(0, c.keys));
-    std::vector<u8> mask;
+    Vector<u8> mask;
     for (int i = 0; with_mask && i < c.batch * c.tokens * c.keys; i++) mask.push_back(random.below(3) > 0);
-    float gate = 0.7f;
+    Vector<float> gate = {0.7f};
     auto out = unwritten<T>(q.size());
     auto weights = unwritten<float>(static_cast<size_t>(c.batch) * c.heads * c.tokens * c.keys);
     Strides q_strides{i64(c.tokens) * c.heads * c.dim, i64(c.heads) * c.dim, c.dim};
     Strides k_strides{i64(c.keys) * c.kv_heads * c.dim, i64(c.kv_heads) * c.dim, c.dim};
     int rows = c.tokens * c.heads / c.kv_heads;
-    host::launch(dim3((rows + 63) / 64, c.kv_heads, c.batch), 128, 3 * 64 * (padded_dim + 8) * 2 + 512, [&] {
-        kernel(q.data(), q_strides, k.data(), k_strides, v.data(), k_strides, with_gate ? &gate : nullptr,
-               with_lengths ? lengths.data() : nullptr, with_mask ? mask.data() : nullptr, out.data(), weights.data(),
-               Sizes{c.tokens, c.keys, c.heads, c.kv_heads, c.dim, c.dim}, c.scale);
-    });
+    LAUNCH(dim3((rows + 63) / 64, c.kv_heads, c.batch), 128, 3 * 64 * (padded_dim + 8) * 2 + 512, kernel, q.data(), q_strides, k.data(), k_strides, v.data(), k_strides, with_gate ? gate.data() : nullptr, with_lengths ? lengths.data() : nullptr, with_mask ? mask.data() : nullptr, out.data(), weights.data(), Sizes{c.tokens, c.keys, c.heads, c.kv_heads, c.dim, c.dim}, c.scale);
     std::vector<double> probabilities, expected = reference(c, q, k, v, lengths, mask, probabilities);
-    for (double& x : expected) x *= with_gate ? std::tanh(gate) : 1;
+    for (double& x : expected) x *= with_gate ? std::tanh(gate[0]) : 1;
     char what[200];
     std::snprintf(what, sizeof what, "tokens %d keys %d heads %d/%d dim %d lengths %d mask %d", c.tokens, c.keys, c.heads,
                   c.kv_heads, c.dim, with_lengths, with_mask);

@@ -9,8 +9,8 @@ struct HeadsCase {
 
 // Probabilities (batch, heads, tokens, keys) and, from them, the result (batch, tokens, heads, v_dim).
 template <class T>
-std::vector<double> reference(const HeadsCase& c, const std::vector<T>& q, const std::vector<T>& k, const std::vector<T>& v,
-                              const std::vector<int>& lengths, const std::vector<u8>& mask, std::vector<double>& weights) {
+std::vector<double> reference(const HeadsCase& c, const Vector<T>& q, const Vector<T>& k, const Vector<T>& v,
+                              const Vector<int>& lengths, const Vector<u8>& mask, std::vector<double>& weights) {
     std::vector<double> out(static_cast<size_t>(c.batch) * c.tokens * c.heads * c.v_dim);
     weights.clear();
     for (int b = 0; b < c.batch; b++)
@@ -25,11 +25,11 @@ std::vector<double> reference(const HeadsCase& c, const std::vector<T>& q, const
                     if (!mask.empty() && !mask[(static_cast<size_t>(b) * c.tokens + t) * c.keys + j]) continue;
                     p[j] = 0;
                     for (int d = 0; d < c.dim; d++)
-                        p[j] += c.scale * double(to_float(q[row * c.dim + d])) * to_float(k[place(j) * c.dim + d]);
+                        p[j] += c.scale * double(real(q[row * c.dim + d])) * real(k[place(j) * c.dim + d]);
                 }
                 softmax(p);
                 for (int j = 0; j < c.keys; j++)
-                    for (int d = 0; d < c.v_dim; d++) out[row * c.v_dim + d] += p[j] * to_float(v[place(j) * c.v_dim + d]);
+                    for (int d = 0; d < c.v_dim; d++) out[row * c.v_dim + d] += p[j] * real(v[place(j) * c.v_dim + d]);
                 weights.insert(weights.end(), p.begin(), p.end());
             }
     return out;

@@ -9,19 +9,14 @@ void check(Random& random, Kernel kernel, int padded_rank, int batch, int heads,
     float scale = 0.3f / std::sqrt(float(width));
     auto q = random_vector<bf16>(random, static_cast<size_t>(batch) * heads * width, 3);
     auto cache = random_vector<bf16>(random, static_cast<size_t>(batch) * capacity * width, 3);
-    std::vector<int> lengths;
+    Vector<int> lengths;
     for (int b = 0; b < batch; b++) lengths.push_back(b == 1 ? 0 : random.between(1, capacity));
     auto out = unwritten<bf16>(static_cast<size_t>(batch) * heads * rank);
     auto partial = unwritten<float>(splits * out.size());
     auto statistics = unwritten<float>(static_cast<size_t>(splits) * batch * heads * 2);
-    host::launch(dim3((heads + 15) / 16, splits, batch), 256, 80 * (padded_rank + 72) * 2 + 5696, [&] {
-        kernel(q.data(), cache.data(), i64(capacity) * width, lengths.data(), out.data(), partial.data(), statistics.data(), heads,
-               rank, rope, scale);
-    });
+    LAUNCH(dim3((heads + 15) / 16, splits, batch), 256, 80 * (padded_rank + 72) * 2 + 5696, kernel, q.data(), cache.data(), i64(capacity) * width, lengths.data(), out.data(), partial.data(), statistics.data(), heads, rank, rope, scale);
     if (splits > 1)
-        host::launch(batch * heads, 32, 0, [&] {
-            attention_combine_bf16(partial.data(), statistics.data(), out.data(), batch * heads, rank, splits);
-        });
+        LAUNCH(batch * heads, 32, 0, attention_combine_bf16, partial.data(), statistics.data(), out.data(), batch * heads, rank, splits);
     std::vector<double> expected;
     for (int row = 0; row < batch * heads; row++) {
         int b = row / heads;
@@ -29,11 +24,11 @@ void check(Random& random, Kernel kernel, int padded_rank, int batch, int heads,
         std::vector<double> p(lengths[b]);
         for (int j = 0; j < lengths[b]; j++)
             for (int d = 0; d < width; d++)
-                p[j] += double(scale) * to_float(q[static_cast<size_t>(row) * width + d]) * to_float(keys[j * width + d]);
+                p[j] += double(scale) * real(q[static_cast<size_t>(row) * width + d]) * real(keys[j * width + d]);
         softmax(p);
         for (int d = 0; d < rank; d++) {
             double x = 0;
-            for (int j = 0; j < lengths[b]; j++) x += p[j] * to_float(keys[j * width + d]);
+            for (int j = 0; j < lengths[b]; j++) x += p[j] * real(keys[j * width + d]);
             expected.push_back(x);
         }
     }

@@ -3,24 +3,24 @@
 #include "quantize.h"
 
 struct QuantizedBf16 {
-    std::vector<bf16> q;
+    Vector<bf16> q;
     std::vector<double> w;
 
     QuantizedBf16(Random& random, int out, int in) {
         q = random_vector<bf16>(random, size_t(out) * in, 0.5f);
-        for (bf16 x : q) w.push_back(to_float(x));
+        for (bf16 x : q) w.push_back(real(x));
     }
 };
 
 // As `language/src/router.rs` has it. Scores are f64: logits are drawn far enough apart for the choice to be the same.
-void route_reference(const float* logits, const std::vector<float>& bias, const Routing& r, std::vector<int>& chosen,
+void route_reference(const float* logits, const Vector<float>& bias, const Routing& r, Vector<int>& chosen,
                      std::vector<double>& weights) {
     std::vector<double> score, choice;
     for (int e = 0; e < r.experts; e++) score.push_back(r.sigmoid ? 1 / (1 + std::exp(-double(logits[e]))) : logits[e]);
     if (!r.sigmoid) softmax(score);
     for (int e = 0; e < r.experts; e++) choice.push_back(score[e] + (bias.empty() ? 0 : bias[e]));
     auto best = [](const std::vector<double>& values, int k) {
-        std::vector<int> order;
+        Vector<int> order;
         for (size_t i = 0; i < values.size(); i++) order.push_back(i);
         std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return values[a] > values[b]; });
         order.resize(std::min<size_t>(k, order.size()));
@@ -45,20 +45,18 @@ void route_reference(const float* logits, const std::vector<float>& bias, const 
 }
 
 void check_route(Random& random, Routing r, int tokens, bool with_bias, bool ties) {
-    std::vector<float> logits, bias;
+    Vector<float> logits, bias;
     for (int t = 0; t < tokens; t++) {
-        std::vector<float> row;
+        Vector<float> row;
         for (int e = 0; e < r.experts; e++) row.push_back(0.02f * (ties ? e / 2 : e) - 2);
         for (int e = r.experts - 1; e > 0; e--) std::swap(row[e], row[random.below(e + 1)]);
         logits.insert(logits.end(), row.begin(), row.end());
     }
     // Steps that do not bring scores together.
     for (int e = 0; with_bias && e < r.experts; e++) bias.push_back(random.below(3));
-    std::vector<int> chosen(size_t(tokens) * r.top_k, -7), expected;
+    Vector<int> chosen(size_t(tokens) * r.top_k, -7), expected;
     auto weights = unwritten<float>(chosen.size());
-    host::launch((tokens + 3) / 4, 128, 32 * r.experts, [&] {
-        moe_route(logits.data(), with_bias ? bias.data() : nullptr, chosen.data(), weights.data(), r, tokens);
-    });
+    LAUNCH((tokens + 3) / 4, 128, 32 * r.experts, moe_route, logits.data(), with_bias ? bias.data() : nullptr, chosen.data(), weights.data(), r, tokens);
     std::vector<double> expected_weights;
     for (int t = 0; t < tokens; t++) route_reference(logits.data() + size_t(t) * r.experts, bias, r, expected, expected_weights);
     char what[120];
@@ -73,11 +71,11 @@ template <class W, class T, class GateUp, class Down, class Combine>
 void check_experts(Random& random, GateUp gate_up, Down down, Combine combine, int tokens, int experts, int top_k, int dim, int width) {
     auto x = random_vector<T>(random, size_t(tokens) * dim, 1), shared = random_vector<T>(random, x.size(), 1);
     bool with_shared = random.below(2);
-    std::vector<int> chosen;
-    std::vector<float> weights;
+    Vector<int> chosen;
+    Vector<float> weights;
     for (int t = 0; t < tokens; t++) {
         // Few experts get many tokens, some get none.
-        std::vector<int> own;
+        Vector<int> own;
         while (int(own.size()) < top_k) {
             int e = int(std::pow(random.uniform(), 2) * experts);
             if (!std::count(own.begin(), own.end(), e)) own.push_back(e);
@@ -87,8 +85,8 @@ void check_experts(Random& random, GateUp gate_up, Down down, Combine combine, i
     }
     int pairs = chosen.size();
     for (int i = 0; i < pairs; i++) weights.push_back(random.uniform());
-    std::vector<int> order(pairs, -1), offsets(experts + 1, -1), expected_order, expected_offsets = {0};
-    host::launch(experts, 32 * random.between(1, 3), 384, [&] { moe_dispatch(chosen.data(), order.data(), offsets.data(), pairs); });
+    Vector<int> order(pairs, -1), offsets(experts + 1, -1), expected_order, expected_offsets = {0};
+    LAUNCH(experts, 32 * random.between(1, 3), 384, moe_dispatch, chosen.data(), order.data(), offsets.data(), pairs);
     for (int e = 0; e < experts; e++) {
         for (int i = 0; i < pairs; i++)
             if (chosen[i] == e) expected_order.push_back(i);
@@ -101,13 +99,9 @@ void check_experts(Random& random, GateUp gate_up, Down down, Combine combine, i
     auto outputs = unwritten<float>(size_t(pairs) * dim);
     auto y = unwritten<T>(x.size());
     unsigned tiles = (pairs + 63) / 64 + experts;
-    host::launch(dim3((width + 31) / 32, tiles), 128, 37888, [&] {
-        gate_up(x.data(), gate_up_weight, order.data(), offsets.data(), weights.data(), inner.data(), experts, top_k, dim, width);
-    });
-    host::launch(dim3((dim + 63) / 64, tiles), 128, 37888, [&] {
-        down(inner.data(), down_weight, order.data(), offsets.data(), outputs.data(), experts, width, dim);
-    });
-    host::launch(2, 50, 0, [&] { combine(outputs.data(), with_shared ? shared.data() : nullptr, y.data(), tokens, top_k, dim); });
+    gate_up(dim3((width + 31) / 32, tiles), x.data(), gate_up_weight, order.data(), offsets.data(), weights.data(), inner.data(), experts, top_k, dim, width);
+    down(dim3((dim + 63) / 64, tiles), inner.data(), down_weight, order.data(), offsets.data(), outputs.data(), experts, width, dim);
+    LAUNCH(2, 50, 0, combine, outputs.data(), with_shared ? shared.data() : nullptr, y.data(), tokens, top_k, dim);
 
     std::vector<double> expected_inner, expected(x.size());
     for (int p = 0; p < pairs; p++)
@@ -115,7 +109,7 @@ void check_experts(Random& random, GateUp gate_up, Down down, Combine combine, i
             int pair = order[p], expert = chosen[pair];
             double gate = 0, value = 0;
             for (int d = 0; d < dim; d++) {
-                double input = bf16_of(to_float(x[size_t(pair) / top_k * dim + d]));
+                double input = bf16_of(real(x[size_t(pair) / top_k * dim + d]));
                 gate += input * gate_up_weight.w[(size_t(expert) * 2 * width + i) * dim + d];
                 value += input * gate_up_weight.w[(size_t(expert) * 2 * width + width + i) * dim + d];
             }
@@ -128,15 +122,17 @@ void check_experts(Random& random, GateUp gate_up, Down down, Combine combine, i
             int pair = order[p], expert = chosen[pair];
             double& sum = expected[size_t(pair) / top_k * dim + d];
             for (int i = 0; i < width; i++)
-                sum += to_float(inner[size_t(p) * width + i]) * down_weight.w[(size_t(expert) * dim + d) * width + i];
+                sum += real(inner[size_t(p) * width + i]) * down_weight.w[(size_t(expert) * dim + d) * width + i];
         }
-    for (size_t i = 0; with_shared && i < expected.size(); i++) expected[i] += to_float(shared[i]);
+    for (size_t i = 0; with_shared && i < expected.size(); i++) expected[i] += real(shared[i]);
     compare("experts' sum", y, expected, 2e-5, sizeof(T) == 4 ? 1e-5 : 0.0045);
 }
 
 // A format's kernels, which take its arrays one by one.
-#define SCALED(KERNEL) [](auto* x, auto& w, auto... rest) { KERNEL(x, w.q.data(), w.scale.data(), rest...); }
-#define PLAIN(KERNEL) [](auto* x, auto& w, auto... rest) { KERNEL(x, w.q.data(), rest...); }
+#define SCALED(KERNEL) \
+    [](dim3 grid, auto* x, auto& w, auto... rest) { LAUNCH(grid, 128, 37888, KERNEL, x, w.q.data(), w.scale.data(), rest...); }
+#define PLAIN(KERNEL) \
+    [](dim3 grid, auto* x, auto& w, auto... rest) { LAUNCH(grid, 128, 37888, KERNEL, x, w.q.data(), rest...); }
 
 int main(int arguments, char**) {
     return under_all_schedules(arguments, [](Random& random) {

@@ -8,23 +8,20 @@ void check(Random& random, Kernel kernel, bool centre, int rows, int dim, int th
     auto x = random_vector<X>(random, count, 3), delta = random_vector<X>(random, with_delta ? count : 0, 3);
     // A mean far from zero shows a variance that was not centred.
     if (centre && sizeof(X) == 4)
-        for (X& value : x) value = from_float<X>(to_float(value) + 100);
+        for (X& value : x) value = rounded<X>(real(value) + 100);
     auto weight = random_vector<float>(random, dim, 2), bias = random_vector<float>(random, centre ? dim : 0, 2);
     float eps = 1e-5f;
     auto sum = unwritten<X>(with_delta ? count : 0);
     auto y = unwritten<Y>(count);
-    host::launch(rows, threads, (dim + 32) * 4, [&] {
-        kernel(x.data(), with_delta ? delta.data() : nullptr, sum.data(), weight.data(), centre ? bias.data() : nullptr, y.data(),
-               dim, eps);
-    });
+    LAUNCH(rows, threads, (dim + 32) * 4, kernel, x.data(), with_delta ? delta.data() : nullptr, sum.data(), weight.data(), centre ? bias.data() : nullptr, y.data(), dim, eps);
     std::vector<double> sums, expected;
     for (int row = 0; row < rows; row++) {
         double mean = 0, square = 0;
         for (int i = 0; i < dim; i++) {
             size_t at = static_cast<size_t>(row) * dim + i;
-            double value = double(to_float(x[at])) + (with_delta ? to_float(delta[at]) : 0);
+            double value = double(real(x[at])) + (with_delta ? real(delta[at]) : 0);
             // The normalised value is the rounded one that goes on in the residual stream.
-            if (with_delta) value = to_float(from_float<X>(float(value)));
+            if (with_delta) value = real(rounded<X>(float(value)));
             sums.push_back(value);
             if (centre) mean += value / dim;
         }

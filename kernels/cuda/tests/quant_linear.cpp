@@ -12,8 +12,8 @@ struct Shape {
 template <class T>
 struct Case {
     Shape s;
-    std::vector<T> x, residual;
-    std::vector<float> bias;
+    Vector<T> x, residual;
+    Vector<float> bias;
     Epilogue epilogue;
 
     Case(Random& random, Shape s) : s(s) {
@@ -25,14 +25,14 @@ struct Case {
     // What the tensor cores see, or (vector kernels) x itself.
     std::vector<double> inputs(bool rounded) const {
         std::vector<double> all;
-        for (T value : x) all.push_back(rounded ? bf16_of(to_float(value)) : to_float(value));
+        for (T value : x) all.push_back(rounded ? bf16_of(real(value)) : real(value));
         return all;
     }
     std::vector<double> expected(std::vector<double> y) const {
         for (size_t i = 0; i < y.size(); i++) {
             if (!bias.empty()) y[i] += bias[i % s.out];
             if (epilogue.activation) y[i] = gelu_f64(y[i]);
-            if (!residual.empty()) y[i] += to_float(residual[i]);
+            if (!residual.empty()) y[i] += real(residual[i]);
         }
         return y;
     }
@@ -40,7 +40,7 @@ struct Case {
 
 // f32 sums of up to some hundred terms below 2; a bf16 result is rounded once more.
 template <class T>
-void compare_linear(const std::string& kind, Shape s, const std::vector<T>& y, const std::vector<double>& expected) {
+void compare_linear(const std::string& kind, Shape s, const Vector<T>& y, const std::vector<double>& expected) {
     compare(kind + " " + std::to_string(s.rows) + "x" + std::to_string(s.in) + "x" + std::to_string(s.out), y, expected, 1e-4,
             sizeof(T) == 4 ? 1e-5 : 0.0045);
 }
@@ -52,15 +52,11 @@ void check(Random& random, Linear linear, Swiglu swiglu, Vector vector, Shape s)
     W w(random, s.out, s.in), gated(random, 2 * s.out, s.in);
     auto y = unwritten<T>(size_t(s.rows) * s.out);
     auto x = c.inputs(true);
-    host::launch(dim3((s.out + 63) / 64, (s.rows + 63) / 64), 128, 37888, [&] {
-        linear(c.x.data(), w.q.data(), w.scale.data(), c.epilogue, y.data(), s.rows, s.in, s.out);
-    });
+    LAUNCH(dim3((s.out + 63) / 64, (s.rows + 63) / 64), 128, 37888, linear, c.x.data(), w.q.data(), w.scale.data(), c.epilogue, y.data(), s.rows, s.in, s.out);
     compare_linear(kind + " linear", s, y, c.expected(product(x, w.w.data(), s.rows, s.in, s.out)));
 
     y = unwritten<T>(y.size());
-    host::launch(dim3((s.out + 31) / 32, (s.rows + 63) / 64), 128, 37888, [&] {
-        swiglu(c.x.data(), gated.q.data(), gated.scale.data(), y.data(), s.rows, s.in, s.out);
-    });
+    LAUNCH(dim3((s.out + 31) / 32, (s.rows + 63) / 64), 128, 37888, swiglu, c.x.data(), gated.q.data(), gated.scale.data(), y.data(), s.rows, s.in, s.out);
     auto gate = product(x, gated.w.data(), s.rows, s.in, s.out);
     auto value = product(x, gated.w.data() + size_t(s.out) * s.in, s.rows, s.in, s.out);
     for (size_t i = 0; i < gate.size(); i++) gate[i] = silu_f64(gate[i]) * value[i];
@@ -69,20 +65,18 @@ void check(Random& random, Linear linear, Swiglu swiglu, Vector vector, Shape s)
     s.rows = std::min(s.rows, 4);
     c.x.resize(size_t(s.rows) * s.in), c.residual.resize(c.residual.empty() ? 0 : size_t(s.rows) * s.out);
     y = unwritten<T>(size_t(s.rows) * s.out);
-    host::launch((s.out + 15) / 16, 128, 0, [&] {
-        vector(c.x.data(), w.q.data(), w.scale.data(), c.epilogue, y.data(), s.rows, s.in, s.out);
-    });
+    LAUNCH((s.out + 15) / 16, 128, 0, vector, c.x.data(), w.q.data(), w.scale.data(), c.epilogue, y.data(), s.rows, s.in, s.out);
     compare_linear(kind + " vector", s, y, c.expected(product(c.inputs(false), w.w.data(), s.rows, s.in, s.out)));
 }
 
 template <class T, class Quantize, class Linear>
 void check_int8(Random& random, Quantize quantize, Linear linear, Shape s) {
     Case<T> c(random, s);
-    if (s.rows > 1) std::fill(c.x.begin(), c.x.begin() + s.in, from_float<T>(0));
+    if (s.rows > 1) std::fill(c.x.begin(), c.x.begin() + s.in, rounded<T>(0));
     QuantizedInt8 w(random, s.out, s.in);
-    std::vector<i8> q(c.x.size(), -128);
+    Vector<i8> q(c.x.size(), -128);
     auto scale = unwritten<float>(s.rows);
-    host::launch(s.rows, 32 * random.between(1, 4), 128, [&] { quantize(c.x.data(), q.data(), scale.data(), s.in); });
+    LAUNCH(s.rows, 32 * random.between(1, 4), 128, quantize, c.x.data(), q.data(), scale.data(), s.in);
     std::vector<double> rounded, original = c.inputs(false), dequantized;
     for (size_t i = 0; i < q.size(); i++) {
         dequantized.push_back(double(q[i]) * scale[i / s.in]);
@@ -91,9 +85,7 @@ void check_int8(Random& random, Quantize quantize, Linear linear, Shape s) {
     }
     expect(std::all_of(rounded.begin(), rounded.end(), [](double steps) { return steps <= 0.5001; }), "rounding of int8 rows");
     auto y = unwritten<T>(size_t(s.rows) * s.out);
-    host::launch(dim3((s.out + 63) / 64, (s.rows + 63) / 64), 128, 37888, [&] {
-        linear(q.data(), scale.data(), w.q.data(), w.scale.data(), c.epilogue, y.data(), s.rows, s.in, s.out);
-    });
+    LAUNCH(dim3((s.out + 63) / 64, (s.rows + 63) / 64), 128, 37888, linear, q.data(), scale.data(), w.q.data(), w.scale.data(), c.epilogue, y.data(), s.rows, s.in, s.out);
     compare_linear("int8 x int8 linear", s, y, c.expected(product(dequantized, w.w.data(), s.rows, s.in, s.out)));
 }
 

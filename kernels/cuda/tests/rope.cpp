@@ -7,7 +7,7 @@ template <class T, class Kernel>
 void check(Random& random, Kernel kernel, int batch, int tokens, int heads, int half, bool shared_angles, bool interleaved) {
     int dim = 2 * half, gap = random.below(5), row = heads * dim + gap;
     auto x = random_vector<T>(random, static_cast<size_t>(batch) * tokens * row, 4);
-    std::vector<float> cos, sin;
+    Vector<float> cos, sin;
     std::vector<double> angles;
     for (int i = 0; i < (shared_angles ? 1 : batch) * tokens * half; i++) {
         angles.push_back(random.number(100));
@@ -15,10 +15,7 @@ void check(Random& random, Kernel kernel, int batch, int tokens, int heads, int 
     }
     auto y = unwritten<T>(static_cast<size_t>(batch) * tokens * heads * dim);
     i64 angle_batch = shared_angles ? 0 : i64(tokens) * half;
-    host::launch(random.between(1, 4), random.between(1, 70), 0, [&] {
-        kernel(x.data(), i64(tokens) * row, row, dim, cos.data(), sin.data(), angle_batch, y.data(), batch, tokens, heads, dim,
-               interleaved);
-    });
+    LAUNCH(random.between(1, 4), random.between(1, 70), 0, kernel, x.data(), i64(tokens) * row, row, dim, cos.data(), sin.data(), angle_batch, y.data(), batch, tokens, heads, dim, interleaved);
     // A pair is a complex number, and the rotation a product.
     std::vector<double> expected(y.size());
     for (int b = 0; b < batch; b++)
@@ -27,7 +24,7 @@ void check(Random& random, Kernel kernel, int batch, int tokens, int heads, int 
                 for (int i = 0; i < half; i++) {
                     int first = interleaved ? 2 * i : i, second = interleaved ? 2 * i + 1 : i + half;
                     const T* from = x.data() + (static_cast<size_t>(b) * tokens + t) * row + h * dim;
-                    std::complex<double> z(to_float(from[first]), to_float(from[second]));
+                    std::complex<double> z(real(from[first]), real(from[second]));
                     z *= std::polar(1.0, angles[(shared_angles ? 0 : b * tokens * half) + t * half + i]);
                     double* to = expected.data() + ((static_cast<size_t>(b) * tokens + t) * heads + h) * dim;
                     to[first] = z.real(), to[second] = z.imag();

@@ -12,9 +12,9 @@ struct Params {
 constexpr double CLOSE = 2e-6;
 
 // The tokens that may be the answer, given that sums may differ by rounding.
-std::vector<int> acceptable(const std::vector<float>& logits, const Params& p) {
+Vector<int> acceptable(const Vector<float>& logits, const Params& p) {
     int n = logits.size();
-    std::vector<int> order;
+    Vector<int> order;
     for (int i = 0; i < n; i++) order.push_back(i);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
     double best = logits[order[0]];
@@ -30,13 +30,13 @@ std::vector<int> acceptable(const std::vector<float>& logits, const Params& p) {
         while (kept < order.size() && mass < p.top_p * all - CLOSE * all) mass += weight(order[kept++]);
         order.resize(std::max<size_t>(kept, 1)), ordered = true;
     }
-    std::vector<int> left;
+    Vector<int> left;
     for (int i : order)
         if (weight(i) >= p.min_p) left.push_back(i);
     if (!ordered) std::sort(left.begin(), left.end());
     double all = 0, before = 0;
     for (int i : left) all += weight(i);
-    std::vector<int> answers;
+    Vector<int> answers;
     for (int i : left) {
         double low = before / all - CLOSE, high = (before += weight(i)) / all + CLOSE;
         if (weight(i) > 1e-11 && p.uniform >= low && p.uniform < high) answers.push_back(i);
@@ -46,8 +46,8 @@ std::vector<int> acceptable(const std::vector<float>& logits, const Params& p) {
 
 void check(Random& random, int vocabulary, int threads, float spread, bool ties) {
     constexpr int ROWS = 6;
-    std::vector<float> logits, temperature, top_p, min_p, uniform;
-    std::vector<int> top_k, token(ROWS, -7);
+    Vector<float> logits, temperature, top_p, min_p, uniform;
+    Vector<int> top_k, token(ROWS, -7);
     for (int row = 0; row < ROWS; row++) {
         for (int i = 0; i < vocabulary; i++) {
             float x = random.number(spread);
@@ -60,12 +60,9 @@ void check(Random& random, int vocabulary, int threads, float spread, bool ties)
         min_p.push_back(random.below(2) ? float(random.uniform() * 0.2) : 0.0f);
         uniform.push_back(row == 4 ? 0.0f : float(random.next() >> 40) / (1 << 24));
     }
-    host::launch(ROWS, threads, 256 * 8 + 32 * 8 + 24, [&] {
-        sample_tokens(logits.data(), temperature.data(), top_k.data(), top_p.data(), min_p.data(), uniform.data(), token.data(),
-                      vocabulary);
-    });
+    LAUNCH(ROWS, threads, 256 * 8 + 32 * 8 + 24, sample_tokens, logits.data(), temperature.data(), top_k.data(), top_p.data(), min_p.data(), uniform.data(), token.data(), vocabulary);
     for (int row = 0; row < ROWS; row++) {
-        std::vector<float> own(logits.begin() + row * vocabulary, logits.begin() + (row + 1) * vocabulary);
+        Vector<float> own(logits.begin() + row * vocabulary, logits.begin() + (row + 1) * vocabulary);
         auto answers = acceptable(own, {temperature[row], top_k[row], top_p[row], min_p[row], uniform[row]});
         char what[200];
         std::snprintf(what, sizeof what, "%d of %d with temperature %g top_k %d top_p %g min_p %g uniform %g", token[row],
@@ -77,15 +74,13 @@ void check(Random& random, int vocabulary, int threads, float spread, bool ties)
 // Draws at equal distances come out as often as the probabilities say.
 void frequencies() {
     constexpr int DRAWS = 400;
-    std::vector<float> one = {1, 3, 2, -INFINITY, 2.5f}, logits, uniform, temperature(DRAWS, 1.3f), top_p(DRAWS, 1), min_p(DRAWS, 0);
-    std::vector<int> top_k(DRAWS, 3), token(DRAWS, -7);
+    Vector<float> one = {1, 3, 2, -INFINITY, 2.5f}, logits, uniform, temperature(DRAWS, 1.3f), top_p(DRAWS, 1), min_p(DRAWS, 0);
+    Vector<int> top_k(DRAWS, 3), token(DRAWS, -7);
     for (int i = 0; i < DRAWS; i++) {
         logits.insert(logits.end(), one.begin(), one.end());
         uniform.push_back((i + 0.5f) / DRAWS);
     }
-    host::launch(DRAWS, 256, 256 * 8 + 32 * 8 + 24, [&] {
-        sample_tokens(logits.data(), temperature.data(), top_k.data(), top_p.data(), min_p.data(), uniform.data(), token.data(), 5);
-    });
+    LAUNCH(DRAWS, 256, 256 * 8 + 32 * 8 + 24, sample_tokens, logits.data(), temperature.data(), top_k.data(), top_p.data(), min_p.data(), uniform.data(), token.data(), 5);
     double all = 0;
     for (int i : {1, 2, 4}) all += std::exp(one[i] / 1.3);
     for (int i = 0; i < 5; i++) {

@@ -4,11 +4,11 @@
 
 // As `vision/src/window.rs` cuts a map, spelt out in other words: the padded map is rolled, then cut.
 template <class T>
-std::vector<double> reference(const std::vector<T>& qkv, const std::vector<T>& pad, const std::vector<float>& table,
-                              const std::vector<float>& sharpness, const Map& m, int batch, int heads, int dim) {
+std::vector<double> reference(const Vector<T>& qkv, const Vector<T>& pad, const Vector<float>& table,
+                              const Vector<float>& sharpness, const Map& m, int batch, int heads, int dim) {
     int tokens = m.rows * m.columns, padded_rows = (m.rows + m.window_rows - 1) / m.window_rows * m.window_rows;
     int padded_columns = (m.columns + m.window_columns - 1) / m.window_columns * m.window_columns;
-    std::vector<int> rolled(padded_rows * padded_columns, -1), region(padded_rows * padded_columns, 0);
+    Vector<int> rolled(padded_rows * padded_columns, -1), region(padded_rows * padded_columns, 0);
     for (int r = 0; r < m.rows; r++)
         for (int c = 0; c < m.columns; c++) {
             int height = m.roll_first ? m.rows : padded_rows, width = m.roll_first ? m.columns : padded_columns;
@@ -32,14 +32,14 @@ std::vector<double> reference(const std::vector<T>& qkv, const std::vector<T>& p
         for (int h = 0; h < heads; h++)
             for (int top = 0; top < padded_rows; top += m.window_rows)
                 for (int left = 0; left < padded_columns; left += m.window_columns) {
-                    std::vector<int> places;
+                    Vector<int> places;
                     for (int r = 0; r < m.window_rows; r++)
                         for (int c = 0; c < m.window_columns; c++) places.push_back((top + r) * padded_columns + left + c);
                     auto element = [&](int place, int part, int d) -> double {
                         int token = rolled[place];
                         size_t inside = (part * heads + h) * dim + d;
-                        if (token < 0) return pad.empty() ? 0.0 : to_float(pad[inside]);
-                        return to_float(qkv[(static_cast<size_t>(b) * tokens + token) * 3 * heads * dim + inside]);
+                        if (token < 0) return pad.empty() ? 0.0 : real(pad[inside]);
+                        return real(qkv[(static_cast<size_t>(b) * tokens + token) * 3 * heads * dim + inside]);
                     };
                     auto length = [&](int place, int part) {
                         double squares = 0;
@@ -76,14 +76,11 @@ void check(Random& random, Kernel kernel, int padded_dim, Map m, int batch, int 
     auto qkv = random_vector<T>(random, static_cast<size_t>(batch) * tokens * 3 * heads * dim, 2);
     auto pad = random_vector<T>(random, with_pad ? 3 * heads * dim : 0, 2);
     auto table = random_vector<float>(random, offsets * heads, 2);
-    std::vector<float> sharpness;
+    Vector<float> sharpness;
     for (int h = 0; cosine && h < heads; h++) sharpness.push_back(4 + 2.0f * h);
     auto out = unwritten<T>(static_cast<size_t>(batch) * tokens * heads * dim);
     size_t shared = 3 * 64 * (padded_dim + 8) * 2 + 512 + offsets * 4;
-    host::launch(dim3(windows * ((area + 63) / 64), heads, batch), 128, shared, [&] {
-        kernel(qkv.data(), with_pad ? pad.data() : nullptr, table.data(), cosine ? sharpness.data() : nullptr, out.data(), m,
-               heads, dim);
-    });
+    LAUNCH(dim3(windows * ((area + 63) / 64), heads, batch), 128, shared, kernel, qkv.data(), with_pad ? pad.data() : nullptr, table.data(), cosine ? sharpness.data() : nullptr, out.data(), m, heads, dim);
     char what[200];
     std::snprintf(what, sizeof what, "map %dx%d window %dx%d shift %d,%d roll_first %d heads %d dim %d cosine %d", m.rows,
                   m.columns, m.window_rows, m.window_columns, m.shift_rows, m.shift_columns, m.roll_first, heads, dim, cosine);
