@@ -5,7 +5,7 @@
 //   Int4  groups of 32 along `in` (which is a multiple of 32) of 16 bytes: byte i holds element i in its low and element
 //         i + 16 in its high half, as q + 8; w = q * scale[row, group], scale f16 (GGUF's Q4_0 order)
 //
-// Both kinds of integers are exact in bf16. `GROUPED` says whether a scale belongs to 32 elements or to the whole row.
+// All arrays are 16-byte aligned. Both kinds of integers are exact in bf16. `GROUPED` says whether a scale belongs to 32 elements or to the whole row.
 #pragma once
 #include "types.cuh"
 

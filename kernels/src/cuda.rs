@@ -56,7 +56,7 @@ fn output(device: &CudaDevice, count: usize) -> Result<CudaSlice<f32>> {
 }
 
 /// Layer norm with a bias, RMS norm without.
-pub(crate) fn norm(x: Argument, weight: Argument, bias: Option<Argument>, eps: f32) -> Output {
+pub(crate) fn launch_norm(x: Argument, weight: Argument, bias: Option<Argument>, eps: f32) -> Output {
     let (device, shape) = (x.0.device().clone(), x.1.shape().clone());
     let dim = *weight.1.dims().last().unwrap_or(&1);
     let mut y = output(&device, shape.elem_count())?;
@@ -86,7 +86,7 @@ pub(crate) fn norm(x: Argument, weight: Argument, bias: Option<Argument>, eps: f
 }
 
 /// `gate_up (.., 2·inner)` to `(.., inner)`.
-pub(crate) fn swiglu(gate_up: Argument, shape: Vec<usize>) -> Output {
+pub(crate) fn launch_swiglu(gate_up: Argument, shape: Vec<usize>) -> Output {
     let device = gate_up.0.device().clone();
     let count: usize = shape.iter().product();
     let mut y = output(&device, count)?;
@@ -104,7 +104,7 @@ pub(crate) fn swiglu(gate_up: Argument, shape: Vec<usize>) -> Output {
 }
 
 /// `SiLU(gate) ⊙ up`.
-pub(crate) fn silu_mul(gate: Argument, up: Argument) -> Output {
+pub(crate) fn launch_silu_mul(gate: Argument, up: Argument) -> Output {
     let (device, shape) = (gate.0.device().clone(), gate.1.shape().clone());
     let mut y = output(&device, shape.elem_count())?;
     if shape.elem_count() > 0 {
@@ -119,7 +119,7 @@ pub(crate) fn silu_mul(gate: Argument, up: Argument) -> Output {
 }
 
 /// `x Φ(x)`.
-pub(crate) fn gelu(x: Argument) -> Output {
+pub(crate) fn launch_gelu(x: Argument) -> Output {
     let (device, shape) = (x.0.device().clone(), x.1.shape().clone());
     let mut y = output(&device, shape.elem_count())?;
     if shape.elem_count() > 0 {
@@ -162,7 +162,13 @@ fn heads<'a>((storage, layout): Argument<'a>) -> Result<(CudaView<'a, f32>, Stri
 
 /// Attention without bias or mask beyond causality; operands are rounded to bf16. `offset` as in
 /// `Mask::Causal`, `None` for all keys.
-pub(crate) fn attention(q: Argument, k: Argument, v: Argument, offset: Option<usize>, scale: f32) -> Output {
+pub(crate) fn launch_attention(
+    q: Argument,
+    k: Argument,
+    v: Argument,
+    offset: Option<usize>,
+    scale: f32,
+) -> Output {
     let (batch, tokens, query_heads, dim) = q.1.shape().dims4()?;
     let (_, keys, kv_heads, v_dim) = v.1.shape().dims4()?;
     let (name, padded) = match dim.max(v_dim) {

@@ -166,7 +166,7 @@ inline void launch(dim3 grid, dim3 size, size_t shared_bytes, const std::functio
     block = nullptr;
 }
 
-inline void launch_kernel_check(bool ok, const char* what) {
+inline void require_that(bool ok, const char* what) {
     if (!ok) fail(what);
 }
 
@@ -315,7 +315,7 @@ namespace host {
 
 template <bool TRANSPOSED>
 inline void load_matrices(u32 (&r)[4], const void* row) {
-    launch_kernel_check((reinterpret_cast<uintptr_t>(row) & 15) == 0, "ldmatrix of an unaligned row");
+    require_that((reinterpret_cast<uintptr_t>(row) & 15) == 0, "ldmatrix of an unaligned row");
     meet(Site::Matrix, row, [&](auto of_lane) {
         int lane = threadIdx.x & 31, major = lane / 4, minor = lane % 4 * 2;
         for (int matrix = 0; matrix < 4; matrix++) {
@@ -336,7 +336,7 @@ inline void ldmatrix(u32 (&r)[4], const void* row) { host::load_matrices<false>(
 inline void ldmatrix_transposed(u32 (&r)[4], const void* row) { host::load_matrices<true>(r, row); }
 
 inline void copy_async(void* shared, const void* global, int bytes) {
-    host::launch_kernel_check(((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) & 15) == 0,
+    host::require_that(((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) & 15) == 0,
                               "asynchronous copy of unaligned bytes");
     host::self().copies.back().push_back({shared, global, bytes});
 }

@@ -103,7 +103,7 @@ impl CustomOp1 for Gelu {
         x: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        crate::cuda::gelu((x, layout))
+        crate::cuda::launch_gelu((x, layout))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -159,7 +159,7 @@ impl CustomOp2 for SiluMul {
         up: &candle_core::CudaStorage,
         lu: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        crate::cuda::silu_mul((gate, lg), (up, lu))
+        crate::cuda::launch_silu_mul((gate, lg), (up, lu))
     }
 
     fn bwd(
@@ -206,7 +206,7 @@ impl CustomOp1 for SwiGlu {
     ) -> Result<(candle_core::CudaStorage, Shape)> {
         let mut shape = layout.dims().to_vec();
         halves(&mut shape);
-        crate::cuda::swiglu((x, layout), shape)
+        crate::cuda::launch_swiglu((x, layout), shape)
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

@@ -257,7 +257,7 @@ impl CustomOp3 for Norm {
         bias: &candle_core::CudaStorage,
         lb: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        crate::cuda::norm((x, lx), (weight, lw), Some((bias, lb)), self.eps)
+        crate::cuda::launch_norm((x, lx), (weight, lw), Some((bias, lb)), self.eps)
     }
 
     fn bwd(
@@ -296,7 +296,7 @@ impl CustomOp2 for Norm {
         weight: &candle_core::CudaStorage,
         lw: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        crate::cuda::norm((x, lx), (weight, lw), None, self.eps)
+        crate::cuda::launch_norm((x, lx), (weight, lw), None, self.eps)
     }
 
     fn bwd(

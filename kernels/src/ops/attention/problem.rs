@@ -131,7 +131,9 @@ impl Arguments {
             _ => bail!("attention: a bias or an additive mask has no kernel on CUDA"),
         };
         match (&*k, &*v) {
-            (Cuda(k), Cuda(v)) => crate::cuda::attention(q, (k, k_layout), (v, v_layout), offset, self.scale),
+            (Cuda(k), Cuda(v)) => {
+                crate::cuda::launch_attention(q, (k, k_layout), (v, v_layout), offset, self.scale)
+            }
             _ => bail!("attention: queries are on a GPU, keys and values are not"),
         }
     }
