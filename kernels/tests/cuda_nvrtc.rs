@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::transmute;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, ptr};
@@ -52,22 +53,29 @@ fn everything_is_asked_for() -> bool {
     env::var("SWINSEEK_KERNEL_CHECKS").is_ok_and(|value| value == "all")
 }
 
+type Program = *mut c_void;
+type Create = unsafe extern "C" fn(
+    *mut Program,
+    *const c_char,
+    *const c_char,
+    c_int,
+    *const *const c_char,
+    *const *const c_char,
+) -> c_int;
+type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
+type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
+type Fetch = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
+type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
+
 /// The functions of libnvrtc that are used here.
 struct Nvrtc {
-    create: unsafe extern "C" fn(
-        *mut *mut c_void,
-        *const c_char,
-        *const c_char,
-        c_int,
-        *const *const c_char,
-        *const *const c_char,
-    ) -> c_int,
-    compile: unsafe extern "C" fn(*mut c_void, c_int, *const *const c_char) -> c_int,
-    log_size: unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int,
-    log: unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int,
-    cubin_size: unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int,
-    cubin: unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int,
-    destroy: unsafe extern "C" fn(*mut *mut c_void) -> c_int,
+    create: Create,
+    compile: Compile,
+    log_size: Size,
+    log: Fetch,
+    cubin_size: Size,
+    cubin: Fetch,
+    destroy: Destroy,
 }
 
 /// The library in `folder` whose name begins with `name`, opened for the rest of the process.
@@ -97,13 +105,13 @@ impl Nvrtc {
                     address
                 };
                 Some(Self {
-                    create: std::mem::transmute(function(c"nvrtcCreateProgram")),
-                    compile: std::mem::transmute(function(c"nvrtcCompileProgram")),
-                    log_size: std::mem::transmute(function(c"nvrtcGetProgramLogSize")),
-                    log: std::mem::transmute(function(c"nvrtcGetProgramLog")),
-                    cubin_size: std::mem::transmute(function(c"nvrtcGetCUBINSize")),
-                    cubin: std::mem::transmute(function(c"nvrtcGetCUBIN")),
-                    destroy: std::mem::transmute(function(c"nvrtcDestroyProgram")),
+                    create: transmute::<*mut c_void, Create>(function(c"nvrtcCreateProgram")),
+                    compile: transmute::<*mut c_void, Compile>(function(c"nvrtcCompileProgram")),
+                    log_size: transmute::<*mut c_void, Size>(function(c"nvrtcGetProgramLogSize")),
+                    log: transmute::<*mut c_void, Fetch>(function(c"nvrtcGetProgramLog")),
+                    cubin_size: transmute::<*mut c_void, Size>(function(c"nvrtcGetCUBINSize")),
+                    cubin: transmute::<*mut c_void, Fetch>(function(c"nvrtcGetCUBIN")),
+                    destroy: transmute::<*mut c_void, Destroy>(function(c"nvrtcDestroyProgram")),
                 })
             }
         })
