@@ -219,30 +219,31 @@ KERNEL(1024) moe_dispatch(const int* chosen, int* order, int* offsets, int pairs
     dispatch(chosen, order, offsets, pairs, reinterpret_cast<int*>(shared));
 }
 
-#define MOE_GATE_UP(FORMAT, WEIGHTS, SUFFIX, T, ...)                                                                   \
-    KERNEL(128)                                                                                                        \
+#define MOE_GATE_UP(FORMAT, BLOCKS, WEIGHTS, SUFFIX, T, ...)                                                           \
+    KERNEL_RESIDENT(128, BLOCKS)                                                                                       \
     moe_gate_up_##FORMAT##_##SUFFIX(const T* x, __VA_ARGS__, const int* order, const int* offsets, const float* weights, \
                                     bf16* inner, int experts, int top_k, int in, int width) {                          \
         DYNAMIC_SHARED(shared);                                                                                        \
         gate_up(x, WEIGHTS, order, offsets, weights, inner, experts, top_k, width, shared);                            \
     }
 
-#define MOE_DOWN(FORMAT, WEIGHTS, ...)                                                                                 \
-    KERNEL(128)                                                                                                        \
+#define MOE_DOWN(FORMAT, BLOCKS, WEIGHTS, ...)                                                                         \
+    KERNEL_RESIDENT(128, BLOCKS)                                                                                       \
     moe_down_##FORMAT(const bf16* inner, __VA_ARGS__, const int* order, const int* offsets, float* pairs, int experts, \
                       int in, int dim) {                                                                               \
         DYNAMIC_SHARED(shared);                                                                                        \
         down(inner, WEIGHTS, order, offsets, pairs, experts, dim, shared);                                             \
     }
 
-#define MOE_FORMAT(FORMAT, WEIGHTS, ...)                           \
-    MOE_GATE_UP(FORMAT, WEIGHTS, f32, float, __VA_ARGS__)          \
-    MOE_GATE_UP(FORMAT, WEIGHTS, bf16, bf16, __VA_ARGS__)          \
-    MOE_DOWN(FORMAT, WEIGHTS, __VA_ARGS__)
+#define MOE_FORMAT(FORMAT, BLOCKS, WEIGHTS, ...)                   \
+    MOE_GATE_UP(FORMAT, BLOCKS, WEIGHTS, f32, float, __VA_ARGS__)  \
+    MOE_GATE_UP(FORMAT, BLOCKS, WEIGHTS, bf16, bf16, __VA_ARGS__)  \
+    MOE_DOWN(FORMAT, BLOCKS, WEIGHTS, __VA_ARGS__)
 
-MOE_FORMAT(bf16, (Bf16{w, in}), const bf16* w)
-MOE_FORMAT(i8, (Int8{w, scale, in}), const i8* w, const float* scale)
-MOE_FORMAT(i4, (Int4{w, scale, in}), const u8* w, const f16* scale)
+// Without these numbers of blocks the compiler aims at one more, and spills.
+MOE_FORMAT(bf16, 3, (Bf16{w, in}), const bf16* w)
+MOE_FORMAT(i8, 3, (Int8{w, scale, in}), const i8* w, const float* scale)
+MOE_FORMAT(i4, 2, (Int4{w, scale, in}), const u8* w, const f16* scale)
 
 KERNEL(1024) moe_combine_f32(const float* pairs, const float* shared, float* y, i64 tokens, int top_k, int dim) {
     combine(pairs, shared, y, tokens, top_k, dim);

@@ -28,7 +28,7 @@ struct alignas(16) Vec {
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) u8 name[]
 #define DEVICE __device__ __forceinline__
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
-// With leave to use the registers that `blocks` blocks on a multiprocessor would have.
+// With leave to use as many registers as `blocks` blocks of a multiprocessor can.
 #define KERNEL_RESIDENT(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 
 DEVICE float to_float(f16 x) {

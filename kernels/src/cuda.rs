@@ -36,7 +36,7 @@ pub(crate) type Argument<'a> = (&'a CudaStorage, &'a Layout);
 /// A result of a custom operation.
 pub(crate) type Output = Result<(CudaStorage, Shape)>;
 
-fn contiguous<'a>((storage, layout): Argument<'a>) -> Result<CudaView<'a, f32>> {
+fn contiguous((storage, layout): Argument<'_>) -> Result<CudaView<'_, f32>> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(storage.as_cuda_slice::<f32>()?.slice(start..end)),
         None => bail!("a fused operation was given a tensor that is not contiguous"),
@@ -149,7 +149,7 @@ unsafe impl DeviceRepr for Strides {}
 unsafe impl DeviceRepr for Sizes {}
 
 /// A `(batch, tokens, heads, dim)` argument, rows dense.
-fn heads<'a>((storage, layout): Argument<'a>) -> Result<(CudaView<'a, f32>, Strides)> {
+fn heads((storage, layout): Argument<'_>) -> Result<(CudaView<'_, f32>, Strides)> {
     let &[batch, token, head, dim] = layout.stride() else {
         bail!("attention: {:?} has not four dimensions", layout.shape())
     };
@@ -172,8 +172,8 @@ pub(crate) fn launch_attention(
     let (batch, tokens, query_heads, dim) = q.1.shape().dims4()?;
     let (_, keys, kv_heads, v_dim) = v.1.shape().dims4()?;
     let (name, padded) = match dim.max(v_dim) {
-        ..=64 => ("causal_attention_f32_d64", 64),
-        ..=128 => ("causal_attention_f32_d128", 128),
+        0..=64 => ("causal_attention_f32_d64", 64),
+        65..=128 => ("causal_attention_f32_d128", 128),
         larger => bail!("attention: heads of {larger} elements, at most 128 on CUDA"),
     };
     if dim % 2 == 1 || v_dim % 2 == 1 {

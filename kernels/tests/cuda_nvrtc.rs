@@ -180,7 +180,7 @@ fn usage(log: &str) -> BTreeMap<String, Usage> {
     let mut kernel = String::new();
     for line in log.lines() {
         if line.contains("Compiling entry function") {
-            kernel = line.split('\'').nth(1).unwrap_or_default().to_owned();
+            line.split('\'').nth(1).unwrap_or_default().clone_into(&mut kernel);
             all.insert(kernel.clone(), Usage { registers: usize::MAX, stack: usize::MAX, spilt: usize::MAX });
         }
         let Some(usage) = all.get_mut(&kernel) else { continue };
