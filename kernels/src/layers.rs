@@ -93,10 +93,10 @@ impl Linear {
         self.precision
     }
 
-    /// Whether the fused operations can read it: a constant, multiplied in `bf16`.
+    /// Whether the fused operations can read it: a constant in main memory, multiplied in `bf16`.
     pub fn is_packable(&self) -> bool {
         let trained = self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
-        self.precision == Precision::Bf16 && !trained
+        self.precision == Precision::Bf16 && !trained && self.weight.device().is_cpu()
     }
 
     /// The layout for the fused operations, made at the first use.

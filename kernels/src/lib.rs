@@ -7,6 +7,8 @@
 //! Activations are `f32`, contiguous, channels last. This is the only room that may use `unsafe`.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod error;
 pub mod gemm;
 pub mod layers;

@@ -150,6 +150,15 @@ impl CustomOp1 for Gelu {
         Ok(output(y, layout.shape()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        crate::cuda::launch_gelu((x, layout))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         let [dx] = map(&GeluBackward, [&Elements::of(x)?, &Elements::of(&grad)?]);
@@ -195,6 +204,17 @@ impl CustomOp2 for SiluMul {
         Ok(output(y, lg.shape()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gate: &candle_core::CudaStorage,
+        lg: &Layout,
+        up: &candle_core::CudaStorage,
+        lu: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        crate::cuda::launch_silu_mul((gate, lg), (up, lu))
+    }
+
     fn bwd(
         &self,
         gate: &Tensor,
@@ -229,6 +249,17 @@ impl CustomOp1 for SwiGlu {
         // SAFETY: rows × inner is all of the output.
         let y = unsafe { written(x.len() / 2, |y| map_rows(&SiluMul, &rows, [x, x], [y])) };
         Ok(output(y, shape))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let mut shape = layout.dims().to_vec();
+        halves(&mut shape);
+        crate::cuda::launch_swiglu((x, layout), shape)
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

@@ -51,6 +51,10 @@ pub fn attention(
     scale: f64,
 ) -> Result<Tensor> {
     let sizes = Sizes::new(q, k, v, bias, &mask)?;
+    // The kernel knows no bias and no additive mask.
+    if q.device().is_cuda() && (bias.is_some() || matches!(mask, Mask::Additive(_))) {
+        return attention_reference(q, k, v, bias, mask, scale);
+    }
     let (q, k, v) = (dense_rows(q)?, dense_rows(k)?, dense_rows(v)?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
     let mask = OwnedMask::new(mask)?;
@@ -244,6 +248,17 @@ impl CustomOp2 for Attention {
         Ok(output(result, (batch, q_len, heads, v_dim)))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        q: &candle_core::CudaStorage,
+        layout: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        self.arguments.on_cuda((q, layout))
+    }
+
     fn bwd(
         &self,
         q: &Tensor,
@@ -280,6 +295,19 @@ impl CustomOp3 for KeyLink {
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         Ok(output(vec![0.0], 1))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        k: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        crate::cuda::empty(k)
     }
 
     fn bwd(

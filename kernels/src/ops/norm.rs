@@ -322,6 +322,19 @@ impl CustomOp3 for Norm {
         Ok(output(y, lx.shape()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        lx: &Layout,
+        weight: &candle_core::CudaStorage,
+        lw: &Layout,
+        bias: &candle_core::CudaStorage,
+        lb: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        crate::cuda::launch_norm((x, lx), (weight, lw), Some((bias, lb)), self.eps)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -348,6 +361,17 @@ impl CustomOp2 for Norm {
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         Ok(output(self.forward(elements(x, lx)?, elements(weight, lw)?, None), lx.shape()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        lx: &Layout,
+        weight: &candle_core::CudaStorage,
+        lw: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        crate::cuda::launch_norm((x, lx), (weight, lw), None, self.eps)
     }
 
     fn bwd(
