@@ -11,7 +11,7 @@ use swinseek_kernels::ops::attention::{Mask, attention_in};
 use swinseek_kernels::ops::feed_forward::{FeedForward, feed_forward};
 use swinseek_kernels::ops::linear::pack;
 use swinseek_kernels::ops::projection::{NormParameters, projection};
-use swinseek_kernels::ops::window_attention::{Scoring, WindowWeights, Windows, window_attention};
+use swinseek_kernels::ops::window_attention::{WindowWeights, Windows, window_attention};
 
 const TIME_PER_CASE: Duration = Duration::from_millis(300);
 
@@ -43,38 +43,65 @@ fn main() -> Result<()> {
     swinseek_kernels::memory::keep_freed_memory();
     println!("{} threads, {}", rayon::current_num_threads(), path_name());
     println!("{:<44} {:>12} {:>12}", "operation", "median", "fastest");
-    for (rows, dim, out) in [(196, 512, 2048), (1568, 512, 2048), (1568, 2048, 512), (512, 1280, 3840), (512, 3584, 1280), (1, 1280, 3584)] {
+    for (rows, dim, out) in [
+        (196, 512, 2048),
+        (1568, 512, 2048),
+        (1568, 2048, 512),
+        (512, 1280, 3840),
+        (512, 3584, 1280),
+        (1, 1280, 3584),
+    ] {
         let (x, weight) = (random(&[rows, dim])?, pack(&random(&[out, dim])?, None)?);
         let gflop = 2e-9 * (rows * dim * out) as f64;
-        report(&format!("projection {rows} x {dim} x {out}"), gflop, || projection(&x, None, &weight, None, None))?;
+        report(&format!("projection {rows} x {dim} x {out}"), gflop, || {
+            projection(&x, None, &weight, None, None)
+        })?;
     }
-    for (rows, dim, hidden, gated) in
-        [(3136, 128, 512, false), (196, 512, 2048, false), (1568, 512, 2048, false), (49, 1024, 4096, false), (512, 1280, 3584, true), (1, 1280, 3584, true)]
-    {
+    for (rows, dim, hidden, gated) in [
+        (3136, 128, 512, false),
+        (196, 512, 2048, false),
+        (1568, 512, 2048, false),
+        (49, 1024, 4096, false),
+        (512, 1280, 3584, true),
+        (1, 1280, 3584, true),
+    ] {
         let x = random(&[rows, dim])?;
-        let (up, gate, down) = (pack(&random(&[hidden, dim])?, None)?, pack(&random(&[hidden, dim])?, None)?, pack(&random(&[dim, hidden])?, None)?);
+        let (up, gate, down) = (
+            pack(&random(&[hidden, dim])?, None)?,
+            pack(&random(&[hidden, dim])?, None)?,
+            pack(&random(&[dim, hidden])?, None)?,
+        );
         let (weight, bias) = (random(&[dim])?, random(&[dim])?);
         let norm = NormParameters { weight: &weight, bias: Some(&bias), eps: 1e-5 };
         let activation = if gated { Activation::Silu } else { Activation::Gelu };
-        let weights = FeedForward { norm: Some(norm), gate: gated.then_some(&gate), up: &up, activation, down: &down, post_norm: None, residual: true };
+        let weights = FeedForward {
+            norm: Some(norm),
+            gate: gated.then_some(&gate),
+            up: &up,
+            activation,
+            down: &down,
+            post_norm: None,
+            residual: true,
+        };
         let matrices = if gated { 3.0 } else { 2.0 };
         let gflop = 2e-9 * matrices * (rows * dim * hidden) as f64;
-        report(&format!("feed_forward {rows} x {dim} x {hidden}, gate {gated}"), gflop, || feed_forward(&x, &weights))?;
+        report(&format!("feed_forward {rows} x {dim} x {hidden}, gate {gated}"), gflop, || {
+            feed_forward(&x, &weights)
+        })?;
     }
     for (windows, dim) in [(64, 128), (16, 256), (4, 512), (32, 512), (1, 1024)] {
         let heads = dim / 32;
         let linear = || random(&[dim, dim]);
         let [q, k, v, o] = [linear()?, linear()?, linear()?, linear()?];
-        let weights = WindowWeights::new([(&q, None), (&k, None), (&v, None)], (&o, None), heads)?;
         let (x, bias) = (random(&[1, windows * 49, dim])?, random(&[heads, 49, 49])?);
+        let weights = WindowWeights::new([(&q, None), (&k, None), (&v, None)], (&o, None), &bias)?;
         let (weight, b) = (random(&[dim])?, random(&[dim])?);
         let index: Vec<u32> = (0..windows as u32 * 49).collect();
         let plan = Windows { index: &index, area: 49, mask: None };
-        let scoring = Scoring { bias: &bias, cosine_scale: None };
         let norm = NormParameters { weight: &weight, bias: Some(&b), eps: 1e-5 };
         let gflop = 2e-9 * (windows * 49 * dim * (4 * dim + 2 * 49)) as f64;
         report(&format!("window_attention {windows} windows, {dim}"), gflop, || {
-            window_attention(&x, (Some(norm), None), &weights, plan, scoring)
+            window_attention(&x, (Some(norm), None), &weights, plan, None)
         })?;
     }
     let [q, k, v] = [random(&[1, 512, 20, 64])?, random(&[1, 512, 20, 64])?, random(&[1, 512, 20, 64])?];

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use crate::gemm::PackedWeight;
 use crate::ops::activation::Activation;
 use crate::ops::projection::NormParameters;
+use crate::quant::{Int4Weight, Int8Weight};
 use crate::{Error, Init, Precision, Result, Weights, ops};
 
 /// `y = x Wᵀ + b`, `x` of shape `(.., in_features)`.
@@ -16,6 +17,14 @@ pub struct Linear {
     bias: Option<Tensor>,
     precision: Precision,
     packed: Arc<OnceLock<Arc<PackedWeight>>>,
+    quantized: Arc<OnceLock<Quantized>>,
+}
+
+/// A weight in few bits.
+#[derive(Debug)]
+enum Quantized {
+    Int8(Arc<Int8Weight>),
+    Int4(Arc<Int4Weight>),
 }
 
 impl Linear {
@@ -40,7 +49,7 @@ impl Linear {
 
     /// From tensors that the caller has, for fused or tied parameters.
     pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
-        Self { weight, bias, precision, packed: Arc::default() }
+        Self { weight, bias, precision, packed: Arc::default(), quantized: Arc::default() }
     }
 
     /// `(.., in)` to `(.., out)`.
@@ -62,7 +71,12 @@ impl Linear {
             return Ok(ops::projection::projection(x, norm, packed, activation, residual)?);
         }
         let x = norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
-        let mut y = ops::linear::linear(&x, &self.weight, self.bias.as_ref(), self.precision)?;
+        let bias = self.bias.as_ref();
+        let mut y = match self.quantized()?.filter(|_| !tracked) {
+            Some(Quantized::Int8(weight)) => ops::quant_linear::linear_int8(&x, weight, bias)?,
+            Some(Quantized::Int4(weight)) => ops::quant_linear::linear_int4(&x, weight, bias)?,
+            None => ops::linear::linear(&x, &self.weight, bias, self.precision)?,
+        };
         if let Some(activation) = activation {
             y = activation.apply(&y)?;
         }
@@ -75,7 +89,8 @@ impl Linear {
     /// One projection that gives the results of several, of the same input, side by side: `(.., Σ out)`. `None` where they
     /// are trained or multiplied in `f32`: only the fused operations gain by it.
     pub fn joined(parts: &[&Self]) -> Result<Option<Self>> {
-        let Some(first) = parts.first().filter(|_| parts.iter().all(|part| part.is_packable())) else {
+        let joinable = |part: &&Self| part.precision != Precision::F32 && part.is_constant();
+        let Some(first) = parts.first().filter(|_| parts.iter().all(joinable)) else {
             return Ok(None);
         };
         let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
@@ -84,7 +99,8 @@ impl Linear {
             None => Tensor::zeros(part.weight.dim(0)?, part.weight.dtype(), part.weight.device()),
         };
         let biases = parts.iter().map(bias).collect::<candle_core::Result<Vec<_>>>()?;
-        let bias = parts.iter().any(|part| part.bias.is_some()).then(|| Tensor::cat(&biases, 0)).transpose()?;
+        let bias =
+            parts.iter().any(|part| part.bias.is_some()).then(|| Tensor::cat(&biases, 0)).transpose()?;
         Ok(Some(Self::from_parts(Tensor::cat(&weights, 0)?, bias, first.precision)))
     }
 
@@ -95,8 +111,28 @@ impl Linear {
 
     /// Whether the fused operations can read it: a constant in main memory, multiplied in `bf16`.
     pub fn is_packable(&self) -> bool {
+        self.precision == Precision::Bf16 && self.is_constant()
+    }
+
+    fn is_constant(&self) -> bool {
         let trained = self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
-        self.precision == Precision::Bf16 && !trained && self.weight.device().is_cpu()
+        !trained && self.weight.device().is_cpu()
+    }
+
+    /// The weight in few bits where the precision asks for it, made at the first use.
+    fn quantized(&self) -> Result<Option<&Quantized>> {
+        if matches!(self.precision, Precision::F32 | Precision::Bf16) || !self.is_constant() {
+            return Ok(None);
+        }
+        if self.quantized.get().is_none() {
+            let (out, inner) = self.weight.dims2()?;
+            let weight = self.weight.flatten_all()?.to_vec1::<f32>()?;
+            let _ = self.quantized.set(match self.precision {
+                Precision::Int8 => Quantized::Int8(Arc::new(Int8Weight::new(&weight, out, inner))),
+                _ => Quantized::Int4(Arc::new(Int4Weight::new(&weight, out, inner))),
+            });
+        }
+        Ok(self.quantized.get())
     }
 
     /// The layout for the fused operations, made at the first use.
@@ -133,7 +169,7 @@ pub struct GroupedLinear {
 }
 
 impl GroupedLinear {
-    /// From a weight `(groups, out, in)`.
+    /// From a weight `(groups, out, in)`. It is not quantised.
     pub fn from_parts(weight: Tensor, precision: Precision) -> Result<Self> {
         let (groups, _, _) = weight.dims3()?;
         let packed = (0..groups).map(|_| OnceLock::new()).collect();
@@ -142,7 +178,8 @@ impl GroupedLinear {
 
     /// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` go through weight `g`: `(rows, out)`.
     pub fn forward(&self, x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
-        if self.precision == Precision::F32 || self.weight.track_op() || x.track_op() {
+        let constant = !self.weight.track_op() && self.weight.device().is_cpu();
+        if self.precision == Precision::F32 || !constant || x.track_op() {
             return Ok(ops::linear::grouped_linear(x, &self.weight, offsets, self.precision)?);
         }
         let (groups, out, inner) = self.weight.dims3()?;

@@ -15,6 +15,7 @@ pub mod layers;
 pub mod memory;
 pub mod ops;
 pub mod quant;
+pub mod roofline;
 mod simd;
 pub mod threads;
 pub mod trace;

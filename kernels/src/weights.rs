@@ -14,6 +14,29 @@ pub enum Precision {
     F32,
     /// Operands rounded to `bf16`, products accumulated in `f32`: for speed.
     Bf16,
+    /// As `Bf16`, but the constant weights of a decoder have 8 bits and a scale each output, and so have the activations
+    /// that they meet: a fraction of the memory traffic, and of the accuracy.
+    Int8,
+    /// As `Bf16`, but the constant weights of a decoder have 4 bits and a scale each 32 inputs.
+    Int4,
+}
+
+impl Precision {
+    /// That of layers that are not quantised.
+    #[must_use]
+    pub fn unquantized(self) -> Self {
+        if self == Self::F32 { self } else { Self::Bf16 }
+    }
+
+    /// `f32`, `bf16`, `int8` or `int4`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
 }
 
 /// How a parameter that no checkpoint holds is filled.
@@ -59,6 +82,12 @@ impl Weights {
     /// Full name of `leaf` on disk.
     pub fn name(&self, leaf: &str) -> String {
         if self.prefix.is_empty() { leaf.to_owned() } else { format!("{}.{leaf}", self.prefix) }
+    }
+
+    /// This view for layers that are not quantised.
+    #[must_use]
+    pub fn unquantized(&self) -> Self {
+        Self { precision: self.precision.unquantized(), ..self.clone() }
     }
 
     /// How the layers built from this view multiply matrices.

@@ -4,9 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use half::bf16;
 use swinseek_kernels::Precision::{self, Bf16, F32};
 use swinseek_kernels::layers::{GroupedLinear, Linear};
-use swinseek_kernels::ops::linear::{
-    grouped_linear, grouped_linear_reference, linear, linear_reference,
-};
+use swinseek_kernels::ops::linear::{grouped_linear, grouped_linear_reference, linear, linear_reference};
 
 fn random(shape: &[usize]) -> Tensor {
     Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()

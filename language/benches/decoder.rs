@@ -33,8 +33,7 @@ fn main() -> Result<()> {
     let step = |ids: &[u32], cache: &mut Cache| -> Result<()> {
         let ids = Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu)?;
         let hidden = decoder.embed(&ids)?;
-        let hidden =
-            decoder.forward(&hidden, &Context::causal(), Some(cache), &NoHook, &mut Trace::off())?;
+        let hidden = decoder.forward(&hidden, &Context::causal(), Some(cache), &NoHook, &mut Trace::off())?;
         decoder.lm_head(&hidden.narrow(1, hidden.dim(1)? - 1, 1)?)?;
         Ok(())
     };
@@ -51,10 +50,18 @@ fn main() -> Result<()> {
     };
     let prompt: Vec<u32> = (0..512).collect();
     let [median, fastest] = time(7, &mut || step(&prompt, &mut Cache::new(&config)))?;
-    println!("prefill 512: median {median:.0} ms ({:.0} tokens/s), fastest {fastest:.0} ms ({:.0})", 512e3 / median, 512e3 / fastest);
+    println!(
+        "prefill 512: median {median:.0} ms ({:.0} tokens/s), fastest {fastest:.0} ms ({:.0})",
+        512e3 / median,
+        512e3 / fastest
+    );
     let mut cache = Cache::new(&config);
     step(&prompt, &mut cache)?;
     let [median, fastest] = time(40, &mut || step(&[7], &mut cache))?;
-    println!("decode at 512: median {median:.1} ms ({:.1} tokens/s), fastest {fastest:.1} ms ({:.1})", 1e3 / median, 1e3 / fastest);
+    println!(
+        "decode at 512: median {median:.1} ms ({:.1} tokens/s), fastest {fastest:.1} ms ({:.1})",
+        1e3 / median,
+        1e3 / fastest
+    );
     Ok(())
 }

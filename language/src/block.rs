@@ -1,7 +1,10 @@
 //! One decoder layer: `x += attention(norm(x))`, `x += mlp(norm(x))`.
 
 use candle_core::Tensor;
-use swinseek_kernels::{Result, Trace, Weights, layers::{FeedForward, Norm, RmsNorm}};
+use swinseek_kernels::{
+    Result, Trace, Weights,
+    layers::{FeedForward, Norm, RmsNorm},
+};
 
 use crate::{
     attention::SelfAttention,
@@ -35,19 +38,17 @@ impl Block {
         w: &Weights,
     ) -> Result<Self> {
         let norm = |name: &str| RmsNorm::new(config.hidden_size, config.rms_norm_eps, &w.pp(name));
+        let w_mlp = w.pp("mlp");
+        let after = norm("post_attention_layernorm")?;
+        let feed_forward = if let Some(moe) = moe {
+            Mlp::Sparse(after, Box::new(MixtureOfExperts::new(config, moe, index, &w_mlp)?))
+        } else {
+            Mlp::Dense(mlp(config, config.intermediate_size, Some(after.into()), &w_mlp)?)
+        };
         Ok(Self {
             input_norm: norm("input_layernorm")?.into(),
             attention: SelfAttention::new(config, index, &w.pp("self_attn"))?,
-            mlp: match moe {
-                Some(moe) => {
-                    let experts = Box::new(MixtureOfExperts::new(config, moe, index, &w.pp("mlp"))?);
-                    Mlp::Sparse(norm("post_attention_layernorm")?, experts)
-                }
-                None => {
-                    let norm = norm("post_attention_layernorm")?.into();
-                    Mlp::Dense(mlp(config, config.intermediate_size, Some(norm), &w.pp("mlp"))?)
-                }
-            },
+            mlp: feed_forward,
         })
     }
 

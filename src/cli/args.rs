@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use swinseek_fusion::GenerateParams;
 use swinseek_fusion::pipeline::Pipeline;
-use swinseek_kernels::Precision;
 use swinseek_language::sampler::SamplingParams;
+
+use crate::server::PrecisionFlag;
 
 /// Which model runs.
 #[derive(Debug, Args)]
@@ -16,27 +17,9 @@ pub(super) struct ModelArgs {
     /// Without it the default model is used: a small demonstration, trained on synthetic radiographs.
     #[arg(long, short = 'm', value_name = "DIR", env = "SWINSEEK_MODEL")]
     pub(super) model: Option<PathBuf>,
-    /// How matrices are multiplied: `bf16` is fast, `f32` is for comparison with other implementations.
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Bf16)]
-    pub(super) precision: PrecisionArg,
-}
-
-/// `--precision`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum PrecisionArg {
-    /// Operands rounded to bf16, products summed in f32.
-    Bf16,
-    /// Operands in f32.
-    F32,
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(arg: PrecisionArg) -> Self {
-        match arg {
-            PrecisionArg::Bf16 => Self::Bf16,
-            PrecisionArg::F32 => Self::F32,
-        }
-    }
+    /// How matrices are multiplied.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) precision: PrecisionFlag,
 }
 
 impl ModelArgs {

@@ -8,7 +8,6 @@ use anyhow::bail;
 use anyhow::{Context, Result};
 use clap::Args;
 use swinseek_fusion::pipeline::Pipeline;
-use swinseek_kernels::Precision;
 use tokio::sync::watch;
 #[cfg(feature = "otlp")]
 use tracing::Subscriber;
@@ -22,7 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use super::args::default_model;
 use super::output::print_now;
 use crate::engine::{Engine, Frontend, JoinedModel};
-use crate::server::{Flags, LogFormat, PrecisionFlag, Server, Settings, new_key};
+use crate::server::{Flags, LogFormat, Server, Settings, new_key};
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
@@ -109,11 +108,7 @@ async fn serve(settings: Settings, engine: Engine, frontend: Frontend) -> Result
 
 fn open(flags: &Flags) -> Result<(Pipeline, PathBuf)> {
     let directory = flags.model.clone().map_or_else(default_model, Ok)?;
-    let precision = match flags.precision {
-        Some(PrecisionFlag::F32) => Precision::F32,
-        Some(PrecisionFlag::Bf16) | None => Precision::Bf16,
-    };
-    Ok((Pipeline::open(&directory, precision)?, directory))
+    Ok((Pipeline::open(&directory, flags.precision.unwrap_or_default().into())?, directory))
 }
 
 /// A model is called like its directory; the default one lies in `model`, which says nothing.

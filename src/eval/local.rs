@@ -69,10 +69,7 @@ impl Local {
 
 impl Candidate for Local {
     fn describe(&self) -> Value {
-        let precision = match self.precision {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        };
+        let precision = self.precision.name();
         json!({ "kind": "directory", "name": self.name, "digest": self.pipeline.digest(), "precision": precision })
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+use swinseek_kernels::Precision;
 
 use crate::toml_file;
 
@@ -157,13 +158,29 @@ pub struct Flags {
 }
 
 /// `--precision`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionFlag {
     /// Operands rounded to bf16, products summed in f32: fast.
+    #[default]
     Bf16,
     /// Operands in f32, for comparison with other implementations.
     F32,
+    /// As bf16, with the decoder's weights and what they multiply in 8 bits.
+    Int8,
+    /// As bf16, with the decoder's weights in 4 bits.
+    Int4,
+}
+
+impl From<PrecisionFlag> for Precision {
+    fn from(flag: PrecisionFlag) -> Self {
+        match flag {
+            PrecisionFlag::Bf16 => Self::Bf16,
+            PrecisionFlag::F32 => Self::F32,
+            PrecisionFlag::Int8 => Self::Int8,
+            PrecisionFlag::Int4 => Self::Int4,
+        }
+    }
 }
 
 /// `--log-format`

@@ -24,7 +24,10 @@ impl TensorSource for Constant {
 fn main() -> Result<()> {
     swinseek_kernels::memory::keep_freed_memory();
     println!("matrix products: {}", swinseek_kernels::gemm::path_name());
-    let models = [("swin-t", 96, [2, 2, 6, 2], [3, 6, 12, 24], 9.0), ("swin-b", 128, [2, 2, 18, 2], [4, 8, 16, 32], 30.8)];
+    let models = [
+        ("swin-t", 96, [2, 2, 6, 2], [3, 6, 12, 24], 9.0),
+        ("swin-b", 128, [2, 2, 18, 2], [4, 8, 16, 32], 30.8),
+    ];
     for (name, dim, depths, heads, gflop) in models {
         let config = VisionConfig::from_json(&json!({
             "model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": dim,
@@ -44,7 +47,10 @@ fn main() -> Result<()> {
             let rate = gflop * batch as f64;
             println!(
                 "{name} batch {batch}: median {:.1} ms ({:.0} GFLOP/s), fastest {:.1} ms ({:.0} GFLOP/s)",
-                times[6], rate / times[6] * 1e3, times[0], rate / times[0] * 1e3
+                times[6],
+                rate / times[6] * 1e3,
+                times[0],
+                rate / times[0] * 1e3
             );
         }
     }

@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use candle_core::Tensor;
 use swinseek_kernels::layers::{FeedForward, LayerNorm, Linear};
 use swinseek_kernels::ops::attention::{Mask, attention};
-use swinseek_kernels::ops::window_attention::{
-    NORMALIZE_EPS, Scoring, WindowWeights, Windows, window_attention,
-};
+use swinseek_kernels::ops::window_attention::{NORMALIZE_EPS, WindowWeights, Windows, window_attention};
 use swinseek_kernels::ops::{gather, norm};
 use swinseek_kernels::{Init, Precision, Result, Weights};
 
@@ -109,7 +107,7 @@ impl WindowAttention {
         }
         if self.packed.get().is_none() {
             let [query, key, value, output] = linears.map(|linear| (linear.weight(), linear.bias()));
-            let _ = self.packed.set(WindowWeights::new([query, key, value], output, self.heads)?);
+            let _ = self.packed.set(WindowWeights::new([query, key, value], output, bias)?);
         }
         let Some(weights) = self.packed.get() else { return Ok(None) };
         let sharpness = self.sharpness()?.map(|s| s.flatten_all()?.to_vec1::<f32>()).transpose()?;
@@ -118,8 +116,7 @@ impl WindowAttention {
         let norms = if sharpness.is_some() { (None, norm) } else { (norm, None) };
         let windows =
             Windows { index: &partition.index, area: partition.area, mask: partition.mask.as_ref() };
-        let scoring = Scoring { bias, cosine_scale: sharpness.as_deref() };
-        Ok(Some(window_attention(x, norms, weights, windows, scoring)?))
+        Ok(Some(window_attention(x, norms, weights, windows, sharpness.as_deref())?))
     }
 
     /// What Swin v2 multiplies cosines by, `(heads, 1)`.

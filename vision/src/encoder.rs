@@ -68,6 +68,7 @@ impl Encoder {
     /// # Errors
     /// A tensor is missing or has another shape than the configuration asks for.
     pub fn new(config: &VisionConfig, weights: &Weights) -> Result<Self> {
+        let weights = &weights.unquantized();
         let root = root(config, weights);
         let (layers, norm) = match config.dialect {
             Dialect::HuggingFace => (root.pp("encoder.layers"), root.pp("layernorm")),

@@ -1,7 +1,7 @@
 //! One resolution of the pyramid: its blocks, and the patch merging that leads to the next.
 
 use candle_core::{Device, Tensor};
-use swinseek_kernels::layers::{LayerNorm, Linear};
+use swinseek_kernels::layers::{LayerNorm, Linear, Norm};
 use swinseek_kernels::ops::gather;
 use swinseek_kernels::{Result, Weights};
 
@@ -40,7 +40,7 @@ impl Stage {
 #[derive(Debug)]
 pub(crate) struct PatchMerging {
     version: Version,
-    norm: LayerNorm,
+    norm: Norm,
     reduction: Linear,
 }
 
@@ -53,7 +53,7 @@ impl PatchMerging {
         };
         Ok(Self {
             version: config.version,
-            norm: LayerNorm::new(normed, DEFAULT_EPS, &w.pp("norm"))?,
+            norm: LayerNorm::new(normed, DEFAULT_EPS, &w.pp("norm"))?.into(),
             reduction: Linear::no_bias(4 * dim, 2 * dim, &w.pp("reduction"))?,
         })
     }
@@ -63,7 +63,7 @@ impl PatchMerging {
         let (batch, _, dim) = x.dims3()?;
         let x = gather::gather_rows(x, index)?.reshape((batch, index.len() / 4, 4 * dim))?;
         match self.version {
-            Version::V1 => self.reduction.forward(&self.norm.forward(&x)?),
+            Version::V1 => self.reduction.forward_with(&x, Some(&self.norm), None, None),
             Version::V2 => self.norm.forward(&self.reduction.forward(&x)?),
         }
     }

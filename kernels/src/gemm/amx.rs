@@ -5,7 +5,7 @@
 use super::kernel::Block;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) use linux::{available, block, configure, release};
+pub(super) use linux::{advance, available, begin, block, configure, end, release};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod other {
@@ -17,11 +17,15 @@ mod other {
     pub(crate) unsafe fn configure() {}
     pub(crate) unsafe fn release() {}
     pub(crate) unsafe fn block(_: &Block) {}
+    pub(crate) unsafe fn begin(_: &Block) {}
+    pub(crate) unsafe fn advance(_: &Block, _: usize) {}
+    pub(crate) unsafe fn end(_: &Block) {}
 }
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(super) use other::{available, block, configure, release};
+pub(super) use other::{advance, available, begin, block, configure, end, release};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[allow(clippy::inline_always)] // A step is a few instructions of a loop.
 mod linux {
     use std::arch::asm;
 
@@ -161,6 +165,87 @@ mod linux {
 
     two_panels!(two_panels_cached, "tileloadd");
     two_panels!(two_panels, "tileloaddt1");
+
+    /// Starts a block of more than 16 rows that the caller carries on step by step, doing something else between the steps:
+    /// the tiles work beside the vector units. The tiles hold the sums until [`end`].
+    ///
+    /// # Safety
+    /// As [`Block`] says, between [`configure`] and [`release`]; nothing else uses the tiles before the [`end`].
+    #[inline(always)]
+    pub(crate) unsafe fn begin(b: &Block) {
+        // SAFETY: reads only what the block describes.
+        unsafe {
+            asm!(
+                "tileloadd tmm0, [{i0} + {si}]",
+                "tileloadd tmm1, [{i0} + {si} + 64]",
+                "tileloadd tmm2, [{i1} + {si}]",
+                "tileloadd tmm3, [{i1} + {si} + 64]",
+                i0 = in(reg) b.init,
+                i1 = in(reg) b.init.add(LINES * b.init_ld),
+                si = in(reg) b.init_ld * 4,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+    }
+
+    /// Step `step` of a block that has begun.
+    ///
+    /// # Safety
+    /// As [`begin`] says; `step` is one of the block's.
+    #[inline(always)]
+    pub(crate) unsafe fn advance(b: &Block, step: usize) {
+        macro_rules! step {
+            ($load_right:literal) => {
+                asm!(
+                    "tileloaddt1 tmm4, [{a0} + {s}]",
+                    concat!($load_right, " tmm6, [{b0} + {s}]"),
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    concat!($load_right, " tmm7, [{b1} + {s}]"),
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloaddt1 tmm5, [{a1} + {s}]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    a0 = in(reg) b.left.add(step * LINES),
+                    a1 = in(reg) b.left.add(b.left_stride + step * LINES),
+                    b0 = in(reg) b.right.add(step * LINES),
+                    b1 = in(reg) b.right.add(b.right_stride + step * LINES),
+                    s = in(reg) 64usize,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly, preserves_flags),
+                )
+            };
+        }
+        // SAFETY: reads only what the block describes.
+        unsafe {
+            if b.steps <= CACHED_STEPS {
+                step!("tileloadd");
+            } else {
+                step!("tileloaddt1");
+            }
+        }
+    }
+
+    /// Stores the sums of a block that has begun.
+    ///
+    /// # Safety
+    /// As [`begin`] says.
+    #[inline(always)]
+    pub(crate) unsafe fn end(b: &Block) {
+        // SAFETY: writes only what the block describes.
+        unsafe {
+            asm!(
+                "tilestored [{c0} + {sc}], tmm0",
+                "tilestored [{c0} + {sc} + 64], tmm1",
+                "tilestored [{c1} + {sc}], tmm2",
+                "tilestored [{c1} + {sc} + 64], tmm3",
+                c0 = in(reg) b.out,
+                c1 = in(reg) b.out.add(LINES * b.out_ld),
+                sc = in(reg) b.out_ld * 4,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
 
     #[inline]
     unsafe fn one_panel(b: &Block) {

@@ -55,6 +55,27 @@ impl Session {
         Self(path)
     }
 
+    /// Multiplies one block, calling `between` after each step where that hides what it does behind the tiles' work.
+    ///
+    /// # Safety
+    /// As [`Block`] says; `between` multiplies nothing.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // `between` is vector code, which must be compiled for the vector unit around it.
+    pub(super) unsafe fn block_between(&self, block: &Block, between: &mut impl Between) {
+        // SAFETY: the path was found to be available; the rest is the caller's promise.
+        unsafe {
+            if self.0 != Path::Amx || block.rows <= LINES {
+                return self.block(block);
+            }
+            amx::begin(block);
+            for step in 0..block.steps {
+                amx::advance(block, step);
+                between.step();
+            }
+            amx::end(block);
+        }
+    }
+
     /// Multiplies one block.
     ///
     /// # Safety
@@ -70,6 +91,11 @@ impl Session {
             }
         }
     }
+}
+
+/// What is done between the steps of a block. `#[inline(always)]`.
+pub(super) trait Between {
+    fn step(&mut self);
 }
 
 impl Drop for Session {

@@ -168,12 +168,7 @@ pub struct PackedWeight {
 
 impl PackedWeight {
     /// Packs a row-major weight `(out, in)` and a bias `(out)`.
-    pub(crate) fn new(
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        out_features: usize,
-        in_features: usize,
-    ) -> Self {
+    pub(crate) fn new(weight: &[f32], bias: Option<&[f32]>, out_features: usize, in_features: usize) -> Self {
         let source = Matrix::rows(weight, out_features, in_features);
         let mut tiles = vec![Line::ZERO; packed_len(out_features, source.steps())];
         pack::right(Path::best(), source, &mut tiles);

@@ -16,21 +16,23 @@ mod portable;
 mod product;
 mod quantized;
 mod single;
-mod tiles;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 use std::sync::OnceLock;
 
 pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
+pub(crate) use kernel::Session;
 pub use matrix::PackedWeight;
 pub(crate) use matrix::{Fresh, Matrix, Output};
-pub(crate) use kernel::Session;
 pub(crate) use parallel::{Scratch, part, run, run_chunks};
 pub(crate) use product::product;
 pub use quantized::{Int4Weight, Int8Weight, int4_path_name, int8_path_name};
 pub(crate) use single::product_f32;
-pub(crate) use tiles::{ColumnTiles, Epilogue, Results, RowTiles, for_blocks, multiply};
+pub(crate) use tiles::{
+    CEILING_BLOCK_FLOPS, ColumnTiles, Epilogue, Results, RowTiles, ceiling_blocks, for_blocks, multiply,
+};
 
 /// Which kernel multiplies `bf16` tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +45,11 @@ pub(crate) enum Path {
 impl Path {
     /// The fastest path of this machine, found once.
     pub(crate) fn best() -> Self {
+        static BEST: OnceLock<Path> = OnceLock::new();
         #[cfg(test)]
         if let Some(forced) = testing::forced() {
             return forced;
         }
-        static BEST: OnceLock<Path> = OnceLock::new();
         *BEST.get_or_init(|| {
             if amx::available() {
                 Self::Amx
@@ -82,6 +84,27 @@ impl Path {
     }
 }
 
+/// Threads worth using for that many multiplications, which read so many bytes of weights.
+pub(crate) fn threads_for(multiplications: usize, bytes: usize) -> usize {
+    // Ten bytes a nanosecond: one thread's share of memory bandwidth.
+    let flops = 2.0 * multiplications as f64 / Path::best().flops_per_ns();
+    parallel::threads_for(flops + bytes as f64 / 10.0)
+}
+
+/// Whether that many multiplications are worth more than one thread of the current pool.
+pub(crate) fn worth_splitting(multiplications: usize) -> bool {
+    threads_for(multiplications, 0) > 1
+}
+
+/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512` or `portable`.
+pub fn path_name() -> &'static str {
+    match Path::best() {
+        Path::Amx => "amx-bf16",
+        Path::Avx512 => "avx512",
+        Path::Portable => "portable",
+    }
+}
+
 /// Lets a test run everything on each path that this machine has.
 #[cfg(test)]
 pub(crate) mod testing {
@@ -102,26 +125,5 @@ pub(crate) mod testing {
             body(path);
             FORCED.set(None);
         }
-    }
-}
-
-/// Threads worth using for that many multiplications, which read so many bytes of weights.
-pub(crate) fn threads_for(multiplications: usize, bytes: usize) -> usize {
-    // Ten bytes a nanosecond: one thread's share of memory bandwidth.
-    let flops = 2.0 * multiplications as f64 / Path::best().flops_per_ns();
-    parallel::threads_for(flops + bytes as f64 / 10.0)
-}
-
-/// Whether that many multiplications are worth more than one thread of the current pool.
-pub(crate) fn worth_splitting(multiplications: usize) -> bool {
-    threads_for(multiplications, 0) > 1
-}
-
-/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512` or `portable`.
-pub fn path_name() -> &'static str {
-    match Path::best() {
-        Path::Amx => "amx-bf16",
-        Path::Avx512 => "avx512",
-        Path::Portable => "portable",
     }
 }

@@ -12,7 +12,13 @@ const CHUNK_BYTES: usize = 512 << 10;
 pub(super) const ROWS_PER_PASS: usize = 256;
 
 /// `out = left · rightᵀ` (both as lines by depth), plus `bias` per column; `left` is in rows.
-pub(crate) fn product(path: Path, left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, out: Output<'_>) {
+pub(crate) fn product(
+    path: Path,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    bias: Option<&[f32]>,
+    out: Output<'_>,
+) {
     if out.rows == 0 || out.columns == 0 {
         return;
     }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::kernel::{Block, Session};
+use super::kernel::{Between, Block, Session};
 use super::matrix::{BLOCK, DEPTH, LINES, Line, PackedWeight};
 use super::parallel::Scratch;
 use crate::simd::{LANES, Simd};
@@ -62,8 +62,7 @@ impl RowTiles {
         for at in (0..self.steps * DEPTH).step_by(LANES) {
             // SAFETY: elements at and beyond `depth` are not read: their lanes are zero.
             unsafe {
-                let lanes =
-                    if at < depth { s.load(x.add(at), depth - at) } else { s.splat(0.0) };
+                let lanes = if at < depth { s.load(x.add(at), depth - at) } else { s.splat(0.0) };
                 s.store_bf16(self.element(row, at), lanes, LANES);
             }
         }
@@ -158,11 +157,51 @@ impl Results {
 
 /// What happens to each block of results.
 pub(crate) trait Epilogue<const N: usize> {
-    /// `rows` rows from `row` on, 32 columns from `column` on, of each of the products. `#[inline(always)]`.
+    /// Rows `lines` of the block that begins at `row` and `column`, of each of the products. `#[inline(always)]`.
     ///
     /// # Safety
     /// As the implementation says.
-    unsafe fn block<S: Simd>(&mut self, s: S, row: usize, rows: usize, column: usize, results: &[Results; N]);
+    unsafe fn block<S: Simd>(
+        &mut self,
+        s: S,
+        row: usize,
+        lines: Range<usize>,
+        column: usize,
+        results: &[Results; N],
+    );
+}
+
+/// A computed block whose epilogue is run between the steps of the next one, a few rows at a time.
+struct Pending<'a, S, E, const N: usize> {
+    s: S,
+    epilogue: &'a mut E,
+    results: &'a [Results; N],
+    row: usize,
+    column: usize,
+    /// Rows of the block, and those that are done.
+    rows: usize,
+    done: usize,
+    /// Rows between two steps.
+    at_a_time: usize,
+}
+
+impl<S: Simd, E: Epilogue<N>, const N: usize> Pending<'_, S, E, N> {
+    #[inline(always)]
+    fn run(&mut self, count: usize) {
+        let lines = self.done..self.rows.min(self.done + count);
+        self.done = lines.end;
+        // SAFETY: what `for_blocks` was promised.
+        unsafe { self.epilogue.block(self.s, self.row, lines, self.column, self.results) };
+    }
+}
+
+impl<S: Simd, E: Epilogue<N>, const N: usize> Between for Pending<'_, S, E, N> {
+    #[inline(always)]
+    fn step(&mut self) {
+        if self.done < self.rows {
+            self.run(self.at_a_time);
+        }
+    }
 }
 
 /// Multiplies `rows` rows of `left` with the column pairs `pairs` of each of `rights`, adds their biases, and hands every
@@ -183,11 +222,30 @@ pub(crate) unsafe fn for_blocks<S: Simd, const N: usize>(
     for right in rights {
         assert!(right.steps() == left.steps && pairs.end <= right.pairs());
     }
-    let mut results: [Results; N] = [const { Results::ZERO }; N];
+    let mut results: [[Results; N]; 2] = [const { [const { Results::ZERO }; N] }; 2];
+    let at_a_time = BLOCK.div_ceil((N * left.steps).max(1));
+    // The block before, of which nothing is left to do at the start.
+    let mut before = (0, 0, 0);
+    let mut turn = 0;
     for pair in pairs {
         for row in (0..rows).step_by(BLOCK) {
             let count = (rows - row).min(BLOCK);
-            for (right, results) in rights.iter().zip(&mut results) {
+            // Two sets of results take turns.
+            let [first, second] = &mut results;
+            let (now, last) = if turn % 2 == 0 { (first, second) } else { (second, first) };
+            turn += 1;
+            let (row_before, column, rows_before) = before;
+            let mut pending = Pending {
+                s,
+                epilogue: &mut *epilogue,
+                results: last,
+                row: row_before,
+                column,
+                rows: rows_before,
+                done: 0,
+                at_a_time,
+            };
+            for (right, results) in rights.iter().zip(now) {
                 let block = Block {
                     left: left.below(row).at,
                     left_stride: stride,
@@ -201,10 +259,45 @@ pub(crate) unsafe fn for_blocks<S: Simd, const N: usize>(
                     out_ld: BLOCK,
                 };
                 // SAFETY: the operands are as large as the block says (asserted), the results are a whole block.
-                unsafe { session.block(&block) };
+                unsafe { session.block_between(&block, &mut pending) };
             }
-            // SAFETY: the caller's promise.
-            unsafe { epilogue.block(s, row, count, pair * BLOCK, &results) };
+            pending.run(BLOCK);
+            before = (row, pair * BLOCK, count);
         }
+    }
+    let (row, column, count) = before;
+    // SAFETY: the caller's promise.
+    unsafe { epilogue.block(s, row, 0..count, column, &results[(turn + 1) % 2]) };
+}
+
+/// Steps of the depth of a block of [`ceiling_blocks`]: the right operand stays in the first-level cache, the left one in the second.
+const CEILING_STEPS: usize = 16;
+
+/// Operations of one block of [`ceiling_blocks`].
+pub(crate) const CEILING_BLOCK_FLOPS: f64 = (2 * BLOCK * BLOCK * DEPTH * CEILING_STEPS) as f64;
+
+/// Multiplies a block that many times: as fast as this path can.
+pub(crate) fn ceiling_blocks(count: usize) {
+    let panel_len = CEILING_STEPS * LINES;
+    let operands = Scratch::take(4 * panel_len);
+    let mut results = Results::ZERO;
+    let (out, out_ld) = results.as_mut_ptr();
+    let session = Session::new(super::Path::best());
+    let panel = |index: usize| operands[index * panel_len..].as_ptr();
+    let block = Block {
+        left: panel(0),
+        left_stride: panel_len,
+        rows: BLOCK,
+        right: panel(2),
+        right_stride: panel_len,
+        steps: CEILING_STEPS,
+        init: out.cast_const(),
+        init_ld: out_ld,
+        out,
+        out_ld,
+    };
+    for _ in 0..count {
+        // SAFETY: four panels of `CEILING_STEPS` tiles and a block of results.
+        unsafe { session.block(&block) };
     }
 }

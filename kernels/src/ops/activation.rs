@@ -53,7 +53,7 @@ impl Activation {
             Self::GeluTanh => {
                 // ½ (1 + tanh u) = σ(2 u) with u = √(2/π) (x + 0.044715 x³).
                 let inner = s.fma(s.splat(0.044_715), s.mul(x, s.mul(x, x)), x);
-                s.mul(x, fast_sigmoid(s, s.mul(s.splat(1.595_769_1), inner)))
+                s.mul(x, fast_sigmoid(s, s.mul(s.splat(1.595_769_2), inner)))
             }
             Self::QuickGelu => s.mul(x, fast_sigmoid(s, s.mul(s.splat(1.702), x))),
             Self::Relu => s.max(x, s.splat(0.0)),

@@ -49,8 +49,15 @@ impl Epilogue<1> for Activate {
     /// # Safety
     /// Nobody else uses these rows and columns of the hidden tiles.
     #[inline(always)]
-    unsafe fn block<S: Simd>(&mut self, s: S, row: usize, rows: usize, column: usize, [up]: &[Results; 1]) {
-        for i in 0..rows {
+    unsafe fn block<S: Simd>(
+        &mut self,
+        s: S,
+        row: usize,
+        lines: Range<usize>,
+        column: usize,
+        [up]: &[Results; 1],
+    ) {
+        for i in lines {
             for half in 0..2 {
                 let h = self.activation.lanes(s, up.lanes(s, i, half));
                 // SAFETY: the caller's promise; columns beyond the last are zero, as activations of 0 are 0.
@@ -68,11 +75,11 @@ impl Epilogue<2> for Activate {
         &mut self,
         s: S,
         row: usize,
-        rows: usize,
+        lines: Range<usize>,
         column: usize,
         [gate, up]: &[Results; 2],
     ) {
-        for i in 0..rows {
+        for i in lines {
             for half in 0..2 {
                 let h = s.mul(self.activation.lanes(s, gate.lanes(s, i, half)), up.lanes(s, i, half));
                 // SAFETY: as above.
@@ -118,7 +125,9 @@ impl Kernel for Part<'_> {
         // SAFETY: the caller runs the stages in order, and gives each row or column to one part.
         unsafe {
             match stage {
-                Stage::Rows => chunk.source.write(s, chunk.first_row..chunk.first_row + chunk.rows, chunk.tiles),
+                Stage::Rows => {
+                    chunk.source.write(s, chunk.first_row..chunk.first_row + chunk.rows, chunk.tiles);
+                }
                 Stage::Hidden(pairs) => chunk.hidden_columns(s, pairs),
                 Stage::Down(pairs) => chunk.down_columns(s, pairs),
                 Stage::Finish => chunk.finish(s),
@@ -198,7 +207,10 @@ pub fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> {
     let FeedForward { norm, gate, up, down, post_norm, .. } = weights;
     let (dim, hidden) = (up.in_features(), up.out_features());
     let gate_fits = gate.is_none_or(|gate| (gate.in_features(), gate.out_features()) == (dim, hidden));
-    if x.dims().last() != Some(&dim) || (down.in_features(), down.out_features()) != (hidden, dim) || !gate_fits {
+    if x.dims().last() != Some(&dim)
+        || (down.in_features(), down.out_features()) != (hidden, dim)
+        || !gate_fits
+    {
         bail!("feed_forward: x {:?} does not fit weights ({hidden}, {dim}) and their like", x.dims());
     }
     let x = x.contiguous()?;
@@ -242,7 +254,9 @@ fn run(weights: &FeedForward, source: WriteRows<'_>, post_norm: Option<RowNorm<'
     if schedule.by_rows {
         return gemm::run_chunks(schedule.threads, schedule.chunks(rows), |index| {
             with_chunk(index, &|chunk| {
-                for stage in [Stage::Rows, Stage::Hidden(0..up_pairs), Stage::Down(0..down_pairs), Stage::Finish] {
+                for stage in
+                    [Stage::Rows, Stage::Hidden(0..up_pairs), Stage::Down(0..down_pairs), Stage::Finish]
+                {
                     dispatch(Part(chunk, stage));
                 }
             });

@@ -1,4 +1,5 @@
-//! Matrix products with a weight: `y = x Wᵀ + b`, alone or per group of rows (mixture of experts).
+//! Matrix products with a weight: `y = x Wᵀ + b`, alone or per group of rows (mixture of experts). Weights that may change are
+//! not quantised: all precisions but `F32` round operands to `bf16`.
 
 mod grouped;
 
@@ -62,13 +63,13 @@ fn multiply(
 ) {
     match precision {
         Precision::F32 => gemm::product_f32(left, right, bias, out),
-        Precision::Bf16 => gemm::product(Path::best(), left, right, bias, out),
+        _ => gemm::product(Path::best(), left, right, bias, out),
     }
 }
 
 /// The wanted gradients in that precision.
 fn backward(precision: Precision, operands: Operands<'_>, wanted: Wanted<'_>) {
-    if precision == Precision::Bf16 {
+    if precision != Precision::F32 {
         return gemm::backward(Path::best(), operands, wanted);
     }
     let Operands { grad, x, weight, rows, out_features, in_features } = operands;

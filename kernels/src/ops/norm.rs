@@ -161,8 +161,7 @@ impl<'a> RowNorm<'a> {
         unsafe {
             let statistics = self.statistics(s, x);
             for at in (0..self.dim().next_multiple_of(2 * LANES)).step_by(LANES) {
-                let lanes =
-                    if at < self.dim() { self.lanes(s, x, at, statistics) } else { s.splat(0.0) };
+                let lanes = if at < self.dim() { self.lanes(s, x, at, statistics) } else { s.splat(0.0) };
                 s.store_bf16(tiles.element(row, at), lanes, LANES);
             }
         }

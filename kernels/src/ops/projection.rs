@@ -111,11 +111,11 @@ impl Epilogue<1> for Store<'_> {
         &mut self,
         s: S,
         row: usize,
-        rows: usize,
+        lines: Range<usize>,
         column: usize,
         [results]: &[Results; 1],
     ) {
-        for i in 0..rows {
+        for i in lines {
             let at = (self.first_row + row + i) * self.columns + column;
             for half in 0..2 {
                 let Some(n) = (self.columns - column).checked_sub(half * LANES).filter(|&n| n > 0) else {
@@ -264,7 +264,13 @@ pub fn grouped_projection<'a>(
         gemm::run_chunks(gemm::threads_for(rows * columns * dim, bytes), groups.len(), |index| {
             let (x, first_row, weight) = group(groups[index]);
             let schedule = Schedule::alone(x.len() / dim, dim);
-            run_scheduled(schedule, WriteRows { norm: None, x, dim }, x.len() / dim, weight, store(first_row));
+            run_scheduled(
+                schedule,
+                WriteRows { norm: None, x, dim },
+                x.len() / dim,
+                weight,
+                store(first_row),
+            );
         });
     };
     // SAFETY: the groups cover all rows.

@@ -9,9 +9,7 @@ use super::feed_forward::{FeedForward, feed_forward, feed_forward_reference};
 use super::gather::ZERO_ROW;
 use super::linear::pack;
 use super::projection::{NormParameters, grouped_projection, projection, projection_reference};
-use super::window_attention::{
-    Scoring, WindowWeights, Windows, window_attention, window_attention_reference,
-};
+use super::window_attention::{WindowWeights, Windows, window_attention, window_attention_reference};
 use crate::Precision;
 use crate::gemm::{Path, testing::on_each_path};
 use crate::simd::testing::on_each_unit;
@@ -132,7 +130,8 @@ fn projections_match_f64() -> Result<()> {
             activation,
             residual.as_ref().map(doubled).as_ref(),
         )?;
-        let compute = || projection(&x, norm.as_ref().map(parameters), &packed, activation, residual.as_ref());
+        let compute =
+            || projection(&x, norm.as_ref().map(parameters), &packed, activation, residual.as_ref());
         check(&format!("projection {rows} x {dim} x {out}"), &expected, residual.as_ref(), &compute);
     }
     Ok(())
@@ -173,6 +172,9 @@ fn grouped_projections_are_projections_of_each_group() -> Result<()> {
     Ok(())
 }
 
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Silu];
+
 #[test]
 fn feed_forwards_match_f64() -> Result<()> {
     let mut rng = Rng(4);
@@ -184,8 +186,7 @@ fn feed_forwards_match_f64() -> Result<()> {
         let (down, bias) = (rng.weight(dim, hidden)?, rng.tensor(&[hidden], 0.3)?);
         let (norm, post_norm) = (rng.norm(dim, false)?, rng.norm(dim, false)?);
         let (pre, post, residual) = (rng.chance(), rng.chance(), rng.chance());
-        use Activation::{Gelu, GeluTanh, QuickGelu, Relu, Silu};
-        let activation = [Gelu, GeluTanh, QuickGelu, Relu, Silu][case % 5];
+        let activation = ACTIVATIONS[case % 5];
         let (packed_gate, packed_up) = (pack(&gate, None)?, pack(&up, Some(&bias))?);
         let packed_down = pack(&down, None)?;
         let weights = FeedForward {
@@ -269,12 +270,16 @@ fn window_attentions_match_f64() -> Result<()> {
         };
         let linears = [linear(width, dim)?, linear(width, dim)?, linear(width, dim)?, linear(dim, width)?];
         let bias = rng.tensor(&[heads, area, area], 1.0)?;
-        let mask = if rng.chance() { Some((rng.tensor(&[windows, area, area], 1.0)?.relu()? * -50.0)?) } else { None };
+        let mask = if rng.chance() {
+            Some((rng.tensor(&[windows, area, area], 1.0)?.relu()? * -50.0)?)
+        } else {
+            None
+        };
         let (norm, cosine) = (rng.norm(dim, true)?, rng.chance().then(|| vec![7.0; heads]));
         let [query, key, value, output] = linears.each_ref().map(|(w, b)| (w, b.as_ref()));
-        let weights = WindowWeights::new([query, key, value], output, heads)?;
+        let weights = WindowWeights::new([query, key, value], output, &bias)?;
         let plan = Windows { index: &index, area, mask: mask.as_ref() };
-        let scoring = Scoring { bias: &bias, cosine_scale: cosine.as_deref() };
+        let cosine = cosine.as_deref();
         let norms = |norm| if cosine.is_some() { (None, Some(norm)) } else { (Some(norm), None) };
         let doubles = linears.each_ref().map(doubled_norm);
         let [query, key, value, output] = doubles.each_ref().map(|(w, b)| (w, b.as_ref()));
@@ -282,20 +287,20 @@ fn window_attentions_match_f64() -> Result<()> {
         let expected = window_attention_reference(
             &doubled(&x),
             norms(parameters(&norm2)),
-            ([query, key, value], output, heads),
+            ([query, key, value], output, &bias2),
             Windows { mask: mask2.as_ref(), ..plan },
-            Scoring { bias: &bias2, cosine_scale: cosine.as_deref() },
+            cosine,
         )?;
-        let compute = || window_attention(&x, norms(parameters(&norm)), &weights, plan, scoring);
-        check(&format!("{windows} windows of {area}, {heads} heads of {head_dim}"), &expected, Some(&x), &compute);
+        let compute = || window_attention(&x, norms(parameters(&norm)), &weights, plan, cosine);
+        check(
+            &format!("{windows} windows of {area}, {heads} heads of {head_dim}"),
+            &expected,
+            Some(&x),
+            &compute,
+        );
         let all = compute()?;
-        let last = window_attention(
-            &x.narrow(0, batch - 1, 1)?,
-            norms(parameters(&norm)),
-            &weights,
-            plan,
-            scoring,
-        )?;
+        let last =
+            window_attention(&x.narrow(0, batch - 1, 1)?, norms(parameters(&norm)), &weights, plan, cosine)?;
         assert!(flat(&last) == flat(&all.narrow(0, batch - 1, 1)?), "an image alone");
         same_on_threads("window_attention", &compute);
     }
@@ -307,10 +312,10 @@ fn windows_that_leave_out_a_row_are_refused() -> Result<()> {
     let mut rng = Rng(7);
     let x = rng.tensor(&[1, 4, 32], 1.0)?;
     let (w, bias) = (rng.weight(32, 32)?, rng.tensor(&[1, 2, 2], 1.0)?);
-    let weights = WindowWeights::new([(&w, None); 3], (&w, None), 1)?;
+    let weights = WindowWeights::new([(&w, None); 3], (&w, None), &bias)?;
     let run = |index: &[u32]| {
         let windows = Windows { index, area: 2, mask: None };
-        window_attention(&x, (None, None), &weights, windows, Scoring { bias: &bias, cosine_scale: None })
+        window_attention(&x, (None, None), &weights, windows, None)
     };
     assert!(run(&[3, 2, 1, 0]).is_ok());
     for index in [&[0, 1, 2, ZERO_ROW][..], &[0, 1, 2], &[0, 1, 2, 4]] {
@@ -352,7 +357,10 @@ fn tiled_attention_matches_f64() -> Result<()> {
                 attention_in(Precision::Bf16, &q.narrow(1, first, count)?, &k, &v, mask, scale)
             };
             for (first, count) in [(0, q_len / 2), (q_len / 2, q_len - q_len / 2)] {
-                assert!(flat(&part(first, count)?) == flat(&all.narrow(1, first, count)?), "a part of a prompt");
+                assert!(
+                    flat(&part(first, count)?) == flat(&all.narrow(1, first, count)?),
+                    "a part of a prompt"
+                );
             }
         }
     }

@@ -35,15 +35,6 @@ pub struct Windows<'a> {
     pub mask: Option<&'a Tensor>,
 }
 
-/// What a block adds to and multiplies the scores by.
-#[derive(Debug, Clone, Copy)]
-pub struct Scoring<'a> {
-    /// Relative position bias, `(heads, area, area)`.
-    pub bias: &'a Tensor,
-    /// Swin v2: cosines are multiplied by these, one a head; otherwise dot products by `1 / √head_dim`.
-    pub cosine_scale: Option<&'a [f32]>,
-}
-
 /// The projections, packed head by head (see [`WindowWeights::new`]).
 #[derive(Debug)]
 pub struct WindowWeights {
@@ -55,17 +46,20 @@ pub struct WindowWeights {
     head_dim: usize,
     /// `head_dim` rounded up to whole blocks of 32 columns.
     padded: usize,
+    /// Relative position bias, rounded up to whole blocks: see [`forward::padded_bias`].
+    bias: Vec<f32>,
+    area: usize,
 }
 
 /// A weight `(out, in)` and its bias `(out)`.
 pub type Matrix<'a> = (&'a Tensor, Option<&'a Tensor>);
 
 impl WindowWeights {
-    /// From `query`, `key`, `value` `(heads · head_dim, dim)` and `output` `(dim, heads · head_dim)`. Heads are padded with zeros
-    /// to whole blocks of columns.
-    pub fn new([query, key, value]: [Matrix; 3], output: Matrix, heads: usize) -> Result<Self> {
-        let (width, _) = query.0.dims2()?;
-        if heads == 0 || width % heads != 0 {
+    /// From `query`, `key`, `value` `(heads · head_dim, dim)`, `output` `(dim, heads · head_dim)` and the relative position bias
+    /// `(heads, area, area)`. Heads are padded with zeros to whole blocks of columns.
+    pub fn new([query, key, value]: [Matrix; 3], output: Matrix, bias: &Tensor) -> Result<Self> {
+        let ((heads, area, _), (width, _)) = (bias.dims3()?, query.0.dims2()?);
+        if heads == 0 || width % heads != 0 || bias.dims() != [heads, area, area] {
             bail!("window_attention: {width} columns for {heads} heads");
         }
         let head_dim = width / heads;
@@ -76,10 +70,9 @@ impl WindowWeights {
             let x = x.reshape((heads, head_dim, inner))?.pad_with_zeros(1, 0, pad)?;
             x.reshape((heads * padded, inner))
         };
-        let bias = |x: &Tensor| x.reshape((heads, head_dim))?.pad_with_zeros(1, 0, pad)?.flatten_all();
-        let pack = |(weight, b): Matrix| {
-            super::linear::pack(&rows(weight)?, b.map(bias).transpose()?.as_ref())
-        };
+        let vector = |x: &Tensor| x.reshape((heads, head_dim))?.pad_with_zeros(1, 0, pad)?.flatten_all();
+        let pack =
+            |(weight, b): Matrix| super::linear::pack(&rows(weight)?, b.map(vector).transpose()?.as_ref());
         let (dim, _) = output.0.dims2()?;
         let columns = output.0.reshape((dim, heads, head_dim))?.pad_with_zeros(2, 0, pad)?;
         let columns = columns.reshape((dim, heads * padded))?;
@@ -91,17 +84,21 @@ impl WindowWeights {
             heads,
             head_dim,
             padded,
+            bias: forward::padded_bias(&Elements::of(&bias.contiguous()?)?, heads, area),
+            area,
         })
     }
 }
 
 /// `x (batch, tokens, dim)` to the same shape. Not differentiable.
+///
+/// Swin v2: with a `cosine_scale`, one a head, cosines are multiplied by it; otherwise dot products by `1 / √head_dim`.
 pub fn window_attention(
     x: &Tensor,
     (norm, post_norm): (Option<NormParameters>, Option<NormParameters>),
     weights: &WindowWeights,
     windows: Windows,
-    scoring: Scoring,
+    cosine_scale: Option<&[f32]>,
 ) -> Result<Tensor> {
     let (batch, tokens, dim) = x.dims3()?;
     let (area, heads) = (windows.area, weights.heads);
@@ -110,21 +107,21 @@ pub fn window_attention(
     if dim != weights.query.in_features()
         || windows.index.len() != count * area
         || windows.index.iter().any(|&i| i != ZERO_ROW && i as usize >= tokens)
-        || scoring.bias.dims() != [heads, area, area]
-        || scoring.cosine_scale.is_some_and(|scale| scale.len() != heads)
+        || weights.area != area
+        || cosine_scale.is_some_and(|scale| scale.len() != heads)
         || mask_dims.is_some_and(|mask| mask != [count, area, area])
     {
         bail!(
-            "window_attention: x {:?}, {count} windows of {area}, bias {:?} and mask {mask_dims:?} do not fit {heads} heads",
+            "window_attention: x {:?}, {count} windows of {area} and mask {mask_dims:?} do not fit {heads} heads on windows of {}",
             x.dims(),
-            scoring.bias.dims(),
+            weights.area,
         );
     }
-    let (x, bias) = (x.contiguous()?, scoring.bias.contiguous()?);
+    let x = x.contiguous()?;
     let mask = windows.mask.map(Tensor::contiguous).transpose()?;
     let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let post_norm = post_norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
-    let (elements, bias) = (Elements::of(&x)?, Elements::of(&bias)?);
+    let elements = Elements::of(&x)?;
     let mask = mask.as_ref().map(Elements::of).transpose()?;
     // Rows that no window holds would stay unwritten.
     let mut held = vec![false; tokens];
@@ -142,9 +139,8 @@ pub fn window_attention(
         weights,
         index: windows.index,
         area,
-        bias: &forward::padded_bias(&bias, heads, area),
         mask: mask.as_deref(),
-        cosine_scale: scoring.cosine_scale,
+        cosine_scale,
     };
     // SAFETY: the windows hold every row, as was checked.
     let y = unsafe { written(batch * tokens * dim, |out| problem.run(out)) };
@@ -155,11 +151,11 @@ pub fn window_attention(
 pub fn window_attention_reference(
     x: &Tensor,
     (norm, post_norm): (Option<NormParameters>, Option<NormParameters>),
-    ([query, key, value], output, heads): ([Matrix; 3], Matrix, usize),
+    ([query, key, value], output, bias): ([Matrix; 3], Matrix, &Tensor),
     windows: Windows,
-    scoring: Scoring,
+    cosine_scale: Option<&[f32]>,
 ) -> Result<Tensor> {
-    let (batch, tokens, dim) = x.dims3()?;
+    let ((batch, tokens, dim), heads) = (x.dims3()?, bias.dim(0)?);
     let count = windows.index.len() / windows.area;
     let width = query.0.dim(0)?;
     let normed = norm.map_or_else(|| Ok(x.clone()), |norm| norm.reference(x))?;
@@ -169,14 +165,14 @@ pub fn window_attention_reference(
     };
     let (mut q, mut k, v) = (split(query)?, split(key)?, split(value)?);
     let mut scale = ((width / heads) as f64).powf(-0.5);
-    if let Some(cosine) = scoring.cosine_scale {
+    if let Some(cosine) = cosine_scale {
         let cosine = Tensor::from_slice(cosine, (heads, 1), x.device())?.to_dtype(x.dtype())?;
         q = l2_normalize_reference(&q, NORMALIZE_EPS)?.broadcast_mul(&cosine)?;
         k = l2_normalize_reference(&k, NORMALIZE_EPS)?;
         scale = 1.0;
     }
     let mask = windows.mask.map_or(Mask::None, Mask::Additive);
-    let mixed = attention_reference(&q, &k, &v, Some(scoring.bias), mask, scale)?;
+    let mixed = attention_reference(&q, &k, &v, Some(bias), mask, scale)?;
     let mixed = mixed.reshape((batch, count * windows.area, width))?;
     let mut inverse = vec![ZERO_ROW; tokens];
     for (place, &token) in windows.index.iter().enumerate().filter(|&(_, &token)| token != ZERO_ROW) {

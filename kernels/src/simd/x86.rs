@@ -79,7 +79,7 @@ fn first(n: usize) -> __mmask16 {
 impl<const BF16: bool> Avx512<BF16> {
     /// Lanes rounded to `bf16`. The conversion of the processor flushes subnormal numbers, the other one keeps them.
     #[inline(always)]
-    fn to_bf16(self, x: __m512) -> __m256i {
+    fn to_bf16(x: __m512) -> __m256i {
         unsafe {
             if BF16 {
                 return std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
@@ -131,7 +131,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, x: __m512, n: usize) {
         unsafe {
-            let words = self.to_bf16(x);
+            let words = Self::to_bf16(x);
             if n >= LANES {
                 _mm256_storeu_si256(to.cast(), words);
             } else {
@@ -145,8 +145,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_bf16_pairs(self, to: *mut f32, even: __m512, odd: __m512) {
         unsafe {
-            let even = _mm512_cvtepu16_epi32(self.to_bf16(even));
-            let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(self.to_bf16(odd)));
+            let even = _mm512_cvtepu16_epi32(Self::to_bf16(even));
+            let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(Self::to_bf16(odd)));
             _mm512_storeu_si512(to.cast(), _mm512_or_si512(even, odd));
         }
     }

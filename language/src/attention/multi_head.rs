@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use swinseek_kernels::{
-    Result, Weights,
+    Precision, Result, Weights,
     layers::{Linear, Norm},
     ops::{
         attention::{attention_each, attention_in},
@@ -20,27 +20,35 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct MultiHeadAttention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    /// The first three side by side, where that is faster.
-    qkv_proj: Option<Linear>,
+    qkv: QueryKeyValue,
     o_proj: Linear,
     sizes: MultiHeadConfig,
+    precision: Precision,
+}
+
+/// The projections of queries, keys and values.
+#[derive(Debug)]
+enum QueryKeyValue {
+    /// Side by side in one matrix, where that is faster.
+    Joined(Linear),
+    Apart([Linear; 3]),
 }
 
 impl MultiHeadAttention {
     pub(crate) fn new(config: &LanguageConfig, sizes: &MultiHeadConfig, w: &Weights) -> Result<Self> {
         let (dim, bias) = (config.hidden_size, sizes.bias);
         let (q_dim, kv_dim) = (sizes.num_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim);
-        let q_proj = projection(dim, q_dim, bias, &w.pp("q_proj"))?;
-        let k_proj = projection(dim, kv_dim, bias, &w.pp("k_proj"))?;
-        let v_proj = projection(dim, kv_dim, bias, &w.pp("v_proj"))?;
+        let apart = [
+            projection(dim, q_dim, bias, &w.pp("q_proj"))?,
+            projection(dim, kv_dim, bias, &w.pp("k_proj"))?,
+            projection(dim, kv_dim, bias, &w.pp("v_proj"))?,
+        ];
         Ok(Self {
-            qkv_proj: Linear::joined(&[&q_proj, &k_proj, &v_proj])?,
-            q_proj,
-            k_proj,
-            v_proj,
+            qkv: match Linear::joined(&apart.each_ref())? {
+                Some(joined) => QueryKeyValue::Joined(joined),
+                None => QueryKeyValue::Apart(apart),
+            },
+            precision: w.precision(),
             o_proj: output_projection(config, (q_dim, dim), bias, &w.pp("o_proj"))?,
             sizes: sizes.clone(),
         })
@@ -50,22 +58,21 @@ impl MultiHeadAttention {
     fn project(&self, x: &Tensor, norm: &Norm) -> Result<[Tensor; 3]> {
         let (b, t, _) = x.dims3()?;
         let MultiHeadConfig { num_heads, num_key_value_heads: kv_heads, head_dim, .. } = self.sizes;
-        if let Some(qkv_proj) = &self.qkv_proj {
-            let heads = num_heads + 2 * kv_heads;
-            let y = qkv_proj.forward_with(x, Some(norm), None, None)?.reshape((b, t, heads, head_dim))?;
-            let part = |first: usize, count: usize| y.narrow(2, first, count);
-            return Ok([
-                part(0, num_heads)?,
-                part(num_heads, kv_heads)?,
-                part(num_heads + kv_heads, kv_heads)?,
-            ]);
+        match &self.qkv {
+            QueryKeyValue::Joined(proj) => {
+                let heads = num_heads + 2 * kv_heads;
+                let y = proj.forward_with(x, Some(norm), None, None)?.reshape((b, t, heads, head_dim))?;
+                let part = |first: usize, count: usize| y.narrow(2, first, count);
+                Ok([part(0, num_heads)?, part(num_heads, kv_heads)?, part(num_heads + kv_heads, kv_heads)?])
+            }
+            QueryKeyValue::Apart([q_proj, k_proj, v_proj]) => {
+                let x = norm.forward(x)?;
+                let split = |proj: &Linear, heads: usize| -> Result<Tensor> {
+                    Ok(proj.forward(&x)?.reshape((b, t, heads, head_dim))?)
+                };
+                Ok([split(q_proj, num_heads)?, split(k_proj, kv_heads)?, split(v_proj, kv_heads)?])
+            }
         }
-        let x = norm.forward(x)?;
-        let split = |proj: &Linear, heads: usize| -> Result<Tensor> {
-            Ok(proj.forward(&x)?.reshape((b, t, heads, head_dim))?)
-        };
-        let [k, v] = [&self.k_proj, &self.v_proj].map(|proj| split(proj, kv_heads));
-        Ok([split(&self.q_proj, num_heads)?, k?, v?])
     }
 
     /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape.
@@ -83,7 +90,7 @@ impl MultiHeadAttention {
             k = cache.keys.append(&k, pass.past)?;
             v = cache.values.append(&v, pass.past)?;
         }
-        let attended = attention_in(self.q_proj.precision(), &q, &k, &v, pass.mask(), self.scale())?;
+        let attended = attention_in(self.precision, &q, &k, &v, pass.mask(), self.scale())?;
         self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
     }
 

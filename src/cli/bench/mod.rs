@@ -1,32 +1,35 @@
 //! `swinseek bench`: speed and memory on this machine.
 
 mod load;
+mod models;
+mod rows;
 
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use swinseek_fusion::checkpoint::FreshSource;
-use swinseek_kernels::{Precision, Trace, Weights, gemm};
-use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
-use swinseek_vision::{Encoder, VisionConfig};
+use swinseek_kernels::{gemm, roofline::Roofline};
 
 use super::args::ModelArgs;
 use super::output::print_json;
-use super::report;
+use crate::server::PrecisionFlag;
 
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Weights of the large models are random: speed does not depend on them. Medians of the runs are printed, with
-operations per second of the matrix products, and the process's largest memory so far."
+    after_help = "Weights of the large models are random: speed does not depend on them. Each row is run once to warm up, then --runs
+times; the median is printed with the fastest and slowest run, and what it is of this machine's ceiling, measured at the start:
+products of matrices per second for encoders and prompts, reading of memory for the decoding of a single sequence.
+
+To compare with another program in turn, `--on-demand` runs the one row that --filter leaves for each line on standard input,
+and prints its milliseconds."
 )]
+#[allow(clippy::struct_excessive_bools)] // Flags of a command line.
 pub(super) struct BenchArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -36,6 +39,15 @@ pub(super) struct BenchArgs {
     /// Only rows whose name contains this.
     #[arg(long, default_value = "")]
     filter: String,
+    /// Small models and few runs: a look in some seconds.
+    #[arg(long, conflicts_with = "runs")]
+    quick: bool,
+    /// Decoders also in 8 and 4 bits; otherwise only as --precision says.
+    #[arg(long)]
+    all_precisions: bool,
+    /// Run one row for each line on standard input.
+    #[arg(long, requires = "filter")]
+    on_demand: bool,
     /// Image or DICOM file for the report row.
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm"))]
     image: PathBuf,
@@ -44,6 +56,33 @@ pub(super) struct BenchArgs {
     json: bool,
     #[command(flatten)]
     load: load::LoadArgs,
+}
+
+/// What a run's time is compared with.
+#[derive(Debug, Clone, Copy)]
+enum Cost {
+    /// Floating-point operations.
+    Flops(f64),
+    /// Bytes read from memory.
+    Bytes(f64),
+    /// Nothing in particular.
+    Unknown,
+}
+
+/// A row, ready to run: each call does it once.
+struct Prepared {
+    cost: Cost,
+    /// Tokens or images of a run, and their name.
+    units: (f64, &'static str),
+    run: Box<dyn FnMut() -> Result<()>>,
+}
+
+/// A row that may be measured.
+struct Case {
+    name: String,
+    /// Whether `--quick` leaves it out.
+    large: bool,
+    prepare: Box<dyn FnOnce() -> Result<Prepared>>,
 }
 
 /// One measured row.
@@ -56,6 +95,10 @@ struct Row {
     range: [f64; 2],
     /// What the time buys, such as `1520 tokens/s`.
     rate: String,
+    /// Operations or bytes a second, such as `1810 GFLOP/s`.
+    work: String,
+    /// Part of the measured ceiling of this machine.
+    share: Option<f64>,
     /// Largest memory of the process so far, MiB.
     peak_mib: Option<u64>,
 }
@@ -65,32 +108,85 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         load::run(&args.load, &args.image, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let precision = Precision::from(args.model.precision);
-    let path = if precision == Precision::Bf16 { gemm::path_name() } else { "f32" };
-    eprintln!("{} threads, matrix products: {path}", rayon::current_num_threads());
-    if !args.json {
-        println!("{:<34} {:>10} {:>21} {:>18} {:>10}", "row", "median ms", "range", "rate", "peak MiB");
+    let mut cases = rows::cases(args);
+    cases.retain(|case| case.name.contains(&args.filter) && !(args.quick && case.large));
+    if args.on_demand {
+        return on_demand(cases);
     }
-    let mut emit = |row: Row| -> Result<()> {
-        if args.json {
-            return print_json(&row);
-        }
-        let range = format!("{:.1} - {:.1}", row.range[0], row.range[1]);
-        let peak = row.peak_mib.map_or("-".to_owned(), |mib| mib.to_string());
-        println!("{:<34} {:>10.1} {range:>21} {:>18} {peak:>10}", row.name, row.milliseconds, row.rate);
-        Ok(())
-    };
-    let wanted = |name: &str| name.contains(&args.filter);
-    if wanted("report, default model") {
-        report_rows(args, &mut emit)?;
+    let roofline = Roofline::measure();
+    let path = if args.model.precision == PrecisionFlag::F32 { "f32" } else { gemm::path_name() };
+    let (flops, bytes) = (roofline.bf16_flops / 1e12, roofline.read_bytes / 1e9);
+    if args.json {
+        print_json(&json!({
+            "threads": rayon::current_num_threads(), "path": path, "int8_path": gemm::int8_path_name(),
+            "int4_path": gemm::int4_path_name(), "ceiling_tflops": flops, "ceiling_read_gb_per_s": bytes,
+        }))?;
+    } else {
+        eprintln!(
+            "{} threads; products: {path}, int8: {}, int4: {}; ceilings: {flops:.2} TFLOP/s in bf16, {bytes:.1} GB/s from memory",
+            rayon::current_num_threads(),
+            gemm::int8_path_name(),
+            gemm::int4_path_name()
+        );
+        println!(
+            "{:<40} {:>10} {:>17} {:>16} {:>14} {:>7} {:>9}",
+            "row", "median ms", "range", "rate", "work", "share", "peak MiB"
+        );
     }
-    if wanted("swin-b 224") {
-        swin_rows(args, precision, &mut emit)?;
-    }
-    if wanted("decoder 0.5b") {
-        decoder_rows(args, precision, &mut emit)?;
+    let runs = if args.quick { 3 } else { args.runs.max(1) };
+    for case in cases {
+        let mut prepared = (case.prepare)()?;
+        let time = measure(runs, &mut prepared.run)?;
+        emit(args, &row(case.name, time, &prepared, roofline))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the only case for each line that comes in.
+fn on_demand(mut cases: Vec<Case>) -> Result<ExitCode> {
+    let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    anyhow::ensure!(cases.len() == 1, "--on-demand runs one row, --filter leaves {}: {names:?}", cases.len());
+    let Some(case) = cases.pop() else { return Ok(ExitCode::FAILURE) };
+    let mut prepared = (case.prepare)()?;
+    (prepared.run)()?;
+    println!("{}", case.name);
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        let start = Instant::now();
+        (prepared.run)()?;
+        println!("{:.4}", start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(name: String, (milliseconds, range): (f64, [f64; 2]), prepared: &Prepared, roofline: Roofline) -> Row {
+    let seconds = milliseconds / 1e3;
+    let (work, share) = match prepared.cost {
+        Cost::Flops(flops) => {
+            (format!("{:.0} GFLOP/s", flops / seconds / 1e9), Some(flops / seconds / roofline.bf16_flops))
+        }
+        Cost::Bytes(bytes) => {
+            (format!("{:.1} GB/s", bytes / seconds / 1e9), Some(bytes / seconds / roofline.read_bytes))
+        }
+        Cost::Unknown => (String::new(), None),
+    };
+    let (count, unit) = prepared.units;
+    let rate = format!("{:.1} {unit}/s", count / seconds);
+    Row { name, milliseconds, range, rate, work, share, peak_mib: peak_mib() }
+}
+
+fn emit(args: &BenchArgs, row: &Row) -> Result<()> {
+    if args.json {
+        return print_json(row);
+    }
+    let range = format!("{:.1} - {:.1}", row.range[0], row.range[1]);
+    let peak = row.peak_mib.map_or("-".to_owned(), |mib| mib.to_string());
+    let share = row.share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+    println!(
+        "{:<40} {:>10.2} {range:>17} {:>16} {:>14} {share:>7} {peak:>9}",
+        row.name, row.milliseconds, row.rate, row.work
+    );
+    Ok(())
 }
 
 fn median(mut times: Vec<f64>) -> (f64, [f64; 2]) {
@@ -99,10 +195,10 @@ fn median(mut times: Vec<f64>) -> (f64, [f64; 2]) {
 }
 
 /// Runs `work` once to warm up and `runs` times for the clock.
-fn measure(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, [f64; 2])> {
+fn measure(runs: usize, work: &mut dyn FnMut() -> Result<()>) -> Result<(f64, [f64; 2])> {
     work()?;
     let mut times = Vec::with_capacity(runs);
-    for _ in 0..runs.max(1) {
+    for _ in 0..runs {
         let start = Instant::now();
         work()?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
@@ -110,76 +206,9 @@ fn measure(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, [f
     Ok(median(times))
 }
 
-fn row(name: &str, (milliseconds, range): (f64, [f64; 2]), rate: String) -> Row {
-    Row { name: name.to_owned(), milliseconds, range, rate, peak_mib: peak_mib() }
-}
-
 /// Largest resident memory of this process, where the system tells.
 fn peak_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
-}
-
-fn report_rows(args: &BenchArgs, emit: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
-    let pipeline = args.model.open()?;
-    let (mut first, mut tokens) = (Vec::new(), 0);
-    let whole = measure(args.runs, || {
-        let timing = report::time_once(&pipeline, &args.image)?;
-        first.push(timing.first_token_ms);
-        tokens = timing.tokens;
-        Ok(())
-    })?;
-    emit(row("report, default model: first token", median(first), String::new()))?;
-    emit(row("report, default model: whole", whole, format!("{:.0} tokens/s", tokens as f64 / whole.0 * 1e3)))
-}
-
-fn swin_rows(args: &BenchArgs, precision: Precision, emit: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
-    let config = VisionConfig::from_json(&json!({
-        "model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": 128,
-        "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": true,
-        "hidden_act": "gelu", "use_absolute_embeddings": false, "layer_norm_eps": 1e-5
-    }))?;
-    let encoder = Encoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
-    for batch in [1, 8] {
-        let pixels = Tensor::ones((batch, 3, 224, 224), candle_core::DType::F32, &Device::Cpu)?;
-        let time = measure(args.runs, || Ok(encoder.forward(&pixels, &mut Trace::off()).map(drop)?))?;
-        // 15.4 GMAC an image (Liu et al. 2021, table 1).
-        let rate = format!("{:.0} GFLOP/s", 30.8 * batch as f64 / time.0 * 1e3);
-        emit(row(&format!("swin-b 224, batch {batch}"), time, rate))?;
-    }
-    Ok(())
-}
-
-fn decoder_rows(
-    args: &BenchArgs,
-    precision: Precision,
-    emit: &mut impl FnMut(Row) -> Result<()>,
-) -> Result<()> {
-    let config = LanguageConfig::from_json(&json!({
-        "model_type": "llama", "vocab_size": 32256, "hidden_size": 1280, "intermediate_size": 3584, "num_hidden_layers": 20,
-        "num_attention_heads": 20, "num_key_value_heads": 20, "hidden_act": "silu", "rms_norm_eps": 1e-6,
-        "max_position_embeddings": 4096, "rope_theta": 10000.0, "tie_word_embeddings": false
-    }))?;
-    let decoder = Decoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
-    let step = |ids: &[u32], cache: &mut Cache| -> Result<()> {
-        let ids = Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu)?;
-        let hidden = decoder.forward(
-            &decoder.embed(&ids)?,
-            &Context::causal(),
-            Some(cache),
-            &NoHook,
-            &mut Trace::off(),
-        )?;
-        let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
-        decoder.lm_head(&last)?;
-        Ok(())
-    };
-    let prompt: Vec<u32> = (0..512).collect();
-    let prefill = measure(args.runs, || step(&prompt, &mut Cache::new(&config)))?;
-    emit(row("decoder 0.5b: prefill 512", prefill, format!("{:.0} tokens/s", 512e3 / prefill.0)))?;
-    let mut cache = Cache::new(&config);
-    step(&prompt, &mut cache)?;
-    let decode = measure(8 * args.runs, || step(&[7], &mut cache))?;
-    emit(row("decoder 0.5b: decode at 512", decode, format!("{:.1} tokens/s", 1e3 / decode.0)))
 }

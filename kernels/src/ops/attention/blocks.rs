@@ -167,31 +167,39 @@ impl Head {
     ) -> f32 {
         let row = self.scores.wrapping_add(i * self.kv_pad);
         let lowest = s.splat(f32::NEG_INFINITY);
+        // Whole vectors first: their loads need no masks.
+        let whole = len / LANES * LANES;
         // SAFETY: the row has `end` elements, the mask `len`.
         unsafe {
-            let mut greatest = lowest;
-            for at in (0..len).step_by(LANES) {
-                let n = len - at;
-                let mut x = s.load(row.add(at), n);
-                if let Some(mask) = mask {
-                    x = s.add(x, s.load(mask.add(at), n));
-                    s.store(row.add(at), x, n);
+            if let Some(mask) = mask {
+                for at in (0..len).step_by(LANES) {
+                    let n = len - at;
+                    s.store(row.add(at), s.add(s.load(row.add(at), n), s.load(mask.add(at), n)), n);
                 }
-                greatest = s.max(greatest, if n < LANES { s.keep(x, n, lowest) } else { x });
             }
+            let mut greatest = lowest;
+            for at in (0..whole).step_by(LANES) {
+                greatest = s.max(greatest, s.load(row.add(at), LANES));
+            }
+            // Scores beyond `len` are readable: they are those of padding, or of keys that other rows see.
+            let last = s.keep(s.load(row.add(whole.min(end - LANES)), LANES), len - whole, lowest);
+            greatest = if whole < len { s.max(greatest, last) } else { greatest };
             let greatest = s.splat(s.greatest(greatest));
             let mut total = s.splat(0.0);
-            for at in (0..end).step_by(LANES) {
-                let mut power = s.splat(0.0);
-                if at < len {
-                    let n = len - at;
-                    power = exp(s, s.sub(s.load(row.add(at), n), greatest));
-                    if n < LANES {
-                        power = s.keep(power, n, s.splat(0.0));
-                    }
-                    total = s.add(total, power);
-                }
+            for at in (0..whole).step_by(LANES) {
+                let power = exp(s, s.sub(s.load(row.add(at), LANES), greatest));
+                total = s.add(total, power);
                 s.store_bf16(self.probabilities.element(i, at), power, LANES);
+            }
+            let mut rest = whole;
+            if whole < len {
+                let power = s.keep(exp(s, s.sub(last, greatest)), len - whole, s.splat(0.0));
+                total = s.add(total, power);
+                s.store_bf16(self.probabilities.element(i, whole), power, LANES);
+                rest += LANES;
+            }
+            for at in (rest..end).step_by(LANES) {
+                s.store_bf16(self.probabilities.element(i, at), s.splat(0.0), LANES);
             }
             s.sum(total)
         }

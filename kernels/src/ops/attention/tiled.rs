@@ -65,7 +65,8 @@ impl Kernel for Task<'_> {
                     let (token, q_head) = problem.place(&unit, start + i);
                     let row = problem.q.row(unit.batch, token, q_head, dim);
                     for at in (0..dim.next_multiple_of(2 * LANES)).step_by(LANES) {
-                        let lanes = if at < dim { s.load(row.as_ptr().add(at), dim - at) } else { s.splat(0.0) };
+                        let lanes =
+                            if at < dim { s.load(row.as_ptr().add(at), dim - at) } else { s.splat(0.0) };
                         s.store_bf16(tiles.element(i, at), s.mul(lanes, s.splat(problem.scale)), LANES);
                     }
                 }

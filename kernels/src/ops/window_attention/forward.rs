@@ -15,7 +15,9 @@ use crate::simd::{Kernel, LANES, Simd, dispatch};
 /// Rows that a task takes at most, unless one window has more: enough for the projections to pay for reading their weights.
 const TASK_ROWS: usize = 256;
 
-/// A row of zeros is what padding is after the norm.
+/// Stands for a row of zeros, which is what padding is after the norm.
+const PADDING: usize = usize::MAX;
+
 pub(super) struct Problem<'a> {
     pub(super) x: &'a [f32],
     pub(super) batch: usize,
@@ -26,8 +28,6 @@ pub(super) struct Problem<'a> {
     pub(super) weights: &'a WindowWeights,
     pub(super) index: &'a [u32],
     pub(super) area: usize,
-    /// See [`padded_bias`].
-    pub(super) bias: &'a [f32],
     pub(super) mask: Option<&'a [f32]>,
     pub(super) cosine_scale: Option<&'a [f32]>,
 }
@@ -66,12 +66,18 @@ impl Problem<'_> {
         });
     }
 
-    /// The row of `x` and of the result that stands at `place` of window `window` of the batch.
-    #[inline(always)]
-    fn row(&self, window: usize, place: usize) -> Option<usize> {
-        let (image, window) = (window / self.windows(), window % self.windows());
-        let token = self.index[window * self.area + place];
-        (token != ZERO_ROW).then(|| image * self.tokens + token as usize)
+    /// The rows of `x` and of the result that the rows of those windows of the batch are, [`PADDING`] where they are none.
+    fn map_rows(&self, windows: Range<usize>) -> Vec<usize> {
+        let mut map = Vec::with_capacity(windows.len() * self.area);
+        for window in windows {
+            let (image, window) = (window / self.windows(), window % self.windows());
+            let row = |&token: &u32| match token {
+                ZERO_ROW => PADDING,
+                token => image * self.tokens + token as usize,
+            };
+            map.extend(self.index[window * self.area..(window + 1) * self.area].iter().map(row));
+        }
+        map
     }
 }
 
@@ -88,9 +94,10 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { problem, windows, out } = self;
-        let WindowWeights { query, key, value, output, heads, head_dim, padded } = problem.weights;
+        let WindowWeights { query, key, value, output, heads, head_dim, padded, .. } = problem.weights;
         let (area, dim) = (problem.area, problem.dim);
-        let rows = windows.len() * area;
+        let map = problem.map_rows(windows.clone());
+        let rows = map.len();
         let depth = heads * padded;
         let mut memory = [
             Scratch::take(RowTiles::lines(rows, dim)),
@@ -110,7 +117,7 @@ impl Kernel for Task<'_> {
         let session = Session::new(Path::best());
         // SAFETY: all memory is this task's own and as large as the sizes above say; what is read was written before.
         unsafe {
-            problem.write_rows(s, windows.clone(), tiles);
+            problem.write_rows(s, &map, tiles);
             head_tiles.clear_values(s, area.next_multiple_of(2));
             let pairs = padded / ROWS;
             for head in 0..*heads {
@@ -122,7 +129,8 @@ impl Kernel for Task<'_> {
                     let rows = projected.add(window * area * 3 * padded);
                     let part = HeadRows { rows, area, padded: *padded, head_dim: *head_dim, cosine };
                     part.write(s, queries, keys, &head_tiles);
-                    let scores = WindowScores { problem, head, window: (windows.start + window) % problem.windows() };
+                    let scores =
+                        WindowScores { problem, head, window: (windows.start + window) % problem.windows() };
                     let mut mix = Mix { mixed, first_row: window * area, first_column: head * padded };
                     for row in (0..area).step_by(ROWS) {
                         let block = (queries, row, (area - row).min(ROWS));
@@ -130,10 +138,10 @@ impl Kernel for Task<'_> {
                     }
                 }
             }
-            let mut scatter = Scatter { problem, first_window: windows.start, out };
+            let mut scatter = Scatter { problem, map: &map, out };
             for_blocks(s, &session, (mixed, rows), [output], 0..output.pairs(), &mut scatter);
             if let Some(norm) = &problem.post_norm {
-                for row in (0..rows).filter_map(|i| problem.row(windows.start + i / area, i % area)) {
+                for &row in map.iter().filter(|&&row| row != PADDING) {
                     let x = &problem.x[row * dim..(row + 1) * dim];
                     norm_in_place(s, norm, Some(x), out.part(row * dim, dim));
                 }
@@ -143,23 +151,20 @@ impl Kernel for Task<'_> {
 }
 
 impl Problem<'_> {
-    /// Writes the rows of `windows` as tiles.
+    /// Writes the rows of `map` as tiles.
     ///
     /// # Safety
     /// The tiles are the caller's.
     #[inline(always)]
-    unsafe fn write_rows<S: Simd>(&self, s: S, windows: Range<usize>, tiles: RowTiles) {
+    unsafe fn write_rows<S: Simd>(&self, s: S, map: &[usize], tiles: RowTiles) {
         let dim = self.dim;
-        for i in 0..windows.len() * self.area {
-            // SAFETY: a row has `dim` elements.
+        for (i, &row) in map.iter().enumerate() {
+            // SAFETY: a row has `dim` elements, and none is read of an empty one.
             unsafe {
-                match (self.row(windows.start + i / self.area, i % self.area), &self.norm) {
-                    // No element is read of an empty row.
-                    (None, _) => tiles.write(s, i, self.x.as_ptr(), 0),
-                    (Some(row), None) => tiles.write(s, i, self.x[row * dim..(row + 1) * dim].as_ptr(), dim),
-                    (Some(row), Some(norm)) => {
-                        norm.write(s, self.x[row * dim..(row + 1) * dim].as_ptr(), tiles, i);
-                    }
+                match &self.norm {
+                    _ if row == PADDING => tiles.write(s, i, self.x.as_ptr(), 0),
+                    None => tiles.write(s, i, self.x[row * dim..(row + 1) * dim].as_ptr(), dim),
+                    Some(norm) => norm.write(s, self.x[row * dim..(row + 1) * dim].as_ptr(), tiles, i),
                 }
             }
         }
@@ -181,12 +186,12 @@ impl Epilogue<3> for Keep {
         &mut self,
         s: S,
         row: usize,
-        rows: usize,
+        lines: Range<usize>,
         column: usize,
         results: &[Results; 3],
     ) {
-        let column = column - self.first;
-        for i in 0..rows {
+        let column = column.wrapping_sub(self.first);
+        for i in lines {
             for (part, results) in results.iter().enumerate() {
                 for half in 0..2 {
                     let at = ((row + i) * 3 + part) * self.padded + column + half * LANES;
@@ -237,8 +242,10 @@ impl HeadRows {
                 for (part, tiles) in [queries, keys].into_iter().enumerate() {
                     let row = row.add(part * padded);
                     let factor = s.splat(self.factor(s, row, part));
-                    for at in (0..padded).step_by(LANES) {
-                        s.store_bf16(tiles.element(i, at), s.mul(s.load(row.add(at), LANES), factor), LANES);
+                    for step in 0..padded / ROWS {
+                        let (from, to) = (row.add(step * ROWS), tiles.part(i, step));
+                        s.store_bf16(to, s.mul(s.load(from, LANES), factor), LANES);
+                        s.store_bf16(to.add(LANES), s.mul(s.load(from.add(LANES), LANES), factor), LANES);
                     }
                 }
             }
@@ -273,7 +280,7 @@ impl Scores for WindowScores<'_> {
     #[inline(always)]
     fn bias(&self, row: usize, key: usize) -> Option<(*const f32, usize)> {
         let pad = self.problem.area.next_multiple_of(ROWS);
-        let rows = &self.problem.bias[(self.head * pad + row) * pad + key..];
+        let rows = &self.problem.weights.bias[(self.head * pad + row) * pad + key..];
         debug_assert!(rows.len() >= (ROWS - 1) * pad + ROWS);
         Some((rows.as_ptr(), pad))
     }
@@ -319,7 +326,7 @@ impl Mixed for Mix {
 /// Writes results to the rows of the map that they belong to, with the residual unless a norm comes first.
 struct Scatter<'a> {
     problem: &'a Problem<'a>,
-    first_window: usize,
+    map: &'a [usize],
     out: Out,
 }
 
@@ -331,16 +338,16 @@ impl Epilogue<1> for Scatter<'_> {
         &mut self,
         s: S,
         row: usize,
-        rows: usize,
+        lines: Range<usize>,
         column: usize,
         [results]: &[Results; 1],
     ) {
-        let Problem { area, dim, x, post_norm, .. } = self.problem;
-        for i in 0..rows {
-            let place = row + i;
-            let Some(to) = self.problem.row(self.first_window + place / area, place % area) else {
+        let Problem { dim, x, post_norm, .. } = self.problem;
+        for i in lines {
+            let to = self.map[row + i];
+            if to == PADDING {
                 continue;
-            };
+            }
             for half in 0..2 {
                 let column = column + half * LANES;
                 let Some(n) = dim.checked_sub(column).filter(|&n| n > 0) else {

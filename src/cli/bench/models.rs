@@ -1,0 +1,141 @@
+//! Models of published shapes with random weights: speed does not depend on what they know.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+use swinseek_fusion::checkpoint::FreshSource;
+use swinseek_fusion::donut::{Donut, DonutConfig};
+use swinseek_kernels::{Precision, Trace, Weights};
+use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
+use swinseek_vision::{Encoder, VisionConfig};
+
+/// A Swin of published shape.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Swin {
+    pub(super) name: &'static str,
+    embed_dim: usize,
+    depths: [usize; 4],
+    heads: [usize; 4],
+    /// Multiply-adds of an image of 224 pixels, in thousands of millions (Liu et al. 2021, table 1).
+    pub(super) gmac: f64,
+}
+
+pub(super) const SWINS: [Swin; 2] = [
+    Swin { name: "swin-t", embed_dim: 96, depths: [2, 2, 6, 2], heads: [3, 6, 12, 24], gmac: 4.5 },
+    Swin { name: "swin-b", embed_dim: 128, depths: [2, 2, 18, 2], heads: [4, 8, 16, 32], gmac: 15.4 },
+];
+
+pub(super) fn swin(swin: Swin, precision: Precision) -> Result<Encoder> {
+    let Swin { embed_dim, depths, heads, .. } = swin;
+    let config = VisionConfig::from_json(&json!({
+        "model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": embed_dim,
+        "depths": depths, "num_heads": heads, "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": true,
+        "hidden_act": "gelu", "use_absolute_embeddings": false, "layer_norm_eps": 1e-5
+    }))?;
+    Ok(Encoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?)
+}
+
+pub(super) fn pixels(batch: usize) -> Result<Tensor> {
+    let values: Vec<f32> =
+        (0..batch * 3 * 224 * 224).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
+    Ok(Tensor::from_vec(values, (batch, 3, 224, 224), &Device::Cpu)?.to_dtype(DType::F32)?)
+}
+
+/// Decoders by name.
+pub(super) const DECODERS: [&str; 3] = ["0.5b", "1.3b", "mla-moe"];
+
+fn decoder_config(name: &str) -> Value {
+    let llama = |hidden: usize, layers: usize, heads: usize, intermediate: usize| {
+        json!({
+            "model_type": "llama", "vocab_size": 32256, "hidden_size": hidden, "intermediate_size": intermediate,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": heads,
+            "hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 4096, "rope_theta": 10000.0,
+            "tie_word_embeddings": false
+        })
+    };
+    match name {
+        "0.5b" => llama(1280, 20, 20, 3584),
+        "1.3b" => llama(2048, 24, 16, 5632),
+        _ => json!({
+            "model_type": "deepseek_v2", "vocab_size": 32256, "hidden_size": 1024, "intermediate_size": 2816,
+            "num_hidden_layers": 12, "num_attention_heads": 8, "num_key_value_heads": 8, "hidden_act": "silu",
+            "rms_norm_eps": 1e-6, "max_position_embeddings": 4096, "rope_theta": 10000.0, "tie_word_embeddings": false,
+            "n_routed_experts": 32, "num_experts_per_tok": 4, "n_shared_experts": 2, "moe_intermediate_size": 768,
+            "first_k_dense_replace": 1, "moe_layer_freq": 1, "q_lora_rank": null, "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "n_group": 1, "topk_group": 1,
+            "topk_method": "greedy", "norm_topk_prob": false, "routed_scaling_factor": 1.0, "scoring_func": "softmax"
+        }),
+    }
+}
+
+/// A decoder, and what a token costs it.
+pub(super) struct Bench {
+    decoder: Decoder,
+    config: LanguageConfig,
+    /// Parameters that a token multiplies with, the head included.
+    pub(super) active: f64,
+}
+
+impl Bench {
+    pub(super) fn new(name: &str, precision: Precision) -> Result<Self> {
+        let json = decoder_config(name);
+        let config = LanguageConfig::from_json(&json)?;
+        let decoder = Decoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
+        let field = |name: &str| json[name].as_f64().unwrap_or(0.0);
+        let (hidden, layers) = (field("hidden_size"), field("num_hidden_layers"));
+        let head = hidden * field("vocab_size");
+        let dense = 3.0 * hidden * field("intermediate_size");
+        let active = if name == "mla-moe" {
+            let heads = field("num_attention_heads");
+            let (rank, rope) = (field("kv_lora_rank"), field("qk_rope_head_dim"));
+            let (nope, value) = (field("qk_nope_head_dim"), field("v_head_dim"));
+            let attention = hidden * heads * (nope + rope)
+                + hidden * (rank + rope)
+                + rank * heads * (nope + value)
+                + heads * value * hidden;
+            let experts = field("num_experts_per_tok") + field("n_shared_experts");
+            let moe = 3.0 * hidden * field("moe_intermediate_size") * experts;
+            layers * attention + dense + (layers - 1.0) * moe + head
+        } else {
+            layers * (4.0 * hidden * hidden + dense) + head
+        };
+        Ok(Self { decoder, config, active })
+    }
+
+    pub(super) fn cache(&self) -> Cache {
+        Cache::new(&self.config)
+    }
+
+    /// Reads `tokens` tokens of each of `batch` sequences, and predicts the next ones.
+    pub(super) fn step(&self, (batch, tokens): (usize, usize), cache: &mut Cache) -> Result<()> {
+        let ids: Vec<u32> = (0..batch * tokens).map(|i| (i * 7919 % 32000) as u32).collect();
+        let ids = Tensor::from_vec(ids, (batch, tokens), &Device::Cpu)?;
+        let hidden = self.decoder.forward(
+            &self.decoder.embed(&ids)?,
+            &Context::causal(),
+            Some(cache),
+            &NoHook,
+            &mut Trace::off(),
+        )?;
+        self.decoder.lm_head(&hidden.narrow(1, tokens - 1, 1)?)?;
+        Ok(())
+    }
+}
+
+/// Donut-Swin-B with four mBART layers (Kim et al. 2022), 214 million parameters.
+pub(super) fn captioner(precision: Precision) -> Result<Donut> {
+    let config = DonutConfig::from_json(&json!({
+        "encoder": {
+            "model_type": "donut-swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": 128,
+            "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": true,
+            "hidden_act": "gelu", "use_absolute_embeddings": false, "layer_norm_eps": 1e-5
+        },
+        "decoder": {
+            "model_type": "mbart", "vocab_size": 57532, "d_model": 1024, "decoder_layers": 4, "decoder_attention_heads": 16,
+            "decoder_ffn_dim": 4096, "max_position_embeddings": 1024, "scale_embedding": true, "activation_function": "gelu"
+        }
+    }))?;
+    Ok(Donut::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?)
+}

@@ -1,0 +1,152 @@
+//! The rows of `bench`.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::Result;
+use swinseek_fusion::GenerateParams;
+use swinseek_fusion::donut::DonutSession;
+use swinseek_fusion::generate::generate;
+use swinseek_kernels::{Precision, Trace};
+
+use super::models::{self, Bench, DECODERS, SWINS, Swin};
+use super::{BenchArgs, Case, Cost, Prepared};
+use crate::cli::args::ModelArgs;
+use crate::cli::{output, report};
+
+/// Tokens of a prompt.
+const PROMPT: usize = 512;
+
+pub(super) fn cases(args: &BenchArgs) -> Vec<Case> {
+    let mut cases = report_cases(args);
+    let precision = Precision::from(args.model.precision);
+    for model in SWINS {
+        for batch in [1, 8] {
+            let prepare = move || swin(model, batch, precision.unquantized());
+            cases.push(Case {
+                name: format!("{} 224, batch {batch}", model.name),
+                large: batch > 1,
+                prepare: Box::new(prepare),
+            });
+        }
+    }
+    let precisions = if args.all_precisions {
+        vec![Precision::Bf16, Precision::Int8, Precision::Int4]
+    } else {
+        vec![precision]
+    };
+    for &precision in &precisions {
+        for (what, tokens) in [("first token", 1), ("60 tokens", 60)] {
+            cases.push(Case {
+                name: format!("caption, swin-b + mbart {}: {what}", precision.name()),
+                large: true,
+                prepare: Box::new(move || caption(precision, tokens)),
+            });
+        }
+    }
+    for name in DECODERS {
+        for &precision in &precisions {
+            let kinds =
+                [("prefill 512", 1, true), ("decode at 512", 1, false), ("decode at 512, batch 8", 8, false)];
+            for (what, batch, prefill) in kinds {
+                let prepare = move || decoder(name, precision, batch, prefill);
+                cases.push(Case {
+                    name: format!("decoder {name} {}: {what}", precision.name()),
+                    large: name == "1.3b" || batch > 1,
+                    prepare: Box::new(prepare),
+                });
+            }
+        }
+    }
+    cases
+}
+
+/// The image to pixels, and the whole of a report with the default model or the one that was named.
+fn report_cases(args: &BenchArgs) -> Vec<Case> {
+    let (directory, image) = (args.model.directory(), args.image.clone());
+    let precision = args.model.precision;
+    let model = args.model.model.clone();
+    let image2 = image.clone();
+    let pixels = Case {
+        name: "image to pixels, default model".to_owned(),
+        large: false,
+        prepare: Box::new(move || preprocess(&directory?, &image)),
+    };
+    let report = Case {
+        name: "report, default model".to_owned(),
+        large: false,
+        prepare: Box::new(move || {
+            let pipeline = ModelArgs { model, precision }.open()?;
+            let image = image2;
+            Ok(Prepared {
+                cost: Cost::Unknown,
+                units: (1.0, "reports"),
+                run: Box::new(move || report::time_once(&pipeline, &image).map(drop)),
+            })
+        }),
+    };
+    vec![pixels, report]
+}
+
+fn preprocess(directory: &Path, image: &Path) -> Result<Prepared> {
+    let pipeline = swinseek_fusion::pipeline::Pipeline::open(directory, Precision::F32)?;
+    let image = image.to_owned();
+    let run = move || {
+        let picture = output::read_picture(&image, 0)?;
+        pipeline.preprocessor().apply(&picture.image)?;
+        Ok(())
+    };
+    Ok(Prepared { cost: Cost::Unknown, units: (1.0, "images"), run: Box::new(run) })
+}
+
+fn swin(model: Swin, batch: usize, precision: Precision) -> Result<Prepared> {
+    let (encoder, pixels) = (models::swin(model, precision)?, models::pixels(batch)?);
+    Ok(Prepared {
+        cost: Cost::Flops(2e9 * model.gmac * batch as f64),
+        units: (batch as f64, "images"),
+        run: Box::new(move || Ok(encoder.forward(&pixels, &mut Trace::off()).map(drop)?)),
+    })
+}
+
+/// An image of 224 pixels and so many tokens, greedily.
+fn caption(precision: Precision, tokens: usize) -> Result<Prepared> {
+    let (model, pixels) = (models::captioner(precision)?, models::pixels(1)?);
+    let params = GenerateParams { max_new_tokens: tokens, ..GenerateParams::default() };
+    let run = move || {
+        let memory = model.memory(&pixels, &mut Trace::off())?;
+        let session = DonutSession { model: &model, memory };
+        generate(&session, &[0], &params, |_| ControlFlow::Continue(()))?;
+        Ok(())
+    };
+    Ok(Prepared { cost: Cost::Unknown, units: (1.0, "captions"), run: Box::new(run) })
+}
+
+fn decoder(name: &str, precision: Precision, batch: usize, prefill: bool) -> Result<Prepared> {
+    let bench = Bench::new(name, precision)?;
+    if prefill {
+        let run = {
+            let flops = 2.0 * bench.active * (batch * PROMPT) as f64;
+            Prepared {
+                cost: Cost::Flops(flops),
+                units: ((batch * PROMPT) as f64, "tokens"),
+                run: Box::new(move || bench.step((batch, PROMPT), &mut bench.cache())),
+            }
+        };
+        return Ok(run);
+    }
+    let mut cache = bench.cache();
+    bench.step((batch, PROMPT), &mut cache)?;
+    let bits = match precision {
+        Precision::F32 => 32.0,
+        Precision::Bf16 => 16.0,
+        Precision::Int8 => 8.0,
+        Precision::Int4 => 4.5,
+    };
+    // A batch shares the reading of dense weights: its cost is not that alone.
+    let cost = if batch == 1 { Cost::Bytes(bench.active * bits / 8.0) } else { Cost::Unknown };
+    let run = move || {
+        cache.truncate(PROMPT);
+        bench.step((batch, 1), &mut cache)
+    };
+    Ok(Prepared { cost, units: (batch as f64, "tokens"), run: Box::new(run) })
+}
