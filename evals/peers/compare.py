@@ -147,7 +147,7 @@ def language(args, what, tokens, past, batches):
                 def step():
                     model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
                     if cache is not None:
-                        cache.crop(past)
+                        cache.crop(-tokens)
                 table(row.format("").replace(" :", ":"), {**ours, "transformers bf16": timed(step)}, args.rounds)
                 for process in ours.values():
                     process.close()

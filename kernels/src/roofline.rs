@@ -1,61 +1,43 @@
-//! What this machine can do at most: the lines under which measured speeds are read (Williams et al. 2009).
-
-use std::time::Instant;
+//! Work that no operation here can do faster: whoever has a clock measures a machine's ceilings with it (Williams et al. 2009).
 
 use crate::gemm;
 
-/// Ceilings of the current thread pool.
-#[derive(Debug, Clone, Copy)]
-pub struct Roofline {
-    /// Multiplications and additions a second of `bf16` products, all threads, operands in the first-level cache.
-    pub bf16_flops: f64,
-    /// Bytes a second that all threads read from main memory.
-    pub read_bytes: f64,
-}
+/// Blocks that each thread multiplies in a round: some tens of milliseconds.
+const BLOCKS: usize = 20_000;
 
 /// Bytes that no cache holds.
 const MEMORY: usize = 1 << 30;
 
-/// Repetitions; the best one counts, for others' work only takes away.
-const ROUNDS: usize = 5;
+/// Multiplies in `bf16` on every thread of the current pool, operands in the caches. Returns the floating-point operations done.
+pub fn multiply() -> f64 {
+    let threads = rayon::current_num_threads();
+    gemm::run(threads, |_| gemm::ceiling_blocks(BLOCKS));
+    (threads * BLOCKS) as f64 * gemm::CEILING_BLOCK_FLOPS
+}
 
-impl Roofline {
-    /// Measures for about a second.
-    pub fn measure() -> Self {
-        Self { bf16_flops: best(bf16_flops), read_bytes: read_bytes() }
+/// Memory to read from.
+#[derive(Debug)]
+pub struct Memory(Vec<u64>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        // Written first: pages that were never written are all the same page of zeros.
+        Self(vec![1; MEMORY / size_of::<u64>()])
     }
 }
 
-fn best(mut rate: impl FnMut() -> f64) -> f64 {
-    (0..ROUNDS).map(|_| rate()).fold(0.0, f64::max)
-}
-
-/// Runs `task(thread)` on every thread at once and returns how much all of it was a second.
-fn together(amount: f64, task: impl Fn(usize) + Sync) -> f64 {
-    let threads = rayon::current_num_threads();
-    let start = Instant::now();
-    gemm::run(threads, task);
-    amount * threads as f64 / start.elapsed().as_secs_f64()
-}
-
-fn bf16_flops() -> f64 {
-    const BLOCKS: usize = 20_000;
-    together(BLOCKS as f64 * gemm::CEILING_BLOCK_FLOPS, |_| gemm::ceiling_blocks(BLOCKS))
-}
-
-fn read_bytes() -> f64 {
-    // Written first: pages that were never written are all the same page of zeros.
-    let memory = vec![1u64; MEMORY / size_of::<u64>()];
-    let threads = rayon::current_num_threads();
-    let rate = || {
-        together((MEMORY / threads) as f64, |thread| {
-            let part = &memory[gemm::part(memory.len(), threads, thread)];
+impl Memory {
+    /// Reads all of it, each thread of the current pool a part. Returns the bytes read.
+    pub fn read(&self) -> f64 {
+        let threads = rayon::current_num_threads();
+        gemm::run(threads, |thread| {
+            let part = &self.0[gemm::part(self.0.len(), threads, thread)];
             let sums = part.chunks_exact(64).fold([0u64; 64], |mut sums, chunk| {
                 sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum = sum.wrapping_add(*x));
                 sums
             });
             std::hint::black_box(sums);
-        })
-    };
-    best(rate)
+        });
+        size_of_val(&self.0[..]) as f64
+    }
 }

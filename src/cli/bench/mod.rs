@@ -2,6 +2,7 @@
 
 mod load;
 mod models;
+mod roofline;
 mod rows;
 
 use std::io::BufRead;
@@ -13,8 +14,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use swinseek_kernels::{gemm, roofline::Roofline};
+use swinseek_kernels::gemm;
 
+use self::roofline::Roofline;
 use super::args::ModelArgs;
 use super::output::print_json;
 use crate::server::PrecisionFlag;
@@ -36,7 +38,7 @@ pub(super) struct BenchArgs {
     /// Runs of each row; the median counts.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only rows whose name contains this.
+    /// Only rows whose name contains this, or the row that is called so.
     #[arg(long, default_value = "")]
     filter: String,
     /// Small models and few runs: a look in some seconds.
@@ -109,7 +111,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut cases = rows::cases(args);
-    cases.retain(|case| case.name.contains(&args.filter) && !(args.quick && case.large));
+    // A whole name means that row alone, though others may begin like it.
+    let exact = cases.iter().any(|case| case.name == args.filter);
+    cases.retain(|case| if exact { case.name == args.filter } else { case.name.contains(&args.filter) });
+    cases.retain(|case| !(args.quick && case.large));
     if args.on_demand {
         return on_demand(cases);
     }

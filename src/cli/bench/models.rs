@@ -108,10 +108,10 @@ impl Bench {
         Cache::new(&self.config)
     }
 
-    /// Reads `tokens` tokens of each of `batch` sequences, and predicts the next ones.
-    pub(super) fn step(&self, (batch, tokens): (usize, usize), cache: &mut Cache) -> Result<()> {
-        let ids: Vec<u32> = (0..batch * tokens).map(|i| (i * 7919 % 32000) as u32).collect();
-        let ids = Tensor::from_vec(ids, (batch, tokens), &Device::Cpu)?;
+    /// Reads a prompt of so many tokens and predicts the next one.
+    pub(super) fn prefill(&self, tokens: usize, cache: &mut Cache) -> Result<()> {
+        let ids: Vec<u32> = (0..tokens).map(|i| (i * 7919 % 32000) as u32).collect();
+        let ids = Tensor::from_vec(ids, (1, tokens), &Device::Cpu)?;
         let hidden = self.decoder.forward(
             &self.decoder.embed(&ids)?,
             &Context::causal(),
@@ -120,6 +120,16 @@ impl Bench {
             &mut Trace::off(),
         )?;
         self.decoder.lm_head(&hidden.narrow(1, tokens - 1, 1)?)?;
+        Ok(())
+    }
+
+    /// One token of each sequence, as a server runs them.
+    pub(super) fn decode(&self, caches: &mut [Cache]) -> Result<()> {
+        let ids = Tensor::full(7u32, (caches.len(), 1), &Device::Cpu)?;
+        let mut caches: Vec<&mut Cache> = caches.iter_mut().collect();
+        let hidden =
+            self.decoder.decode(&self.decoder.embed(&ids)?, &mut caches, &NoHook, &mut Trace::off())?;
+        self.decoder.lm_head(&hidden)?;
         Ok(())
     }
 }

@@ -124,18 +124,15 @@ fn caption(precision: Precision, tokens: usize) -> Result<Prepared> {
 fn decoder(name: &str, precision: Precision, batch: usize, prefill: bool) -> Result<Prepared> {
     let bench = Bench::new(name, precision)?;
     if prefill {
-        let run = {
-            let flops = 2.0 * bench.active * (batch * PROMPT) as f64;
-            Prepared {
-                cost: Cost::Flops(flops),
-                units: ((batch * PROMPT) as f64, "tokens"),
-                run: Box::new(move || bench.step((batch, PROMPT), &mut bench.cache())),
-            }
-        };
-        return Ok(run);
+        return Ok(Prepared {
+            cost: Cost::Flops(2.0 * bench.active * PROMPT as f64),
+            units: (PROMPT as f64, "tokens"),
+            run: Box::new(move || bench.prefill(PROMPT, &mut bench.cache())),
+        });
     }
     let mut cache = bench.cache();
-    bench.step((batch, PROMPT), &mut cache)?;
+    bench.prefill(PROMPT, &mut cache)?;
+    let mut caches = (0..batch).map(|_| cache.fork()).collect::<swinseek_kernels::Result<Vec<_>>>()?;
     let bits = match precision {
         Precision::F32 => 32.0,
         Precision::Bf16 => 16.0,
@@ -145,8 +142,10 @@ fn decoder(name: &str, precision: Precision, batch: usize, prefill: bool) -> Res
     // A batch shares the reading of dense weights: its cost is not that alone.
     let cost = if batch == 1 { Cost::Bytes(bench.active * bits / 8.0) } else { Cost::Unknown };
     let run = move || {
-        cache.truncate(PROMPT);
-        bench.step((batch, 1), &mut cache)
+        for cache in &mut caches {
+            cache.truncate(PROMPT);
+        }
+        bench.decode(&mut caches)
     };
     Ok(Prepared { cost, units: (batch as f64, "tokens"), run: Box::new(run) })
 }
