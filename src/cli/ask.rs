@@ -106,7 +106,7 @@ fn answer(args: &CommonArgs, pipeline: &Pipeline, paths: &[PathBuf], prompt: &st
         return Err(error.into());
     }
     if !args.json {
-        println!();
+        print_now("\n")?;
         return Ok(());
     }
     let confidence = answer.tokens.iter().map(|token| f64::from(token.logprob).exp()).sum::<f64>()

@@ -94,20 +94,15 @@ fn report(args: &ReportArgs, pipeline: &Pipeline, paths: &[PathBuf], named: bool
     let pictures: Vec<Picture> =
         paths.iter().map(|path| read_picture(path, args.frame)).collect::<Result<_>>()?;
     if named && !args.json {
-        println!("{}", paths[0].display());
+        print_now(&format!("{}\n", paths[0].display()))?;
     }
     let (answer, timing) = write(args, pipeline, &pictures, start)?;
     if args.json {
         print_json(&to_json(args, pipeline, paths, &pictures, &answer, timing))?;
     } else {
-        println!("\n\n{NOTICE}");
         let digests: Vec<&str> = pictures.iter().map(|picture| &picture.digest[..12]).collect();
-        println!(
-            "model {} · image {} · seed {}\n",
-            short(pipeline.digest()),
-            digests.join(" "),
-            args.sampling.seed
-        );
+        let (model, images, seed) = (short(pipeline.digest()), digests.join(" "), args.sampling.seed);
+        print_now(&format!("\n\n{NOTICE}\nmodel {model} · image {images} · seed {seed}\n\n"))?;
     }
     if args.timing {
         let Timing { first_token_ms, total_ms, tokens } = timing;
