@@ -13,6 +13,8 @@ mod portable;
 pub(crate) mod product;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::round_to_bf16;
 
 /// Lanes of a [`Simd::V`].
 pub(crate) const LANES: usize = 16;

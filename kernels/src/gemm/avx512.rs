@@ -37,6 +37,7 @@ mod x86 {
     use crate::gemm::matrix::{DEPTH, LINES, Line};
     use crate::gemm::pack::{Side, Spot};
     use crate::gemm::{gradient, single};
+    use crate::simd::round_to_bf16;
 
     /// Whether the processor has the parts of AVX-512 that the kernels use.
     pub(crate) fn available() -> bool {
@@ -287,20 +288,9 @@ mod x86 {
     /// [`round_native`] for processors without it. It keeps subnormal numbers, which the other flushes to zero.
     #[target_feature(enable = "avx512f,avx512bw")]
     fn round_basic(high: __m512, low: __m512) -> __m512i {
-        let (high, low) = (round_words(high), round_words(low));
+        // SAFETY: AVX-512 F is enabled here.
+        let (high, low) = unsafe { (round_to_bf16(high), round_to_bf16(low)) };
         _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn round_words(values: __m512) -> __m256i {
-        let bits = _mm512_castps_si512(values);
-        let upper = _mm512_srli_epi32::<16>(bits);
-        // To nearest, ties to even: just below one half, plus the last bit that stays.
-        let bias = _mm512_add_epi32(_mm512_and_si512(upper, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
-        let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-        let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
-        _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet))
     }
 
     /// Transposes a square of `rows` by `columns`, at most 16 each, between leading dimensions.

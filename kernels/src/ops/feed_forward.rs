@@ -162,6 +162,7 @@ impl Chunk<'_> {
             columns: self.source.dim,
             activation: None,
             residual,
+            map: None,
         };
         let session = Session::new(Path::best());
         // SAFETY: the hidden tiles are written; the columns of the result are this part's own.

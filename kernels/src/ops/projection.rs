@@ -93,6 +93,9 @@ impl WriteRows<'_> {
     }
 }
 
+/// In a [`Store::map`]: no row.
+pub(super) const NO_ROW: usize = usize::MAX;
+
 /// Writes results to rows of a matrix, with an activation, or added to a residual of the same shape.
 #[derive(Clone, Copy)]
 pub(super) struct Store<'a> {
@@ -101,6 +104,8 @@ pub(super) struct Store<'a> {
     pub(super) columns: usize,
     pub(super) activation: Option<Activation>,
     pub(super) residual: Option<&'a [f32]>,
+    /// Row of the matrix that each row of the product goes to; without it they follow `first_row`.
+    pub(super) map: Option<&'a [usize]>,
 }
 
 impl Epilogue<1> for Store<'_> {
@@ -116,7 +121,11 @@ impl Epilogue<1> for Store<'_> {
         [results]: &[Results; 1],
     ) {
         for i in lines {
-            let at = (self.first_row + row + i) * self.columns + column;
+            let to = self.map.map_or(self.first_row + row + i, |map| map[row + i]);
+            if to == NO_ROW {
+                continue;
+            }
+            let at = to * self.columns + column;
             for half in 0..2 {
                 let Some(n) = (self.columns - column).checked_sub(half * LANES).filter(|&n| n > 0) else {
                     break;
@@ -230,7 +239,8 @@ pub fn projection(
     let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
     let source = WriteRows { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
     let fill = |out: Out| {
-        let store = Store { out, first_row: 0, columns, activation, residual: residual.as_deref() };
+        let store =
+            Store { out, first_row: 0, columns, activation, residual: residual.as_deref(), map: None };
         run(source, rows, weight, store);
     };
     // SAFETY: all rows and columns are computed.
@@ -255,7 +265,8 @@ pub fn grouped_projection<'a>(
     let elements = Elements::of(&x)?;
     let fill = |out: Out| {
         let group = |g: usize| (&elements[offsets[g] * dim..offsets[g + 1] * dim], offsets[g], weights(g));
-        let store = |first_row: usize| Store { out, first_row, columns, activation: None, residual: None };
+        let store =
+            |first_row: usize| Store { out, first_row, columns, activation: None, residual: None, map: None };
         if let [only] = groups[..] {
             let (x, first_row, weight) = group(only);
             return run(WriteRows { norm: None, x, dim }, rows, weight, store(first_row));

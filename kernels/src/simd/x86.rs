@@ -76,6 +76,22 @@ fn first(n: usize) -> __mmask16 {
     ((1u32 << n.min(LANES)) - 1) as __mmask16
 }
 
+/// Lanes rounded to `bf16` without the instruction for it, for which AVX-512 F must be there.
+#[inline(always)]
+pub(crate) unsafe fn round_to_bf16(x: __m512) -> __m256i {
+    unsafe {
+        let bits = _mm512_castps_si512(x);
+        let upper = _mm512_srli_epi32::<16>(bits);
+        // To nearest, ties to even: just below one half, plus the last bit that stays.
+        let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+        let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+        _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet))
+    }
+}
+
 impl<const BF16: bool> Avx512<BF16> {
     /// Lanes rounded to `bf16`. The conversion of the processor flushes subnormal numbers, the other one keeps them.
     #[inline(always)]
@@ -84,15 +100,7 @@ impl<const BF16: bool> Avx512<BF16> {
             if BF16 {
                 return std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
             }
-            let bits = _mm512_castps_si512(x);
-            let upper = _mm512_srli_epi32::<16>(bits);
-            // To nearest, ties to even: just below one half, plus the last bit that stays.
-            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-            let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
-            _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet))
+            round_to_bf16(x)
         }
     }
 }

@@ -9,14 +9,12 @@ use crate::ops::attention::blocks::{Head, HeadMemory, Mixed, ROWS, Scores};
 use crate::ops::feed_forward::norm_in_place;
 use crate::ops::gather::ZERO_ROW;
 use crate::ops::norm::RowNorm;
+use crate::ops::projection::{NO_ROW, Store};
 use crate::ops::support::Out;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Rows that a task takes at most, unless one window has more: enough for the projections to pay for reading their weights.
 const TASK_ROWS: usize = 256;
-
-/// Stands for a row of zeros, which is what padding is after the norm.
-const PADDING: usize = usize::MAX;
 
 pub(super) struct Problem<'a> {
     pub(super) x: &'a [f32],
@@ -66,13 +64,13 @@ impl Problem<'_> {
         });
     }
 
-    /// The rows of `x` and of the result that the rows of those windows of the batch are, [`PADDING`] where they are none.
+    /// The rows of `x` and of the result that the rows of those windows of the batch are, [`NO_ROW`] where they are padding: a row of zeros after the norm.
     fn map_rows(&self, windows: Range<usize>) -> Vec<usize> {
         let mut map = Vec::with_capacity(windows.len() * self.area);
         for window in windows {
             let (image, window) = (window / self.windows(), window % self.windows());
             let row = |&token: &u32| match token {
-                ZERO_ROW => PADDING,
+                ZERO_ROW => NO_ROW,
                 token => image * self.tokens + token as usize,
             };
             map.extend(self.index[window * self.area..(window + 1) * self.area].iter().map(row));
@@ -138,10 +136,17 @@ impl Kernel for Task<'_> {
                     }
                 }
             }
-            let mut scatter = Scatter { problem, map: &map, out };
-            for_blocks(s, &session, (mixed, rows), [output], 0..output.pairs(), &mut scatter);
+            let mut store = Store {
+                out,
+                first_row: 0,
+                columns: dim,
+                activation: None,
+                residual: problem.post_norm.is_none().then_some(problem.x),
+                map: Some(&map),
+            };
+            for_blocks(s, &session, (mixed, rows), [output], 0..output.pairs(), &mut store);
             if let Some(norm) = &problem.post_norm {
-                for &row in map.iter().filter(|&&row| row != PADDING) {
+                for &row in map.iter().filter(|&&row| row != NO_ROW) {
                     let x = &problem.x[row * dim..(row + 1) * dim];
                     norm_in_place(s, norm, Some(x), out.part(row * dim, dim));
                 }
@@ -162,7 +167,7 @@ impl Problem<'_> {
             // SAFETY: a row has `dim` elements, and none is read of an empty one.
             unsafe {
                 match &self.norm {
-                    _ if row == PADDING => tiles.write(s, i, self.x.as_ptr(), 0),
+                    _ if row == NO_ROW => tiles.write(s, i, self.x.as_ptr(), 0),
                     None => tiles.write(s, i, self.x[row * dim..(row + 1) * dim].as_ptr(), dim),
                     Some(norm) => norm.write(s, self.x[row * dim..(row + 1) * dim].as_ptr(), tiles, i),
                 }
@@ -318,50 +323,6 @@ impl Mixed for Mix {
                 let at = self.first_column + column + half * LANES;
                 // SAFETY: the caller's promise.
                 unsafe { s.store_bf16(self.mixed.element(self.first_row + first + i, at), lanes, LANES) };
-            }
-        }
-    }
-}
-
-/// Writes results to the rows of the map that they belong to, with the residual unless a norm comes first.
-struct Scatter<'a> {
-    problem: &'a Problem<'a>,
-    map: &'a [usize],
-    out: Out,
-}
-
-impl Epilogue<1> for Scatter<'_> {
-    /// # Safety
-    /// The rows of the result are the caller's.
-    #[inline(always)]
-    unsafe fn block<S: Simd>(
-        &mut self,
-        s: S,
-        row: usize,
-        lines: Range<usize>,
-        column: usize,
-        [results]: &[Results; 1],
-    ) {
-        let Problem { dim, x, post_norm, .. } = self.problem;
-        for i in lines {
-            let to = self.map[row + i];
-            if to == PADDING {
-                continue;
-            }
-            for half in 0..2 {
-                let column = column + half * LANES;
-                let Some(n) = dim.checked_sub(column).filter(|&n| n > 0) else {
-                    break;
-                };
-                let (at, n) = (to * dim + column, n.min(LANES));
-                let mut lanes = results.lanes(s, i, half);
-                // SAFETY: the caller's promise; the slice has as many elements.
-                unsafe {
-                    if post_norm.is_none() {
-                        lanes = s.add(s.load(x[at..at + n].as_ptr(), n), lanes);
-                    }
-                    s.store(self.out.part(at, n), lanes, n);
-                }
             }
         }
     }
