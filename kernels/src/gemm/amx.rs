@@ -88,9 +88,6 @@ mod linux {
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
     }
 
-    /// Steps of the depth whose two panels of the right operand stay in the first-level cache from one block of rows to the next.
-    const CACHED_STEPS: usize = 16;
-
     /// Multiplies one block.
     ///
     /// # Safety
@@ -155,8 +152,8 @@ mod linux {
                     "tdpbf16ps tmm3, tmm5, tmm7",
                     a0 = in(reg) b.left.add(step * LINES),
                     a1 = in(reg) b.left.add(b.left_stride + step * LINES),
-                    b0 = in(reg) b.right.add(step * LINES),
-                    b1 = in(reg) b.right.add(b.right_stride + step * LINES),
+                    b0 = in(reg) b.right[0].add(step * LINES),
+                    b1 = in(reg) b.right[1].add(step * LINES),
                     s = in(reg) 64usize,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack, readonly, preserves_flags),
@@ -165,7 +162,7 @@ mod linux {
         }
         // SAFETY: reads only what the block describes.
         unsafe {
-            if b.steps <= CACHED_STEPS {
+            if b.right_again {
                 step!("tileloadd");
             } else {
                 step!("tileloaddt1");
@@ -218,8 +215,8 @@ mod linux {
                 "tilestored [{c0} + {sc}], tmm0",
                 "tilestored [{c0} + {sc} + 64], tmm1",
                 a0 = inout(reg) b.left => _,
-                b0 = inout(reg) b.right => _,
-                b1 = inout(reg) b.right.add(b.right_stride) => _,
+                b0 = inout(reg) b.right[0] => _,
+                b1 = inout(reg) b.right[1] => _,
                 n = inout(reg) b.steps => _,
                 s = in(reg) 64usize,
                 i0 = in(reg) b.init,

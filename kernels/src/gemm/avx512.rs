@@ -65,9 +65,8 @@ mod x86 {
                 let mut right = b.right;
                 for _ in 0..b.steps {
                     for pair in 0..LINES {
-                        let (low0, high0) = widen(_mm512_load_si512(right.cast()));
-                        let right1 = right.wrapping_add(b.right_stride);
-                        let (low1, high1) = widen(_mm512_load_si512(right1.cast()));
+                        let (low0, high0) = widen(_mm512_load_si512(right[0].cast()));
+                        let (low1, high1) = widen(_mm512_load_si512(right[1].cast()));
                         for r in 0..ROWS {
                             let words = left.wrapping_add(r).cast::<i32>();
                             let (low, high) = widen(_mm512_set1_epi32(*words.wrapping_add(pair)));
@@ -76,7 +75,7 @@ mod x86 {
                             sums[r][0] = _mm512_fmadd_ps(high, high0, sums[r][0]);
                             sums[r][1] = _mm512_fmadd_ps(high, high1, sums[r][1]);
                         }
-                        right = right.wrapping_add(1);
+                        right = right.map(|panel| panel.wrapping_add(1));
                     }
                     left = left.wrapping_add(LINES);
                 }

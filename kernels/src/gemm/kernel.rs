@@ -8,9 +8,12 @@ use super::{Path, amx, avx512, portable};
 /// Tiles along the depth after which the next block of columns is due: 64 KiB of packed operands.
 const STEPS_PER_PASS: usize = 32;
 
+/// Most tiles along the depth of two right panels that stay in the first-level cache from one block of rows to the next.
+pub(super) const CACHED_STEPS: usize = 20;
+
 /// 1 to 32 rows by 32 columns of a result. Panel strides count cache lines, leading dimensions elements.
 ///
-/// The kernels need: one panel of `steps` tiles at `left`, or two if `rows` is above 16, two panels at `right`,
+/// The kernels need: one panel of `steps` tiles at `left`, or two if `rows` is above 16, a panel at each `right`,
 /// readable rows of 32 at `init` (`init_ld` 0 repeats one row, for a bias), writable rows of 32 at `out`. They
 /// write whole panels of rows, and may leave out those beyond `rows`.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +21,9 @@ pub(super) struct Block {
     pub(super) left: *const Line,
     pub(super) left_stride: usize,
     pub(super) rows: usize,
-    pub(super) right: *const Line,
-    pub(super) right_stride: usize,
+    pub(super) right: [*const Line; 2],
+    /// Whether the right panels, of so few steps that they stay in the first-level cache, are used again soon.
+    pub(super) right_again: bool,
     pub(super) steps: usize,
     pub(super) init: *const f32,
     pub(super) init_ld: usize,
@@ -144,12 +148,13 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
                         Some(bias) if first == 0 => (bias.as_ptr().add(pair * BLOCK), 0),
                         _ => (out.cast_const(), share.columns),
                     };
+                    let right = share.right.as_ptr().add(pair * 2 * stride + first * LINES);
                     let block = Block {
                         left: share.left.as_ptr().add(row / LINES * stride + first * LINES),
                         left_stride: stride,
                         rows: (share.rows - row).min(BLOCK),
-                        right: share.right.as_ptr().add(pair * 2 * stride + first * LINES),
-                        right_stride: stride,
+                        right: [right, right.add(stride)],
+                        right_again: steps <= CACHED_STEPS && share.rows > BLOCK,
                         steps,
                         init,
                         init_ld,

@@ -1,6 +1,7 @@
 //! Operands and results of the products.
 
 use super::{Path, pack};
+use crate::memory::Lines;
 
 /// Lines of a tile: rows of the left operand or columns of the right one.
 pub(super) const LINES: usize = 16;
@@ -18,8 +19,13 @@ impl Line {
     pub(super) const ZERO: Self = Self([0; DEPTH]);
 
     #[cfg(test)]
-    pub(super) fn bits(&self) -> [u16; DEPTH] {
+    pub(crate) fn bits(&self) -> [u16; DEPTH] {
         self.0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn filled(bits: u16) -> Self {
+        Self([bits; DEPTH])
     }
 }
 
@@ -159,7 +165,7 @@ pub(super) fn packed_len(lines: usize, steps: usize) -> usize {
 /// A constant weight `(out, in)` rounded to `bf16` and laid out in tiles once, with its bias, for inference.
 #[derive(Debug)]
 pub struct PackedWeight {
-    tiles: Vec<Line>,
+    tiles: Lines,
     /// Zeros where there is none, padded to whole pairs of panels.
     bias: Vec<f32>,
     out_features: usize,
@@ -170,7 +176,7 @@ impl PackedWeight {
     /// Packs a row-major weight `(out, in)` and a bias `(out)`.
     pub(crate) fn new(weight: &[f32], bias: Option<&[f32]>, out_features: usize, in_features: usize) -> Self {
         let source = Matrix::rows(weight, out_features, in_features);
-        let mut tiles = vec![Line::ZERO; packed_len(out_features, source.steps())];
+        let mut tiles = Lines::zeroed(packed_len(out_features, source.steps()));
         pack::right(Path::best(), source, &mut tiles);
         Self { tiles, bias: padded_bias(bias, out_features), out_features, in_features }
     }
@@ -200,15 +206,10 @@ impl PackedWeight {
         size_of_val(&self.tiles[..])
     }
 
-    /// The two panels of `pair`, one after the other.
-    pub(super) fn panels(&self, pair: usize) -> *const Line {
-        let panels = &self.tiles[pair * BLOCK * self.steps()..];
-        panels.as_ptr()
-    }
-
-    /// The 32 biases of `pair`.
-    pub(super) fn bias(&self, pair: usize) -> *const f32 {
-        self.bias[pair * BLOCK..(pair + 1) * BLOCK].as_ptr()
+    /// Panel `index` of 16 columns, and their biases.
+    pub(super) fn panel(&self, index: usize) -> (*const Line, &[f32]) {
+        let len = LINES * self.steps();
+        (self.tiles[index * len..(index + 1) * len].as_ptr(), &self.bias[index * LINES..(index + 1) * LINES])
     }
 }
 

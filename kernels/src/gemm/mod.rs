@@ -7,6 +7,7 @@
 
 mod amx;
 mod avx512;
+mod blocks;
 mod gradient;
 mod kernel;
 mod matrix;
@@ -22,17 +23,16 @@ mod tiles;
 
 use std::sync::OnceLock;
 
+pub(crate) use blocks::{Depth, Epilogue, Results, Right, Sums, fetch, for_blocks, whole_passes};
 pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
 pub(crate) use kernel::Session;
 pub use matrix::PackedWeight;
-pub(crate) use matrix::{Fresh, Matrix, Output};
+pub(crate) use matrix::{Fresh, Line, Matrix, Output};
 pub(crate) use parallel::{Scratch, part, run, run_chunks};
 pub(crate) use product::product;
 pub use quantized::{Int4Weight, Int8Weight, int4_path_name, int8_path_name};
 pub(crate) use single::product_f32;
-pub(crate) use tiles::{
-    CEILING_BLOCK_FLOPS, ColumnTiles, Epilogue, Results, RowTiles, ceiling_blocks, for_blocks, multiply,
-};
+pub(crate) use tiles::{CEILING_BLOCK_FLOPS, ColumnTiles, RowTiles, ceiling_blocks, multiply};
 
 /// Which kernel multiplies `bf16` tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,12 +42,12 @@ pub(super) unsafe fn block(b: &Block) {
             let mut sums = [0f32; BLOCK];
             std::ptr::copy_nonoverlapping(b.init.add(row * b.init_ld), sums.as_mut_ptr(), BLOCK);
             let mut left = b.left.add(row / LINES * b.left_stride + row % LINES).cast::<[u32; LINES]>();
-            let mut right = b.right.cast::<[u32; LINES]>();
+            let mut right = b.right.map(<*const Line>::cast::<[u32; LINES]>);
             for _ in 0..b.steps {
                 for a in *left {
-                    add_pair(a, *right, &mut sums[..LINES]);
-                    add_pair(a, *right.wrapping_add(b.right_stride), &mut sums[LINES..]);
-                    right = right.wrapping_add(1);
+                    add_pair(a, *right[0], &mut sums[..LINES]);
+                    add_pair(a, *right[1], &mut sums[LINES..]);
+                    right = right.map(|panel| panel.wrapping_add(1));
                 }
                 left = left.wrapping_add(LINES);
             }

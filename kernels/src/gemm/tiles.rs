@@ -1,14 +1,9 @@
-//! Products whose rows are packed, multiplied and finished while they are in one thread's cache.
-//!
-//! The left operand is written as tiles row by row (by a norm, an activation or a plain copy), each block of 32 × 32 results
-//! is computed into scratch memory, and an [`Epilogue`] does with it what comes next: bias, activation, residual,
-//! or the tiles of the next product. No intermediate result goes through memory.
+//! Operands that are written on the way, as tiles: rows by a norm, an activation or a plain copy, columns by an attention.
 #![allow(clippy::inline_always)]
 
-use std::ops::Range;
-
-use super::kernel::{Between, Block, Session};
-use super::matrix::{BLOCK, DEPTH, LINES, Line, PackedWeight};
+use super::blocks::Results;
+use super::kernel::{Block, Session};
+use super::matrix::{BLOCK, DEPTH, LINES, Line};
 use super::parallel::Scratch;
 use crate::simd::{LANES, Simd};
 
@@ -46,6 +41,23 @@ impl RowTiles {
     #[inline(always)]
     pub(crate) fn element(self, row: usize, column: usize) -> *mut u16 {
         self.part(row, column / DEPTH).wrapping_add(column % DEPTH)
+    }
+
+    /// Tiles along the depth.
+    pub(super) fn steps(self) -> usize {
+        self.steps
+    }
+
+    /// The same memory for fewer steps.
+    pub(crate) fn of_steps(self, steps: usize) -> Self {
+        assert!(steps <= self.steps);
+        Self { steps, ..self }
+    }
+
+    /// The tile of the first 16 rows at `step`.
+    #[inline(always)]
+    pub(super) fn step(self, step: usize) -> *const Line {
+        self.at.wrapping_add(step * LINES)
     }
 
     /// Rows from `row` on, which is a multiple of 16.
@@ -121,8 +133,8 @@ pub(crate) unsafe fn multiply(
         left: left.below(row).at,
         left_stride: left.steps * LINES,
         rows: rows.min(BLOCK),
-        right: right.words(column, 0).cast(),
-        right_stride: right.steps * LINES,
+        right: [right.words(column, 0).cast(), right.words(column + LINES, 0).cast()],
+        right_again: true,
         steps,
         init: init.0,
         init_ld: init.1,
@@ -131,143 +143,6 @@ pub(crate) unsafe fn multiply(
     };
     // SAFETY: the caller's promise.
     unsafe { session.block(&block) };
-}
-
-/// 32 × 32 results, row by row.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Results([f32; BLOCK * BLOCK]);
-
-impl Results {
-    pub(crate) const ZERO: Self = Self([0.0; BLOCK * BLOCK]);
-
-    /// The first result and the distance between rows.
-    pub(crate) fn as_mut_ptr(&mut self) -> (*mut f32, usize) {
-        (self.0.as_mut_ptr(), BLOCK)
-    }
-
-    /// Sixteen results of `row` from column `16 · half` on.
-    #[inline(always)]
-    pub(crate) fn lanes<S: Simd>(&self, s: S, row: usize, half: usize) -> S::V {
-        debug_assert!(row < BLOCK && half < 2);
-        // SAFETY: inside the block.
-        unsafe { s.load(self.0.as_ptr().add(row * BLOCK + half * LANES), LANES) }
-    }
-}
-
-/// What happens to each block of results.
-pub(crate) trait Epilogue<const N: usize> {
-    /// Rows `lines` of the block that begins at `row` and `column`, of each of the products. `#[inline(always)]`.
-    ///
-    /// # Safety
-    /// As the implementation says.
-    unsafe fn block<S: Simd>(
-        &mut self,
-        s: S,
-        row: usize,
-        lines: Range<usize>,
-        column: usize,
-        results: &[Results; N],
-    );
-}
-
-/// A computed block whose epilogue is run between the steps of the next one, a few rows at a time.
-struct Pending<'a, S, E, const N: usize> {
-    s: S,
-    epilogue: &'a mut E,
-    results: &'a [Results; N],
-    row: usize,
-    column: usize,
-    /// Rows of the block, and those that are done.
-    rows: usize,
-    done: usize,
-    /// Rows between two steps.
-    at_a_time: usize,
-}
-
-impl<S: Simd, E: Epilogue<N>, const N: usize> Pending<'_, S, E, N> {
-    #[inline(always)]
-    fn run(&mut self, count: usize) {
-        let lines = self.done..self.rows.min(self.done + count);
-        self.done = lines.end;
-        // SAFETY: what `for_blocks` was promised.
-        unsafe { self.epilogue.block(self.s, self.row, lines, self.column, self.results) };
-    }
-}
-
-impl<S: Simd, E: Epilogue<N>, const N: usize> Between for Pending<'_, S, E, N> {
-    #[inline(always)]
-    fn step(&mut self) {
-        if self.done < self.rows {
-            self.run(self.at_a_time);
-        }
-    }
-}
-
-/// Multiplies `rows` rows of `left` with the column pairs `pairs` of each of `rights`, adds their biases, and hands every
-/// block to `epilogue`. A result is summed over the depth in order, whatever the rows and threads.
-///
-/// # Safety
-/// `left` has been written; the epilogue's own conditions hold for these rows and columns.
-#[inline(always)]
-pub(crate) unsafe fn for_blocks<S: Simd, const N: usize>(
-    s: S,
-    session: &Session,
-    (left, rows): (RowTiles, usize),
-    rights: [&PackedWeight; N],
-    pairs: Range<usize>,
-    epilogue: &mut impl Epilogue<N>,
-) {
-    let stride = left.steps * LINES;
-    for right in rights {
-        assert!(right.steps() == left.steps && pairs.end <= right.pairs());
-    }
-    let mut results: [[Results; N]; 2] = [const { [const { Results::ZERO }; N] }; 2];
-    let at_a_time = BLOCK.div_ceil((N * left.steps).max(1));
-    // The block before, of which nothing is left to do at the start.
-    let mut before = (0, 0, 0);
-    let mut turn = 0;
-    for pair in pairs {
-        for row in (0..rows).step_by(BLOCK) {
-            let count = (rows - row).min(BLOCK);
-            // Two sets of results take turns.
-            let [first, second] = &mut results;
-            let (now, last) = if turn % 2 == 0 { (first, second) } else { (second, first) };
-            turn += 1;
-            let (row_before, column, rows_before) = before;
-            let mut pending = Pending {
-                s,
-                epilogue: &mut *epilogue,
-                results: last,
-                row: row_before,
-                column,
-                rows: rows_before,
-                done: 0,
-                at_a_time,
-            };
-            for (right, results) in rights.iter().zip(now) {
-                let block = Block {
-                    left: left.below(row).at,
-                    left_stride: stride,
-                    rows: count,
-                    right: right.panels(pair),
-                    right_stride: stride,
-                    steps: left.steps,
-                    init: right.bias(pair),
-                    init_ld: 0,
-                    out: results.0.as_mut_ptr(),
-                    out_ld: BLOCK,
-                };
-                // SAFETY: the operands are as large as the block says (asserted), the results are a whole block.
-                unsafe { session.block_between(&block, &mut pending) };
-            }
-            pending.run(BLOCK);
-            before = (row, pair * BLOCK, count);
-        }
-    }
-    let (row, column, count) = before;
-    // SAFETY: the caller's promise.
-    unsafe { epilogue.block(s, row, 0..count, column, &results[(turn + 1) % 2]) };
 }
 
 /// Steps of the depth of a block of [`ceiling_blocks`]: the right operand stays in the first-level cache, the left one in the second.
@@ -288,8 +163,8 @@ pub(crate) fn ceiling_blocks(count: usize) {
         left: panel(0),
         left_stride: panel_len,
         rows: BLOCK,
-        right: panel(2),
-        right_stride: panel_len,
+        right: [panel(2), panel(3)],
+        right_again: true,
         steps: CEILING_STEPS,
         init: out.cast_const(),
         init_ld: out_ld,

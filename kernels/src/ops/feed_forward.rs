@@ -1,8 +1,8 @@
 //! The MLP of a transformer block in one pass: `y = [x +] post(W_down h + b)` with `h = activation(W_up n + b)` or, gated,
 //! `h = activation(W_gate n + b) ⊙ (W_up n + b)` (Shazeer 2020), and `n = norm(x)`; constant weights in `bf16`.
 //!
-//! A chunk of rows is normalised into tiles, its hidden activations are written as tiles from the blocks of the first
-//! product, and the second product adds the residual: nothing between `x` and `y` goes through memory.
+//! A chunk of rows is normalised into tiles; a part of its hidden activations, as many as the second-level cache holds, is written
+//! as tiles from the blocks of the first product, and added to the sums of the second one, part after part.
 //! A row of the result depends on its own row of `x` alone, bit for bit.
 //!
 //! Plain reference: [`feed_forward_reference`]. Error: that of rounding normalised rows, hidden activations and weights to `bf16`.
@@ -17,7 +17,9 @@ use super::linear::linear_reference;
 use super::norm::RowNorm;
 use super::projection::{LockedNorm, NormParameters, Schedule, Store, WriteRows};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::{self, Epilogue, PackedWeight, Path, Results, RowTiles, Scratch, Session, for_blocks};
+use crate::gemm::{
+    self, Depth, Epilogue, PackedWeight, Path, Results, Right, RowTiles, Scratch, Session, Sums, for_blocks,
+};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// The weights of an MLP and what surrounds them.
@@ -39,13 +41,23 @@ pub struct FeedForward<'a> {
     pub residual: bool,
 }
 
+/// Bytes of hidden activations that stay in the second-level cache beside the rows and the weights that stream through it.
+const HIDDEN_BYTES: usize = 5 << 18;
+
+/// Hidden columns to a step of the second product.
+const STEP: usize = 32;
+
 /// Writes hidden activations as the tiles of the next product.
 struct Activate {
     hidden: RowTiles,
+    /// The hidden column that is the first of the tiles.
+    first: usize,
     activation: Activation,
+    /// Whether the blocks are those of [`Right::Gated`].
+    gated: bool,
 }
 
-impl Epilogue<1> for Activate {
+impl Epilogue for Activate {
     /// # Safety
     /// Nobody else uses these rows and columns of the hidden tiles.
     #[inline(always)]
@@ -55,35 +67,39 @@ impl Epilogue<1> for Activate {
         row: usize,
         lines: Range<usize>,
         column: usize,
-        [up]: &[Results; 1],
+        results: &Results,
     ) {
-        for i in lines {
-            for half in 0..2 {
-                let h = self.activation.lanes(s, up.lanes(s, i, half));
-                // SAFETY: the caller's promise; columns beyond the last are zero, as activations of 0 are 0.
-                unsafe { s.store_bf16(self.hidden.element(row + i, column + half * LANES), h, LANES) };
-            }
-        }
-    }
-}
-
-impl Epilogue<2> for Activate {
-    /// # Safety
-    /// As above.
-    #[inline(always)]
-    unsafe fn block<S: Simd>(
-        &mut self,
-        s: S,
-        row: usize,
-        lines: Range<usize>,
-        column: usize,
-        [gate, up]: &[Results; 2],
-    ) {
-        for i in lines {
-            for half in 0..2 {
-                let h = s.mul(self.activation.lanes(s, gate.lanes(s, i, half)), up.lanes(s, i, half));
-                // SAFETY: as above.
-                unsafe { s.store_bf16(self.hidden.element(row + i, column + half * LANES), h, LANES) };
+        let column = column.wrapping_sub(self.first);
+        // Four vectors at a time; the last rows may be done twice.
+        for i in lines.clone().step_by(if self.gated { 4 } else { 2 }) {
+            let line = |k: usize| (i + k).min(lines.end - 1);
+            let to = |k: usize| self.hidden.element(row + line(k), column);
+            // SAFETY: the caller's promise; columns beyond the last are zero, as activations of 0 are 0.
+            unsafe {
+                if self.gated {
+                    let gates = [
+                        results.lanes(s, line(0), 0),
+                        results.lanes(s, line(1), 0),
+                        results.lanes(s, line(2), 0),
+                        results.lanes(s, line(3), 0),
+                    ];
+                    let gates = self.activation.lanes(s, gates);
+                    for k in 0..4 {
+                        s.store_bf16(to(k), s.mul(gates[k], results.lanes(s, line(k), 1)), LANES);
+                    }
+                } else {
+                    let hidden = [
+                        results.lanes(s, line(0), 0),
+                        results.lanes(s, line(0), 1),
+                        results.lanes(s, line(1), 0),
+                        results.lanes(s, line(1), 1),
+                    ];
+                    let hidden = self.activation.lanes(s, hidden);
+                    for k in 0..2 {
+                        s.store_bf16(to(k), hidden[2 * k], LANES);
+                        s.store_bf16(to(k).add(LANES), hidden[2 * k + 1], LANES);
+                    }
+                }
             }
         }
     }
@@ -92,12 +108,12 @@ impl Epilogue<2> for Activate {
 /// What a part computes of a chunk of rows.
 #[derive(Clone)]
 enum Stage {
-    /// Normalised rows, as tiles.
-    Rows,
-    /// Pairs of hidden columns.
-    Hidden(Range<usize>),
-    /// Pairs of columns of the result.
-    Down(Range<usize>),
+    /// Normalised rows, as tiles: these, from a multiple of 16 on.
+    Rows(Range<usize>),
+    /// Hidden columns, as steps of the second product of which the tiles hold those from the first number on.
+    Hidden(usize, Range<usize>),
+    /// Pairs of columns of the result, over these steps.
+    Down(Range<usize>, Range<usize>),
     /// The norm after the projections.
     Finish,
 }
@@ -110,7 +126,10 @@ struct Chunk<'a> {
     first_row: usize,
     rows: usize,
     tiles: RowTiles,
+    /// Room for the tiles of one part.
     hidden: RowTiles,
+    /// Where there is more than one part.
+    sums: Option<Sums>,
     out: Out,
 }
 
@@ -125,11 +144,12 @@ impl Kernel for Part<'_> {
         // SAFETY: the caller runs the stages in order, and gives each row or column to one part.
         unsafe {
             match stage {
-                Stage::Rows => {
-                    chunk.source.write(s, chunk.first_row..chunk.first_row + chunk.rows, chunk.tiles);
+                Stage::Rows(rows) => {
+                    let from = chunk.first_row + rows.start..chunk.first_row + rows.end;
+                    chunk.source.write(s, from, chunk.tiles.below(rows.start));
                 }
-                Stage::Hidden(pairs) => chunk.hidden_columns(s, pairs),
-                Stage::Down(pairs) => chunk.down_columns(s, pairs),
+                Stage::Hidden(first, steps) => chunk.hidden_columns(s, first, steps),
+                Stage::Down(pairs, steps) => chunk.down_columns(s, pairs, steps),
                 Stage::Finish => chunk.finish(s),
             }
         }
@@ -137,24 +157,28 @@ impl Kernel for Part<'_> {
 }
 
 impl Chunk<'_> {
-    #[inline(always)]
-    unsafe fn hidden_columns<S: Simd>(&self, s: S, pairs: Range<usize>) {
-        let FeedForward { gate, up, activation, .. } = self.weights;
-        let mut activate = Activate { hidden: self.hidden, activation };
-        let session = Session::new(Path::best());
-        // SAFETY: the tiles are written; the hidden columns are this part's own.
-        unsafe {
-            match gate {
-                Some(gate) => {
-                    for_blocks(s, &session, (self.tiles, self.rows), [gate, up], pairs, &mut activate);
-                }
-                None => for_blocks(s, &session, (self.tiles, self.rows), [up], pairs, &mut activate),
-            }
-        }
+    /// With tiles for so many steps of the second product.
+    fn with_hidden(self, steps: usize) -> Self {
+        Self { hidden: self.hidden.of_steps(steps), ..self }
     }
 
     #[inline(always)]
-    unsafe fn down_columns<S: Simd>(&self, s: S, pairs: Range<usize>) {
+    unsafe fn hidden_columns<S: Simd>(&self, s: S, first: usize, steps: Range<usize>) {
+        let FeedForward { gate, up, activation, .. } = self.weights;
+        let mut activate =
+            Activate { hidden: self.hidden, first: first * STEP, activation, gated: gate.is_some() };
+        let (right, blocks) = match gate {
+            Some(gate) => (Right::Gated(gate, up), 2 * steps.start..2 * steps.end),
+            None => (Right::One(up), steps),
+        };
+        let session = Session::new(Path::best());
+        let left = (self.tiles, self.rows);
+        // SAFETY: the tiles are written; the hidden columns are this part's own.
+        unsafe { for_blocks(s, &session, left, right, blocks, Depth::WHOLE, &mut activate) };
+    }
+
+    #[inline(always)]
+    unsafe fn down_columns<S: Simd>(&self, s: S, pairs: Range<usize>, steps: Range<usize>) {
         let residual = (self.weights.residual && self.post_norm.is_none()).then_some(self.source.x);
         let mut store = Store {
             out: self.out,
@@ -165,8 +189,10 @@ impl Chunk<'_> {
             map: None,
         };
         let session = Session::new(Path::best());
+        let depth = Depth { first: steps.start, sums: self.sums };
+        let (left, right) = ((self.hidden, self.rows), Right::One(self.weights.down));
         // SAFETY: the hidden tiles are written; the columns of the result are this part's own.
-        unsafe { for_blocks(s, &session, (self.hidden, self.rows), [self.weights.down], pairs, &mut store) };
+        unsafe { for_blocks(s, &session, left, right, pairs, depth, &mut store) };
     }
 
     /// `y = [x +] norm(y)`.
@@ -233,42 +259,59 @@ fn run(weights: &FeedForward, source: WriteRows<'_>, post_norm: Option<RowNorm<'
     let (dim, hidden) = (source.dim, weights.up.out_features());
     let matrices = if weights.gate.is_some() { 3 } else { 2 };
     let bytes = weights.gate.map_or(0, PackedWeight::bytes) + weights.up.bytes() + weights.down.bytes();
-    let schedule = Schedule::new(rows, dim.max(hidden), rows * dim * hidden * matrices, bytes);
-    let (up_pairs, down_pairs) = (weights.up.pairs(), weights.down.pairs());
+    let schedule = Schedule::new(rows, dim, rows * dim * hidden * matrices, bytes);
+    let (steps, pairs, most) = (weights.up.pairs(), weights.down.pairs(), schedule.most_rows());
+    let parts = steps.div_ceil(gemm::whole_passes(HIDDEN_BYTES / (2 * STEP * most))).max(1);
     let with_chunk = |index: usize, body: &dyn Fn(Chunk)| {
-        let (mut tiles, mut inner) = (
-            Scratch::take(RowTiles::lines(schedule.chunk, dim)),
-            Scratch::take(RowTiles::lines(schedule.chunk, hidden)),
-        );
-        let rows = schedule.rows(rows, index);
+        let mut memory = [
+            Scratch::take(RowTiles::lines(most, dim)),
+            Scratch::take(RowTiles::lines(most, steps.div_ceil(parts) * STEP)),
+            Scratch::take(if parts > 1 { Sums::lines(pairs, most) } else { 0 }),
+        ];
+        let [tiles, inner, sums] = &mut memory;
+        let rows = schedule.rows(index);
         body(Chunk {
             weights: *weights,
             source,
             post_norm,
             first_row: rows.start,
             rows: rows.len(),
-            tiles: RowTiles::new(&mut tiles, schedule.chunk, dim),
-            hidden: RowTiles::new(&mut inner, schedule.chunk, hidden),
+            tiles: RowTiles::new(tiles, most, dim),
+            hidden: RowTiles::new(inner, most, steps.div_ceil(parts) * STEP),
+            sums: (parts > 1).then(|| Sums::new(sums, rows.len())),
             out,
         });
     };
+    let part = |part: usize| gemm::part(steps, parts, part);
     if schedule.by_rows {
-        return gemm::run_chunks(schedule.threads, schedule.chunks(rows), |index| {
+        return gemm::run_chunks(schedule.threads, schedule.chunks(), |index| {
             with_chunk(index, &|chunk| {
-                for stage in
-                    [Stage::Rows, Stage::Hidden(0..up_pairs), Stage::Down(0..down_pairs), Stage::Finish]
-                {
-                    dispatch(Part(chunk, stage));
+                dispatch(Part(chunk, Stage::Rows(0..chunk.rows)));
+                for steps in (0..parts).map(part) {
+                    let chunk = chunk.with_hidden(steps.len());
+                    dispatch(Part(chunk, Stage::Hidden(steps.start, steps.clone())));
+                    dispatch(Part(chunk, Stage::Down(0..pairs, steps)));
                 }
+                dispatch(Part(chunk, Stage::Finish));
             });
         });
     }
-    let part = |pairs: usize, thread: usize| gemm::part(pairs, schedule.threads, thread);
-    for index in 0..schedule.chunks(rows) {
+    let share = |range: &Range<usize>, thread: usize| {
+        let part = gemm::part(range.len(), schedule.threads, thread);
+        range.start + part.start..range.start + part.end
+    };
+    for index in 0..schedule.chunks() {
         with_chunk(index, &|chunk| {
-            dispatch(Part(chunk, Stage::Rows));
-            gemm::run(schedule.threads, |t| dispatch(Part(chunk, Stage::Hidden(part(up_pairs, t)))));
-            gemm::run(schedule.threads, |t| dispatch(Part(chunk, Stage::Down(part(down_pairs, t)))));
+            schedule.share_rows(0..chunk.rows, |rows| dispatch(Part(chunk, Stage::Rows(rows))));
+            for steps in (0..parts).map(part) {
+                let chunk = chunk.with_hidden(steps.len());
+                gemm::run(schedule.threads, |thread| {
+                    dispatch(Part(chunk, Stage::Hidden(steps.start, share(&steps, thread))));
+                });
+                gemm::run(schedule.threads, |thread| {
+                    dispatch(Part(chunk, Stage::Down(share(&(0..pairs), thread), steps.clone())));
+                });
+            }
             dispatch(Part(chunk, Stage::Finish));
         });
     }

@@ -14,17 +14,22 @@ use super::activation::Activation;
 use super::linear::linear_reference;
 use super::norm::{RowNorm, layer_norm_reference, rms_norm_reference};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::{self, Epilogue, PackedWeight, Path, Results, RowTiles, Scratch, Session, for_blocks};
+use crate::gemm::{
+    self, Depth, Epilogue, PackedWeight, Path, Results, Right, RowTiles, Scratch, Session, for_blocks,
+};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Bytes of packed rows that stay in the second-level cache beside the weights that stream through it.
 const ROW_BYTES: usize = 1 << 20;
 
 /// Most rows of a chunk: enough for the products to hide the reading of weights.
-const MAX_ROWS: usize = 256;
+const MAX_ROWS: usize = 288;
 
-/// Rows for each thread from which on threads take chunks of rows; fewer rows are shared by columns.
-const ROWS_PER_THREAD: usize = 128;
+/// Rows for each thread from which on threads take chunks of rows, each reading all weights; fewer rows are shared by columns.
+const ROWS_PER_THREAD: usize = 192;
+
+/// Rows are blocks of so many.
+const BLOCK: usize = 32;
 
 /// Parameters of a layer norm (with `bias`) or an RMS norm over rows of `dim`.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +113,28 @@ pub(super) struct Store<'a> {
     pub(super) map: Option<&'a [usize]>,
 }
 
-impl Epilogue<1> for Store<'_> {
+impl Store<'_> {
+    /// The row of the matrix that row `row` of the product goes to.
+    #[inline(always)]
+    fn to(&self, row: usize) -> usize {
+        self.map.map_or(self.first_row + row, |map| map[row])
+    }
+}
+
+impl Epilogue for Store<'_> {
+    #[inline(always)]
+    fn expect(&self, row: usize, lines: Range<usize>, column: usize) {
+        let Some(residual) = self.residual else { return };
+        for line in lines {
+            let to = self.to(row + line);
+            if to != NO_ROW {
+                let at = residual.as_ptr().wrapping_add(to * self.columns + column);
+                gemm::fetch(at);
+                gemm::fetch(at.wrapping_add(LANES));
+            }
+        }
+    }
+
     /// # Safety
     /// Nobody else uses these rows and columns of the output.
     #[inline(always)]
@@ -118,10 +144,10 @@ impl Epilogue<1> for Store<'_> {
         row: usize,
         lines: Range<usize>,
         column: usize,
-        [results]: &[Results; 1],
+        results: &Results,
     ) {
         for i in lines {
-            let to = self.map.map_or(self.first_row + row + i, |map| map[row + i]);
+            let to = self.to(row + i);
             if to == NO_ROW {
                 continue;
             }
@@ -132,7 +158,7 @@ impl Epilogue<1> for Store<'_> {
                 };
                 let mut y = results.lanes(s, i, half);
                 if let Some(activation) = self.activation {
-                    y = activation.lanes(s, y);
+                    [y] = activation.lanes(s, [y]);
                 }
                 let at = at + half * LANES;
                 if let Some(residual) = self.residual {
@@ -147,17 +173,18 @@ impl Epilogue<1> for Store<'_> {
     }
 }
 
-/// How rows are shared by threads, from the numbers of rows, of threads and the greatest depth of the products.
+/// How rows are shared by threads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
     pub(super) threads: usize,
     /// Threads take chunks of rows; otherwise they share the columns of each chunk.
     pub(super) by_rows: bool,
-    /// Rows of a chunk.
-    pub(super) chunk: usize,
+    rows: usize,
+    chunks: usize,
 }
 
 impl Schedule {
+    /// For `rows` rows that are packed `depth` deep.
     pub(super) fn new(rows: usize, depth: usize, multiplications: usize, weight_bytes: usize) -> Self {
         Self::with_threads(gemm::threads_for(multiplications, weight_bytes), rows, depth)
     }
@@ -169,31 +196,58 @@ impl Schedule {
 
     fn with_threads(threads: usize, rows: usize, depth: usize) -> Self {
         let by_rows = threads == 1 || rows >= ROWS_PER_THREAD * threads;
-        let fitting = (ROW_BYTES / (2 * depth.max(1)) / 32 * 32).clamp(32, MAX_ROWS);
-        let share = rows.div_ceil(if by_rows { threads } else { 1 }).next_multiple_of(32).max(32);
-        Self { threads, by_rows, chunk: fitting.min(share) }
+        let fitting = (ROW_BYTES / (2 * depth.max(1)) / BLOCK * BLOCK).clamp(BLOCK, MAX_ROWS);
+        // All threads take as many chunks.
+        let at_once = if by_rows { threads } else { 1 };
+        let chunks = rows.div_ceil(at_once * fitting) * at_once;
+        Self { threads, by_rows, rows, chunks: chunks.clamp(1, rows.div_ceil(BLOCK).max(1)) }
     }
 
-    /// The chunks of `rows` rows.
-    pub(super) fn chunks(&self, rows: usize) -> usize {
-        rows.div_ceil(self.chunk)
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks
     }
 
     /// Rows of chunk `index`.
-    pub(super) fn rows(&self, rows: usize, index: usize) -> Range<usize> {
-        index * self.chunk..rows.min((index + 1) * self.chunk)
+    pub(super) fn rows(&self, index: usize) -> Range<usize> {
+        let blocks = gemm::part(self.rows.div_ceil(BLOCK), self.chunks, index);
+        blocks.start * BLOCK..self.rows.min(blocks.end * BLOCK)
+    }
+
+    /// Most rows of a chunk.
+    pub(super) fn most_rows(&self) -> usize {
+        self.rows.div_ceil(BLOCK).div_ceil(self.chunks) * BLOCK
+    }
+
+    /// Runs `body` on parts of `rows` (of a chunk whose columns are shared), on as many threads as that pays for.
+    pub(super) fn share_rows(&self, rows: Range<usize>, body: impl Fn(Range<usize>) + Sync) {
+        if rows.len() < 2 * BLOCK {
+            return body(rows);
+        }
+        let blocks = rows.len().div_ceil(BLOCK);
+        gemm::run(self.threads, |thread| {
+            let part = gemm::part(blocks, self.threads, thread);
+            body(rows.start + part.start * BLOCK..rows.end.min(rows.start + part.end * BLOCK));
+        });
     }
 }
 
-/// One thread's part: writes the tiles of `rows` unless they are there, and computes `pairs` of their columns.
-struct Part<'a> {
+/// A chunk of rows.
+#[derive(Clone, Copy)]
+struct Chunk<'a> {
     source: WriteRows<'a>,
-    rows: Range<usize>,
+    first_row: usize,
+    rows: usize,
     tiles: RowTiles,
-    written: bool,
     weight: &'a PackedWeight,
-    pairs: Range<usize>,
     store: Store<'a>,
+}
+
+/// One thread's part of a chunk.
+enum Part<'a> {
+    /// Writes the tiles of these rows (counted from the chunk's first, from a multiple of 16 on).
+    Rows(Chunk<'a>, Range<usize>),
+    /// Computes these blocks of columns.
+    Columns(Chunk<'a>, Range<usize>),
 }
 
 impl Kernel for Part<'_> {
@@ -201,15 +255,21 @@ impl Kernel for Part<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let count = self.rows.len();
-        let mut store = Store { first_row: self.store.first_row + self.rows.start, ..self.store };
         // SAFETY: the rows of the tiles, or the columns of the output, are this part's own.
         unsafe {
-            if !self.written {
-                self.source.write(s, self.rows, self.tiles);
+            match self {
+                Self::Rows(chunk, rows) => {
+                    let from = chunk.first_row + rows.start..chunk.first_row + rows.end;
+                    chunk.source.write(s, from, chunk.tiles.below(rows.start));
+                }
+                Self::Columns(chunk, blocks) => {
+                    let mut store =
+                        Store { first_row: chunk.store.first_row + chunk.first_row, ..chunk.store };
+                    let session = Session::new(Path::best());
+                    let (left, right) = ((chunk.tiles, chunk.rows), Right::One(chunk.weight));
+                    for_blocks(s, &session, left, right, blocks, Depth::WHOLE, &mut store);
+                }
             }
-            let session = Session::new(Path::best());
-            for_blocks(s, &session, (self.tiles, count), [self.weight], self.pairs, &mut store);
         }
     }
 }
@@ -275,13 +335,7 @@ pub fn grouped_projection<'a>(
         gemm::run_chunks(gemm::threads_for(rows * columns * dim, bytes), groups.len(), |index| {
             let (x, first_row, weight) = group(groups[index]);
             let schedule = Schedule::alone(x.len() / dim, dim);
-            run_scheduled(
-                schedule,
-                WriteRows { norm: None, x, dim },
-                x.len() / dim,
-                weight,
-                store(first_row),
-            );
+            run_scheduled(schedule, WriteRows { norm: None, x, dim }, weight, store(first_row));
         });
     };
     // SAFETY: the groups cover all rows.
@@ -292,34 +346,31 @@ pub fn grouped_projection<'a>(
 fn run(source: WriteRows<'_>, rows: usize, weight: &PackedWeight, store: Store<'_>) {
     let multiplications = rows * source.dim * weight.out_features();
     let schedule = Schedule::new(rows, source.dim, multiplications, weight.bytes());
-    run_scheduled(schedule, source, rows, weight, store);
+    run_scheduled(schedule, source, weight, store);
 }
 
-fn run_scheduled(
-    schedule: Schedule,
-    source: WriteRows<'_>,
-    rows: usize,
-    weight: &PackedWeight,
-    store: Store<'_>,
-) {
+fn run_scheduled(schedule: Schedule, source: WriteRows<'_>, weight: &PackedWeight, store: Store<'_>) {
     let (dim, pairs) = (source.dim, weight.pairs());
-    let lines = RowTiles::lines(schedule.chunk, dim);
+    let with_chunk = |index: usize, body: &dyn Fn(Chunk)| {
+        let rows = schedule.rows(index);
+        let mut memory = Scratch::take(RowTiles::lines(schedule.most_rows(), dim));
+        let tiles = RowTiles::new(&mut memory, schedule.most_rows(), dim);
+        body(Chunk { source, first_row: rows.start, rows: rows.len(), tiles, weight, store });
+    };
     if schedule.by_rows {
-        return gemm::run_chunks(schedule.threads, schedule.chunks(rows), |index| {
-            let mut memory = Scratch::take(lines);
-            let tiles = RowTiles::new(&mut memory, schedule.chunk, dim);
-            let rows = schedule.rows(rows, index);
-            dispatch(Part { source, rows, tiles, written: false, weight, pairs: 0..pairs, store });
+        return gemm::run_chunks(schedule.threads, schedule.chunks(), |index| {
+            with_chunk(index, &|chunk| {
+                dispatch(Part::Rows(chunk, 0..chunk.rows));
+                dispatch(Part::Columns(chunk, 0..pairs));
+            });
         });
     }
-    let mut memory = Scratch::take(lines);
-    let tiles = RowTiles::new(&mut memory, schedule.chunk, dim);
-    for index in 0..schedule.chunks(rows) {
-        let rows = schedule.rows(rows, index);
-        dispatch(Part { source, rows: rows.clone(), tiles, written: false, weight, pairs: 0..0, store });
-        gemm::run(schedule.threads, |thread| {
-            let pairs = gemm::part(pairs, schedule.threads, thread);
-            dispatch(Part { source, rows: rows.clone(), tiles, written: true, weight, pairs, store });
+    for index in 0..schedule.chunks() {
+        with_chunk(index, &|chunk| {
+            schedule.share_rows(0..chunk.rows, |rows| dispatch(Part::Rows(chunk, rows)));
+            gemm::run(schedule.threads, |thread| {
+                dispatch(Part::Columns(chunk, gemm::part(pairs, schedule.threads, thread)));
+            });
         });
     }
 }

@@ -140,7 +140,7 @@ fn projections_match_f64() -> Result<()> {
 #[test]
 fn a_row_of_a_projection_depends_on_itself_alone() -> Result<()> {
     let mut rng = Rng(2);
-    for (rows, dim, out) in [(1, 64, 33), (17, 70, 96), (300, 96, 200), (700, 200, 64)] {
+    for (rows, dim, out) in [(1, 64, 33), (17, 70, 96), (300, 96, 200), (700, 200, 64), (90, 1300, 70)] {
         let (x, weight) = (rng.tensor(&[rows, dim], 1.0)?, rng.weight(out, dim)?);
         let (norm, packed) = (rng.norm(dim, true)?, pack(&weight, None)?);
         let run = |x: &Tensor| projection(x, Some(parameters(&norm)), &packed, Some(Activation::Gelu), None);
@@ -220,26 +220,39 @@ fn feed_forwards_match_f64() -> Result<()> {
 #[test]
 fn a_row_of_a_feed_forward_depends_on_itself_alone() -> Result<()> {
     let mut rng = Rng(5);
-    let (dim, hidden) = (96, 200);
-    let (gate, up) = (pack(&rng.weight(hidden, dim)?, None)?, pack(&rng.weight(hidden, dim)?, None)?);
-    let (down, norm) = (pack(&rng.weight(dim, hidden)?, None)?, rng.norm(dim, false)?);
-    let weights = FeedForward {
-        norm: Some(parameters(&norm)),
-        gate: Some(&gate),
-        up: &up,
-        activation: Activation::Silu,
-        down: &down,
-        post_norm: None,
-        residual: true,
-    };
-    for rows in [1, 40, 600] {
-        let x = rng.tensor(&[rows, dim], 1.0)?;
-        let all = feed_forward(&x, &weights)?;
-        for (first, count) in [(0, 1), (rows / 3, rows - rows / 3), (rows - 1, 1)] {
-            let part = feed_forward(&x.narrow(0, first, count)?, &weights)?;
-            assert!(flat(&part) == flat(&all.narrow(0, first, count)?), "{rows} rows from {first}");
+    // The second is deeper than one pass over its depth, and its hidden activations come in parts.
+    for (dim, hidden, all_rows) in [(96, 200, &[1, 40, 600][..]), (650, 2100, &[300])] {
+        let (gate, up) = (rng.weight(hidden, dim)?, rng.weight(hidden, dim)?);
+        let (down, norm) = (rng.weight(dim, hidden)?, rng.norm(dim, false)?);
+        let packed = [pack(&gate, None)?, pack(&up, None)?, pack(&down, None)?];
+        let weights = FeedForward {
+            norm: Some(parameters(&norm)),
+            gate: Some(&packed[0]),
+            up: &packed[1],
+            activation: Activation::Silu,
+            down: &packed[2],
+            post_norm: None,
+            residual: true,
+        };
+        for &rows in all_rows {
+            let x = rng.tensor(&[rows, dim], 1.0)?;
+            let all = feed_forward(&x, &weights)?;
+            let (gate, up, down, norm) = (doubled(&gate), doubled(&up), doubled(&down), doubled_norm(&norm));
+            let expected = feed_forward_reference(
+                &doubled(&x),
+                (Some(parameters(&norm)), None),
+                (Some((&gate, None)), (&up, None), (&down, None)),
+                Activation::Silu,
+                true,
+            )?;
+            let error = error(&all, &expected, Some(&x));
+            assert!(error < TOLERANCE, "{rows} x {dim} x {hidden}: error {error:.1e}");
+            for (first, count) in [(0, 1), (rows / 3, rows - rows / 3), (rows - 1, 1)] {
+                let part = feed_forward(&x.narrow(0, first, count)?, &weights)?;
+                assert!(flat(&part) == flat(&all.narrow(0, first, count)?), "{rows} rows from {first}");
+            }
+            same_on_threads("feed_forward", &|| feed_forward(&x, &weights));
         }
-        same_on_threads("feed_forward", &|| feed_forward(&x, &weights));
     }
     Ok(())
 }

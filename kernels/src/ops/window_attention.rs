@@ -38,9 +38,8 @@ pub struct Windows<'a> {
 /// The projections, packed head by head (see [`WindowWeights::new`]).
 #[derive(Debug)]
 pub struct WindowWeights {
-    query: PackedWeight,
-    key: PackedWeight,
-    value: PackedWeight,
+    /// Query, key and value of the first head, then of the second, and so on.
+    projections: PackedWeight,
     output: PackedWeight,
     heads: usize,
     head_dim: usize,
@@ -65,21 +64,22 @@ impl WindowWeights {
         let head_dim = width / heads;
         let padded = head_dim.next_multiple_of(32);
         let pad = padded - head_dim;
-        let rows = |x: &Tensor| {
-            let (_, inner) = x.dims2()?;
-            let x = x.reshape((heads, head_dim, inner))?.pad_with_zeros(1, 0, pad)?;
-            x.reshape((heads * padded, inner))
-        };
-        let vector = |x: &Tensor| x.reshape((heads, head_dim))?.pad_with_zeros(1, 0, pad)?.flatten_all();
-        let pack =
-            |(weight, b): Matrix| super::linear::pack(&rows(weight)?, b.map(vector).transpose()?.as_ref());
+        let (_, dim) = query.0.dims2()?;
+        let weights = [query, key, value]
+            .map(|(weight, _)| weight.reshape((heads, head_dim, dim))?.pad_with_zeros(1, 0, pad));
+        let biases = [query, key, value].map(|(_, bias)| match bias {
+            Some(bias) => bias.reshape((heads, head_dim))?.pad_with_zeros(1, 0, pad),
+            None => Tensor::zeros((heads, padded), query.0.dtype(), query.0.device()),
+        });
+        let joined =
+            |parts: [Result<Tensor>; 3]| Tensor::cat(&parts.into_iter().collect::<Result<Vec<_>>>()?, 1);
+        let weight = joined(weights)?.reshape((heads * 3 * padded, dim))?;
+        let projections = super::linear::pack(&weight, Some(&joined(biases)?.flatten_all()?))?;
         let (dim, _) = output.0.dims2()?;
         let columns = output.0.reshape((dim, heads, head_dim))?.pad_with_zeros(2, 0, pad)?;
         let columns = columns.reshape((dim, heads * padded))?;
         Ok(Self {
-            query: pack(query)?,
-            key: pack(key)?,
-            value: pack(value)?,
+            projections,
             output: super::linear::pack(&columns, output.1)?,
             heads,
             head_dim,
@@ -104,7 +104,7 @@ pub fn window_attention(
     let (area, heads) = (windows.area, weights.heads);
     let count = windows.index.len() / area.max(1);
     let mask_dims = windows.mask.map(Tensor::dims);
-    if dim != weights.query.in_features()
+    if dim != weights.projections.in_features()
         || windows.index.len() != count * area
         || windows.index.iter().any(|&i| i != ZERO_ROW && i as usize >= tokens)
         || weights.area != area

@@ -1,45 +1,72 @@
-//! Attention of blocks of 32 query rows on tiles of `bf16`: scores, softmax and values in one thread's cache.
+//! Attention of up to 64 query rows on tiles of `bf16`: scores, softmax and values in one thread's cache.
 //!
 //! A row keeps all its scores (no online softmax), so its result depends on its own query and keys alone, bit for bit,
-//! whatever rows share its block.
+//! whatever rows share its block. What is stored by one unit and loaded by the other rests a while in between: neither tiles
+//! nor vectors can be taken over from a store that has just been made.
 #![allow(clippy::inline_always)]
 
 use crate::gemm::{ColumnTiles, Results, RowTiles, Scratch, Session, multiply};
-use crate::simd::math::exp;
+use crate::simd::math::fast_exp;
 use crate::simd::{LANES, Simd, Tile};
 
-/// Query rows, and keys or columns of values, of a block.
-pub(crate) const ROWS: usize = 32;
+/// Rows, and keys or columns of values, of a block.
+pub(crate) const BLOCK: usize = 32;
+
+/// Query rows that are attended with together.
+pub(crate) const ROWS: usize = 2 * BLOCK;
 
 /// Row of zeros from which sums start.
-static ZEROS: [f32; ROWS] = [0.0; ROWS];
+static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
-/// Keys and values of one head, and room for the scores of 32 rows.
+/// Keys and values of one head.
 pub(crate) struct Head {
     keys: ColumnTiles,
     values: ColumnTiles,
     /// Depth of the scores, in steps.
     dim_steps: usize,
     v_dim: usize,
-    /// Keys, rounded up to whole blocks; the distance between rows of scores.
+    /// Keys, rounded up to whole blocks.
     kv_pad: usize,
-    scores: *mut f32,
-    probabilities: RowTiles,
 }
 
 /// Memory of a [`Head`], one buffer a part.
-pub(crate) struct HeadMemory([Scratch; 4]);
+pub(crate) struct HeadMemory([Scratch; 2]);
 
 impl HeadMemory {
     pub(crate) fn new(kv_len: usize, dim: usize, v_dim: usize) -> Self {
-        let kv_pad = kv_len.next_multiple_of(ROWS);
+        let kv_pad = kv_len.next_multiple_of(BLOCK);
         Self([
             Scratch::take(ColumnTiles::lines(kv_pad, dim)),
             Scratch::take(ColumnTiles::lines(v_dim, kv_pad)),
-            // Sixteen `f32` to a line.
-            Scratch::take(ROWS * kv_pad / LANES),
-            Scratch::take(RowTiles::lines(ROWS, kv_pad)),
         ])
+    }
+}
+
+/// Room for the scores and probabilities of [`ROWS`] rows.
+pub(crate) struct Room {
+    scores: *mut f32,
+    probabilities: RowTiles,
+    /// Distance between rows of scores.
+    kv_pad: usize,
+}
+
+/// Memory of a [`Room`], one buffer a part.
+pub(crate) struct RoomMemory([Scratch; 2]);
+
+impl RoomMemory {
+    pub(crate) fn new(kv_len: usize) -> Self {
+        let kv_pad = kv_len.next_multiple_of(BLOCK);
+        // Sixteen `f32` to a line.
+        Self([Scratch::take(ROWS * kv_pad / LANES), Scratch::take(RowTiles::lines(ROWS, kv_pad))])
+    }
+}
+
+impl Room {
+    pub(crate) fn new(memory: &mut RoomMemory, kv_len: usize) -> Self {
+        let kv_pad = kv_len.next_multiple_of(BLOCK);
+        let [scores, probabilities] = &mut memory.0;
+        let probabilities = RowTiles::new(probabilities, ROWS, kv_pad);
+        Self { scores: scores.as_mut_ptr().cast(), probabilities, kv_pad }
     }
 }
 
@@ -56,16 +83,14 @@ pub(crate) trait Scores {
 
 impl Head {
     pub(crate) fn new(memory: &mut HeadMemory, kv_len: usize, dim: usize, v_dim: usize) -> Self {
-        let kv_pad = kv_len.next_multiple_of(ROWS);
-        let [keys, values, scores, probabilities] = &mut memory.0;
+        let kv_pad = kv_len.next_multiple_of(BLOCK);
+        let [keys, values] = &mut memory.0;
         Self {
             keys: ColumnTiles::new(keys, kv_pad, dim),
             values: ColumnTiles::new(values, v_dim, kv_pad),
             dim_steps: dim.div_ceil(2 * LANES),
             v_dim,
             kv_pad,
-            scores: scores.as_mut_ptr().cast(),
-            probabilities: RowTiles::new(probabilities, ROWS, kv_pad),
         }
     }
 
@@ -89,7 +114,7 @@ impl Head {
     /// The rows are readable.
     #[inline(always)]
     pub(crate) unsafe fn set_values<S: Simd>(&self, s: S, key: usize, rows: [Option<*const f32>; 2]) {
-        for column in (0..self.v_dim.next_multiple_of(ROWS)).step_by(LANES) {
+        for column in (0..self.v_dim.next_multiple_of(BLOCK)).step_by(LANES) {
             let lanes = |row: Option<*const f32>| match row.filter(|_| column < self.v_dim) {
                 // SAFETY: the caller's promise.
                 Some(row) => unsafe { s.load(row.add(column), self.v_dim - column) },
@@ -112,48 +137,61 @@ impl Head {
         }
     }
 
-    /// Attends with up to 32 query rows, `rows` rows of `queries` from `row` on (a multiple of 16), whose scores are numbered
-    /// from `first` on. Blocks of the result go to `epilogue` with that number and with `1 / Σ exp` of each row.
+    /// Attends with up to [`ROWS`] query rows, `rows` rows of `queries` from `row` on (a multiple of 16), whose scores are
+    /// numbered from `first` on. Blocks of the result go to `epilogue` with that number and with `1 / Σ exp` of each row.
     ///
     /// # Safety
-    /// Queries, keys and values are written; the conditions of `scores` and `epilogue` hold.
+    /// Queries, keys and values are written; the conditions of `scores` and `epilogue` hold; the room is for as many keys.
     #[inline(always)]
     pub(crate) unsafe fn attend<S: Simd>(
         &self,
         s: S,
-        session: &Session,
+        (session, room): (&Session, &Room),
         (queries, row, rows): (RowTiles, usize, usize),
         (scores, first): (&impl Scores, usize),
         epilogue: &mut impl Mixed,
     ) {
-        let mut end = 0;
-        for i in 0..rows {
-            end = end.max(scores.visible(first + i));
+        debug_assert!(rows <= ROWS && room.kv_pad == self.kv_pad);
+        let count = |block: usize| rows.saturating_sub(block).min(BLOCK);
+        let mut ends = [0; 2];
+        for (end, block) in ends.iter_mut().zip([0, BLOCK]) {
+            for i in block..block + count(block) {
+                *end = (*end).max(scores.visible(first + i));
+            }
+            *end = end.next_multiple_of(BLOCK);
+            debug_assert!(*end <= self.kv_pad);
         }
-        let end = end.next_multiple_of(ROWS);
-        debug_assert!(end <= self.kv_pad && rows <= ROWS);
         // SAFETY: `end` keys are within the tiles and within the rows of scores; the rest is the caller's promise.
         unsafe {
-            for key in (0..end).step_by(ROWS) {
-                let init = scores.bias(first, key).unwrap_or((ZEROS.as_ptr(), 0));
-                let out = (self.scores.add(key), self.kv_pad);
-                multiply(session, (queries, row, rows), (self.keys, key), self.dim_steps, init, out);
+            for (end, block) in ends.into_iter().zip([0, BLOCK]) {
+                for key in (0..end).step_by(BLOCK) {
+                    let init = scores.bias(first + block, key).unwrap_or((ZEROS.as_ptr(), 0));
+                    let out = (room.scores.add(block * room.kv_pad + key), room.kv_pad);
+                    let left = (queries, row + block, count(block));
+                    multiply(session, left, (self.keys, key), self.dim_steps, init, out);
+                }
             }
-            let mut scales = [0.0; ROWS];
-            for (i, scale) in scales.iter_mut().enumerate().take(rows) {
+            let mut scales = [[0.0; BLOCK]; 2];
+            for (i, scale) in scales.as_flattened_mut().iter_mut().enumerate().take(rows) {
                 let len = scores.visible(first + i);
-                *scale = 1.0 / self.softmax(s, i, len, end, scores.mask(first + i));
+                *scale = 1.0 / room.softmax(s, i, len, ends[i / BLOCK], scores.mask(first + i));
             }
-            let mut results = Results::ZERO;
-            for column in (0..self.v_dim).step_by(ROWS) {
-                let left = (self.probabilities, 0, rows);
-                let init = (ZEROS.as_ptr(), 0);
-                multiply(session, left, (self.values, column), end / ROWS, init, results.as_mut_ptr());
-                epilogue.block(s, (first, rows), column, &results, &scales);
+            let mut results = [const { Results::ZERO }; 2];
+            for column in (0..self.v_dim).step_by(BLOCK) {
+                for (index, block) in [0, BLOCK].into_iter().enumerate().filter(|&(_, block)| block < rows) {
+                    let left = (room.probabilities, block, count(block));
+                    let (init, out) = ((ZEROS.as_ptr(), 0), results[index].as_mut_ptr());
+                    multiply(session, left, (self.values, column), ends[index] / BLOCK, init, out);
+                }
+                for (index, block) in [0, BLOCK].into_iter().enumerate().filter(|&(_, block)| block < rows) {
+                    epilogue.block(s, (first + block, count(block)), column, &results[index], &scales[index]);
+                }
             }
         }
     }
+}
 
+impl Room {
     /// Turns the scores of row `i` into `exp(score − max)` in the tiles of probabilities, zeros from `len` to `end`, and returns
     /// their sum. The sum takes lanes in order, whatever `end`.
     #[inline(always)]
@@ -186,23 +224,48 @@ impl Head {
             greatest = if whole < len { s.max(greatest, last) } else { greatest };
             let greatest = s.splat(s.greatest(greatest));
             let mut total = s.splat(0.0);
-            for at in (0..whole).step_by(LANES) {
-                let power = exp(s, s.sub(s.load(row.add(at), LANES), greatest));
-                total = s.add(total, power);
-                s.store_bf16(self.probabilities.element(i, at), power, LANES);
-            }
-            let mut rest = whole;
-            if whole < len {
-                let power = s.keep(exp(s, s.sub(last, greatest)), len - whole, s.splat(0.0));
-                total = s.add(total, power);
-                s.store_bf16(self.probabilities.element(i, whole), power, LANES);
-                rest += LANES;
-            }
-            for at in (rest..end).step_by(LANES) {
-                s.store_bf16(self.probabilities.element(i, at), s.splat(0.0), LANES);
+            // Four vectors at a time; blocks have two.
+            let mut at = 0;
+            while at < end {
+                let group = (i, at, len, greatest);
+                if end - at >= 4 * LANES {
+                    total = self.powers::<S, 4>(s, group, total);
+                    at += 4 * LANES;
+                } else {
+                    total = self.powers::<S, 2>(s, group, total);
+                    at += 2 * LANES;
+                }
             }
             s.sum(total)
         }
+    }
+
+    /// `exp(score − greatest)` of `N` vectors of row `i` from score `at` on, zeros from `len` on: to the probabilities, and added
+    /// to `total`.
+    ///
+    /// # Safety
+    /// The row has as many scores.
+    #[inline(always)]
+    unsafe fn powers<S: Simd, const N: usize>(
+        &self,
+        s: S,
+        (i, at, len, greatest): (usize, usize, usize, S::V),
+        mut total: S::V,
+    ) -> S::V {
+        let row = self.scores.wrapping_add(i * self.kv_pad + at);
+        let mut x = [greatest; N];
+        for (k, x) in x.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *x = s.sub(unsafe { s.load(row.add(k * LANES), LANES) }, greatest);
+        }
+        for (k, power) in fast_exp(s, x).into_iter().enumerate() {
+            let at = at + k * LANES;
+            let power = s.keep(power, len.saturating_sub(at), s.splat(0.0));
+            total = s.add(total, power);
+            // SAFETY: the tiles are as wide as the scores.
+            unsafe { s.store_bf16(self.probabilities.element(i, at), power, LANES) };
+        }
+        total
     }
 }
 
@@ -219,6 +282,6 @@ pub(crate) trait Mixed {
         rows: (usize, usize),
         column: usize,
         results: &Results,
-        scales: &[f32; ROWS],
+        scales: &[f32; BLOCK],
     );
 }

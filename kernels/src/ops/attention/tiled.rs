@@ -1,11 +1,14 @@
 //! The forward pass in `bf16`, for many queries: scores and mixed values are products of tiles.
 #![allow(clippy::inline_always)]
 
-use super::blocks::{Head, HeadMemory, Mixed, ROWS, Scores};
+use super::blocks::{BLOCK, Head, HeadMemory, Mixed, ROWS, Room, RoomMemory, Scores};
 use super::problem::{Panel, Problem, Sizes};
 use crate::gemm::{Path, Results, RowTiles, Scratch, Session, run_chunks, threads_for};
 use crate::ops::support::{Out, written};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Keys up to which the scores of [`ROWS`] rows stay in the first-level cache; of more keys, those of a block may.
+const NEAR_KEYS: usize = 128;
 
 /// Query rows that pay for laying out their keys.
 const ROWS_PER_TASK: usize = 128;
@@ -17,22 +20,24 @@ pub(super) fn forward(problem: &Problem) -> Vec<f32> {
     let threads = threads_for(problem.sizes.work(), 0);
     // Few units are split, though each part lays out all keys.
     let parts = if units >= threads { 1 } else { threads.min(rows.div_ceil(ROWS_PER_TASK)).max(1) };
-    let blocks = rows.div_ceil(ROWS);
+    let together = if problem.sizes.kv_len > NEAR_KEYS { BLOCK } else { ROWS };
+    let blocks = rows.div_ceil(together);
     let fill = |out: Out| {
         run_chunks(threads, units * parts, |task| {
             let (unit, part) = (task / parts, task % parts);
             // Later rows see more keys: parts take blocks in turn.
-            dispatch(Task { problem, unit, first: part, blocks, step: parts, out });
+            dispatch(Task { problem, unit, together, first: part, blocks, step: parts, out });
         });
     };
     // SAFETY: the parts cover all rows.
     unsafe { written(batch * q_len * heads * v_dim, fill) }
 }
 
-/// Every `step`-th block of query rows of a unit (a batch row and a key head) from block `first` on.
+/// Every `step`-th block of `together` query rows of a unit (a batch row and a key head) from block `first` on.
 struct Task<'a> {
     problem: &'a Problem<'a>,
     unit: usize,
+    together: usize,
     first: usize,
     blocks: usize,
     step: usize,
@@ -44,12 +49,14 @@ impl Kernel for Task<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { problem, unit, first, blocks, step, out } = self;
+        let Self { problem, unit, together, first, blocks, step, out } = self;
         let Sizes { kv_len, kv_heads, dim, v_dim, .. } = problem.sizes;
         let rows = problem.sizes.rows();
         let unit = Panel { batch: unit / kv_heads, kv_head: unit % kv_heads, rows: 0..rows };
         let mut head_memory = HeadMemory::new(kv_len, dim, v_dim);
         let head = Head::new(&mut head_memory, kv_len, dim, v_dim);
+        let mut room_memory = RoomMemory::new(kv_len);
+        let room = Room::new(&mut room_memory, kv_len);
         let mut memory = Scratch::take(RowTiles::lines(ROWS, dim));
         let tiles = RowTiles::new(&mut memory, ROWS, dim);
         let session = Session::new(Path::best());
@@ -59,8 +66,8 @@ impl Kernel for Task<'_> {
             let unit_rows = UnitRows { problem, unit: &unit };
             let mut store = Store { problem, unit: &unit, out };
             for block in (first..blocks).step_by(step) {
-                let start = block * ROWS;
-                let count = (rows - start).min(ROWS);
+                let start = block * together;
+                let count = (rows - start).min(together);
                 for i in 0..count {
                     let (token, q_head) = problem.place(&unit, start + i);
                     let row = problem.q.row(unit.batch, token, q_head, dim);
@@ -70,7 +77,7 @@ impl Kernel for Task<'_> {
                         s.store_bf16(tiles.element(i, at), s.mul(lanes, s.splat(problem.scale)), LANES);
                     }
                 }
-                head.attend(s, &session, (tiles, 0, count), (&unit_rows, start), &mut store);
+                head.attend(s, (&session, &room), (tiles, 0, count), (&unit_rows, start), &mut store);
             }
         }
     }
@@ -82,7 +89,7 @@ unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, t
     let Sizes { kv_len, dim, v_dim, .. } = problem.sizes;
     // SAFETY: rows have `dim` or `v_dim` elements; the tiles are the caller's.
     unsafe {
-        for key in (0..kv_len.next_multiple_of(ROWS)).step_by(LANES) {
+        for key in (0..kv_len.next_multiple_of(BLOCK)).step_by(LANES) {
             for i in 0..LANES {
                 if key + i < kv_len {
                     tiles.write(s, i, problem.k.row(unit.batch, key + i, unit.kv_head, dim).as_ptr(), dim);
@@ -141,7 +148,7 @@ impl Mixed for Store<'_> {
         (first, rows): (usize, usize),
         column: usize,
         results: &Results,
-        scales: &[f32; ROWS],
+        scales: &[f32; BLOCK],
     ) {
         let Sizes { q_len, heads, v_dim, .. } = self.problem.sizes;
         for i in 0..rows {

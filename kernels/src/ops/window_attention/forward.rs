@@ -1,11 +1,11 @@
-//! The pass: which windows a task takes, and its steps.
+//! The pass: which windows are worked on together, by whom, and its steps.
 #![allow(clippy::inline_always)]
 
 use std::ops::Range;
 
 use super::{NORMALIZE_EPS, WindowWeights};
-use crate::gemm::{self, Epilogue, Path, Results, RowTiles, Scratch, Session, for_blocks};
-use crate::ops::attention::blocks::{Head, HeadMemory, Mixed, ROWS, Scores};
+use crate::gemm::{self, Depth, Epilogue, Path, Results, Right, RowTiles, Scratch, Session, for_blocks};
+use crate::ops::attention::blocks::{BLOCK, Head, HeadMemory, Mixed, ROWS, Room, RoomMemory, Scores};
 use crate::ops::feed_forward::norm_in_place;
 use crate::ops::gather::ZERO_ROW;
 use crate::ops::norm::RowNorm;
@@ -13,8 +13,11 @@ use crate::ops::projection::{NO_ROW, Store};
 use crate::ops::support::Out;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// Rows that a task takes at most, unless one window has more: enough for the projections to pay for reading their weights.
-const TASK_ROWS: usize = 256;
+/// Rows of a group of windows at most, unless one window has more: enough for the projections to pay for reading their weights.
+const GROUP_ROWS: usize = 294;
+
+/// Rows for each thread from which on threads take groups of windows, each reading all weights; of fewer, each thread takes some heads.
+const ROWS_PER_THREAD: usize = 192;
 
 pub(super) struct Problem<'a> {
     pub(super) x: &'a [f32],
@@ -32,7 +35,7 @@ pub(super) struct Problem<'a> {
 
 /// `(heads, area, area)` with rows and columns rounded up to whole blocks: products start from it.
 pub(super) fn padded_bias(bias: &[f32], heads: usize, area: usize) -> Vec<f32> {
-    let pad = area.next_multiple_of(ROWS);
+    let pad = area.next_multiple_of(BLOCK);
     let mut padded = vec![0.0; heads * pad * pad];
     for (row, from) in bias.chunks_exact(area).enumerate() {
         let at = (row / area * pad + row % area) * pad;
@@ -47,21 +50,61 @@ impl Problem<'_> {
     }
 
     pub(super) fn run(&self, out: Out) {
-        let WindowWeights { query, key, value, output, .. } = self.weights;
+        let WindowWeights { projections, output, heads, padded, .. } = self.weights;
         let total = self.batch * self.windows();
         if total == 0 {
             return;
         }
-        let bytes = query.bytes() + key.bytes() + value.bytes() + output.bytes();
+        let bytes = projections.bytes() + output.bytes();
         let threads = gemm::threads_for(total * self.area * bytes / 2, bytes);
-        // A whole number of equal turns for all threads, as far as there are so many windows.
-        let most = (TASK_ROWS / self.area).max(1);
-        let turns = total.div_ceil(threads * most);
-        let share = total.div_ceil(threads * turns);
-        gemm::run_chunks(threads, total.div_ceil(share), |task| {
-            let windows = task * share..total.min((task + 1) * share);
-            dispatch(Task { problem: self, windows, out });
-        });
+        let by_windows = threads == 1 || total * self.area >= ROWS_PER_THREAD * threads;
+        // All threads take as many groups, as far as there are so many windows.
+        let at_once = if by_windows { threads } else { 1 };
+        let groups = total.div_ceil(at_once * (GROUP_ROWS / self.area).max(1)) * at_once;
+        let groups = groups.clamp(1, total);
+        let with_group = |index: usize, body: &dyn Fn(Group)| {
+            let windows = gemm::part(total, groups, index);
+            let map = self.map_rows(windows.clone());
+            let mut memory = [
+                Scratch::take(RowTiles::lines(map.len(), self.dim)),
+                Scratch::take(RowTiles::lines(map.len(), heads * padded)),
+            ];
+            let [tiles, mixed] = &mut memory;
+            body(Group {
+                problem: self,
+                windows: (windows.start, windows.len()),
+                map: &map,
+                tiles: RowTiles::new(tiles, map.len(), self.dim),
+                mixed: RowTiles::new(mixed, map.len(), heads * padded),
+                out,
+            });
+        };
+        if by_windows {
+            return gemm::run_chunks(threads, groups, |index| {
+                with_group(index, &|group| {
+                    dispatch(Part(group, Stage::Rows(0..group.map.len())));
+                    dispatch(Part(group, Stage::Heads(0..*heads)));
+                    dispatch(Part(group, Stage::Output(0..output.pairs())));
+                    dispatch(Part(group, Stage::Finish));
+                });
+            });
+        }
+        for index in 0..groups {
+            with_group(index, &|group| {
+                let share = |len: usize, stage: &(dyn Fn(Range<usize>) -> Stage + Sync)| {
+                    gemm::run(threads, |thread| {
+                        dispatch(Part(group, stage(gemm::part(len, threads, thread))));
+                    });
+                };
+                let rows = group.map.len();
+                share(rows.div_ceil(LANES), &|tiles| {
+                    Stage::Rows(tiles.start * LANES..rows.min(tiles.end * LANES))
+                });
+                share(*heads, &Stage::Heads);
+                share(output.pairs(), &Stage::Output);
+                dispatch(Part(group, Stage::Finish));
+            });
+        }
     }
 
     /// The rows of `x` and of the result that the rows of those windows of the batch are, [`NO_ROW`] where they are padding: a row of zeros after the norm.
@@ -80,75 +123,116 @@ impl Problem<'_> {
 }
 
 /// Some windows of the batch.
-struct Task<'a> {
+#[derive(Clone, Copy)]
+struct Group<'a> {
     problem: &'a Problem<'a>,
-    windows: Range<usize>,
+    /// The first, and how many.
+    windows: (usize, usize),
+    /// See [`Problem::map_rows`].
+    map: &'a [usize],
+    tiles: RowTiles,
+    mixed: RowTiles,
     out: Out,
 }
 
-impl Kernel for Task<'_> {
+/// What a part computes of a group.
+enum Stage {
+    /// Normalised rows, as tiles: these, from a multiple of 16 on.
+    Rows(Range<usize>),
+    /// The mixed values of these heads.
+    Heads(Range<usize>),
+    /// These pairs of columns of the output projection.
+    Output(Range<usize>),
+    /// The norm after it.
+    Finish,
+}
+
+struct Part<'a>(Group<'a>, Stage);
+
+impl Kernel for Part<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { problem, windows, out } = self;
-        let WindowWeights { query, key, value, output, heads, head_dim, padded, .. } = problem.weights;
-        let (area, dim) = (problem.area, problem.dim);
-        let map = problem.map_rows(windows.clone());
-        let rows = map.len();
-        let depth = heads * padded;
-        let mut memory = [
-            Scratch::take(RowTiles::lines(rows, dim)),
-            Scratch::take(rows.next_multiple_of(ROWS) * 3 * padded / LANES),
-            Scratch::take(RowTiles::lines(area.next_multiple_of(ROWS), *padded)),
-            Scratch::take(RowTiles::lines(area.next_multiple_of(ROWS), *padded)),
-            Scratch::take(RowTiles::lines(rows, depth)),
-        ];
-        let mut head_memory = HeadMemory::new(area, *padded, *padded);
-        let [tiles, projected, queries, keys, mixed] = &mut memory;
-        let tiles = RowTiles::new(tiles, rows, dim);
-        let projected: *mut f32 = projected.as_mut_ptr().cast();
-        let queries = RowTiles::new(queries, area, *padded);
-        let keys = RowTiles::new(keys, area, *padded);
-        let mixed = RowTiles::new(mixed, rows, depth);
-        let head_tiles = Head::new(&mut head_memory, area, *padded, *padded);
-        let session = Session::new(Path::best());
-        // SAFETY: all memory is this task's own and as large as the sizes above say; what is read was written before.
+        let Self(group, stage) = self;
+        let Group { problem, map, tiles, mixed, out, .. } = group;
+        let dim = problem.dim;
+        // SAFETY: the stages come in order, and each row, head or column is one part's own.
         unsafe {
-            problem.write_rows(s, &map, tiles);
-            head_tiles.clear_values(s, area.next_multiple_of(2));
-            let pairs = padded / ROWS;
-            for head in 0..*heads {
-                let mut keep = Keep { to: projected, padded: *padded, first: head * padded };
-                let weights = [query, key, value];
-                for_blocks(s, &session, (tiles, rows), weights, head * pairs..(head + 1) * pairs, &mut keep);
-                let cosine = problem.cosine_scale.map(|scale| scale[head]);
-                for window in 0..windows.len() {
-                    let rows = projected.add(window * area * 3 * padded);
-                    let part = HeadRows { rows, area, padded: *padded, head_dim: *head_dim, cosine };
-                    part.write(s, queries, keys, &head_tiles);
-                    let scores =
-                        WindowScores { problem, head, window: (windows.start + window) % problem.windows() };
-                    let mut mix = Mix { mixed, first_row: window * area, first_column: head * padded };
-                    for row in (0..area).step_by(ROWS) {
-                        let block = (queries, row, (area - row).min(ROWS));
-                        head_tiles.attend(s, &session, block, (&scores, row), &mut mix);
+            match stage {
+                Stage::Rows(rows) => problem.write_rows(s, &map[rows.clone()], tiles.below(rows.start)),
+                Stage::Heads(heads) => group.heads(s, heads),
+                Stage::Output(pairs) => {
+                    let mut store = Store {
+                        out,
+                        first_row: 0,
+                        columns: dim,
+                        activation: None,
+                        residual: problem.post_norm.is_none().then_some(problem.x),
+                        map: Some(map),
+                    };
+                    let (left, right) = ((mixed, map.len()), Right::One(&problem.weights.output));
+                    let session = Session::new(Path::best());
+                    for_blocks(s, &session, left, right, pairs, Depth::WHOLE, &mut store);
+                }
+                Stage::Finish => {
+                    let Some(norm) = &problem.post_norm else { return };
+                    for &row in map.iter().filter(|&&row| row != NO_ROW) {
+                        let x = &problem.x[row * dim..(row + 1) * dim];
+                        norm_in_place(s, norm, Some(x), out.part(row * dim, dim));
                     }
                 }
             }
-            let mut store = Store {
-                out,
-                first_row: 0,
-                columns: dim,
-                activation: None,
-                residual: problem.post_norm.is_none().then_some(problem.x),
-                map: Some(&map),
-            };
-            for_blocks(s, &session, (mixed, rows), [output], 0..output.pairs(), &mut store);
-            if let Some(norm) = &problem.post_norm {
-                for &row in map.iter().filter(|&&row| row != NO_ROW) {
-                    let x = &problem.x[row * dim..(row + 1) * dim];
-                    norm_in_place(s, norm, Some(x), out.part(row * dim, dim));
+        }
+    }
+}
+
+impl Group<'_> {
+    /// # Safety
+    /// The rows are written, and the columns of these heads are the caller's.
+    #[inline(always)]
+    unsafe fn heads<S: Simd>(&self, s: S, range: Range<usize>) {
+        let Self { problem, windows: (first, count), map, tiles, mixed, .. } = *self;
+        let WindowWeights { projections, head_dim, padded, .. } = problem.weights;
+        let (area, rows) = (problem.area, map.len());
+        let row_lines = RowTiles::lines(area.next_multiple_of(BLOCK), *padded);
+        let mut memory = Scratch::take(rows.next_multiple_of(BLOCK) * 3 * padded / LANES);
+        let projected: *mut f32 = memory.as_mut_ptr().cast();
+        // Of the window that is attended to, and of the next one.
+        let mut query_memory = [Scratch::take(row_lines), Scratch::take(row_lines)];
+        let queries = query_memory.each_mut().map(|memory| RowTiles::new(memory, area, *padded));
+        let mut head_memory = [(); 2].map(|()| HeadMemory::new(area, *padded, *padded));
+        let head_tiles = head_memory.each_mut().map(|memory| Head::new(memory, area, *padded, *padded));
+        let mut key_memory = Scratch::take(row_lines);
+        let keys = RowTiles::new(&mut key_memory, area, *padded);
+        let mut room_memory = RoomMemory::new(area);
+        let room = Room::new(&mut room_memory, area);
+        let session = Session::new(Path::best());
+        // SAFETY: all memory is this task's own and as large as the sizes above say; what is read was written before.
+        unsafe {
+            for head in &head_tiles {
+                head.clear_values(s, area.next_multiple_of(2));
+            }
+            let pairs = 3 * padded / BLOCK;
+            for head in range {
+                let mut keep = Keep { to: projected, padded: *padded, first: head * 3 * padded };
+                let (left, right) = ((tiles, rows), Right::One(projections));
+                let blocks = head * pairs..(head + 1) * pairs;
+                for_blocks(s, &session, left, right, blocks, Depth::WHOLE, &mut keep);
+                let cosine = problem.cosine_scale.map(|scale| scale[head]);
+                for window in 0..=count {
+                    if window < count {
+                        let rows = projected.add(window * area * 3 * padded);
+                        let part = HeadRows { rows, area, padded: *padded, head_dim: *head_dim, cosine };
+                        part.write(s, queries[window % 2], keys, &head_tiles[window % 2]);
+                    }
+                    let Some(window) = window.checked_sub(1) else { continue };
+                    let scores = WindowScores { problem, head, window: (first + window) % problem.windows() };
+                    let mut mix = Mix { mixed, first_row: window * area, first_column: head * padded };
+                    for row in (0..area).step_by(ROWS) {
+                        let block = (queries[window % 2], row, (area - row).min(ROWS));
+                        head_tiles[window % 2].attend(s, (&session, &room), block, (&scores, row), &mut mix);
+                    }
                 }
             }
         }
@@ -183,7 +267,7 @@ struct Keep {
     first: usize,
 }
 
-impl Epilogue<3> for Keep {
+impl Epilogue for Keep {
     /// # Safety
     /// `to` has `3 · padded` elements for each row, up to whole blocks.
     #[inline(always)]
@@ -193,16 +277,14 @@ impl Epilogue<3> for Keep {
         row: usize,
         lines: Range<usize>,
         column: usize,
-        results: &[Results; 3],
+        results: &Results,
     ) {
         let column = column.wrapping_sub(self.first);
         for i in lines {
-            for (part, results) in results.iter().enumerate() {
-                for half in 0..2 {
-                    let at = ((row + i) * 3 + part) * self.padded + column + half * LANES;
-                    // SAFETY: the caller's promise.
-                    unsafe { s.store(self.to.add(at), results.lanes(s, i, half), LANES) };
-                }
+            for half in 0..2 {
+                let at = (row + i) * 3 * self.padded + column + half * LANES;
+                // SAFETY: the caller's promise.
+                unsafe { s.store(self.to.add(at), results.lanes(s, i, half), LANES) };
             }
         }
     }
@@ -247,18 +329,18 @@ impl HeadRows {
                 for (part, tiles) in [queries, keys].into_iter().enumerate() {
                     let row = row.add(part * padded);
                     let factor = s.splat(self.factor(s, row, part));
-                    for step in 0..padded / ROWS {
-                        let (from, to) = (row.add(step * ROWS), tiles.part(i, step));
+                    for step in 0..padded / BLOCK {
+                        let (from, to) = (row.add(step * BLOCK), tiles.part(i, step));
                         s.store_bf16(to, s.mul(s.load(from, LANES), factor), LANES);
                         s.store_bf16(to.add(LANES), s.mul(s.load(from.add(LANES), LANES), factor), LANES);
                     }
                 }
             }
             // Keys beyond the window get no weight, but must be numbers.
-            for i in area..area.next_multiple_of(ROWS) {
+            for i in area..area.next_multiple_of(BLOCK) {
                 keys.write(s, i, self.rows, 0);
             }
-            for key in (0..area.next_multiple_of(ROWS)).step_by(LANES) {
+            for key in (0..area.next_multiple_of(BLOCK)).step_by(LANES) {
                 head.set_keys(s, keys, key, key);
             }
             for key in (0..area).step_by(2) {
@@ -284,9 +366,9 @@ impl Scores for WindowScores<'_> {
 
     #[inline(always)]
     fn bias(&self, row: usize, key: usize) -> Option<(*const f32, usize)> {
-        let pad = self.problem.area.next_multiple_of(ROWS);
+        let pad = self.problem.area.next_multiple_of(BLOCK);
         let rows = &self.problem.weights.bias[(self.head * pad + row) * pad + key..];
-        debug_assert!(rows.len() >= (ROWS - 1) * pad + ROWS);
+        debug_assert!(rows.len() >= (BLOCK - 1) * pad + BLOCK);
         Some((rows.as_ptr(), pad))
     }
 
@@ -315,7 +397,7 @@ impl Mixed for Mix {
         (first, rows): (usize, usize),
         column: usize,
         results: &Results,
-        scales: &[f32; ROWS],
+        scales: &[f32; BLOCK],
     ) {
         for i in 0..rows {
             for half in 0..2 {
