@@ -13,14 +13,13 @@ use swinseek_kernels::ops::quant_linear::{linear_int4, linear_int8};
 use swinseek_kernels::quant::{Int4Weight, Int8Weight};
 
 const TIME_PER_CASE: Duration = Duration::from_millis(300);
-/// Copies of a weight that are read in turn: more than the caches hold.
-const COPIES: usize = 24;
+/// Bytes of the copies of a weight that are read in turn: more than a cache holds.
+const MEMORY: usize = 512 << 20;
 
 /// Prints the median and the fastest time of a call, and its rates.
 fn report(
     name: &str,
-    operations: usize,
-    bytes: usize,
+    (operations, bytes, copies): (usize, usize, usize),
     mut call: impl FnMut(usize) -> Result<Tensor>,
 ) -> Result<()> {
     let mut filters = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).peekable();
@@ -29,9 +28,9 @@ fn report(
     }
     let mut times = Vec::new();
     let start = Instant::now();
-    while times.len() < COPIES || start.elapsed() < TIME_PER_CASE {
+    while times.len() < 20 || start.elapsed() < TIME_PER_CASE {
         let begin = Instant::now();
-        black_box(call(times.len() % COPIES)?);
+        black_box(call(times.len() % copies)?);
         times.push(begin.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
@@ -60,14 +59,15 @@ fn main() -> Result<()> {
         let int8 = Int8Weight::new(&weight, out, dim);
         let int4 = Int4Weight::new(&weight, out, dim);
         let (bytes8, bytes4) = (int8.bytes(), int4.bytes());
-        let int8: Vec<_> = (0..COPIES).map(|_| Arc::new(int8.clone())).collect();
-        let int4: Vec<_> = (0..COPIES).map(|_| Arc::new(int4.clone())).collect();
+        let (n8, n4) = (MEMORY / bytes8, MEMORY / bytes4);
+        let int8: Vec<_> = (0..n8).map(|_| Arc::new(int8.clone())).collect();
+        let int4: Vec<_> = (0..n4).map(|_| Arc::new(int4.clone())).collect();
         for rows in [1, 8, 512] {
             let (x, operations) = (random(&[rows, dim])?, 2 * rows * dim * out);
-            report(&format!("int8 {rows} x {dim} x {out}"), operations, bytes8, |i| {
+            report(&format!("int8 {rows} x {dim} x {out}"), (operations, bytes8, n8), |i| {
                 linear_int8(&x, &int8[i], None)
             })?;
-            report(&format!("int4 {rows} x {dim} x {out}"), operations, bytes4, |i| {
+            report(&format!("int4 {rows} x {dim} x {out}"), (operations, bytes4, n4), |i| {
                 linear_int4(&x, &int4[i], None)
             })?;
         }

@@ -14,7 +14,7 @@ mod pack;
 mod parallel;
 mod portable;
 mod product;
-mod quantized;
+pub(crate) mod quantized;
 mod single;
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ mod linux {
     /// not computed as sixteen.
     ///
     /// - 8 bits: sums 0 to 3, left 4 and 5, right 6 and 7, all of 64 bytes; 0, 1 and 4 belong to the first row panel.
-    /// - 4 bits: sums 0 and 1, left 4 and 5 of 32 bytes, right 6 and 7 of 8 lines.
+    /// - 4 bits: sums 0 to 3, left 4 and 5 of 32 bytes, right 6 and 7 of 8 lines.
     ///
     /// # Safety
     /// AMX is [`available`]; `rows` is 1 to 16.
@@ -55,7 +55,7 @@ mod linux {
         config.0[0] = 1;
         for tile in 0..8 {
             let (bytes, lines) = match (kind, tile) {
-                (Kind::Int8, 0 | 1 | 4) | (Kind::Int4, 0 | 1) => (64, rows),
+                (Kind::Int8, 0 | 1 | 4) | (Kind::Int4, 0..4) => (64, rows),
                 (Kind::Int8, _) => (64, LINES),
                 (Kind::Int4, 4 | 5) => (HALF, rows),
                 (Kind::Int4, _) => (64, LINES / 2),
@@ -139,11 +139,12 @@ mod linux {
         unsafe { if g.height > LINES / 2 { rows::<LINES>(g) } else { rows::<{ LINES / 2 }>(g) } }
     }
 
-    /// The vector unit adds the sums of one group while the tiles are at the next two.
+    /// Four groups are under way at a time, each with tiles and memory of its own for its sums: while the tiles multiply
+    /// one, the sums of the one before are multiplied by the vector unit, and those of the two between are stored.
     #[target_feature(enable = "avx512f")]
     unsafe fn rows<const R: usize>(g: &Groups) {
-        let mut ring = [const { Sixteen([Line::ZERO; LINES]) }; 2];
-        let [even, odd] = ring.each_mut().map(|sums| sums.0.as_mut_ptr());
+        let mut ring = [const { Sixteen([Line::ZERO; LINES]) }; 4];
+        let ring = ring.each_mut().map(|sums| sums.0.as_mut_ptr());
         let mut sums = [_mm512_setzero_ps(); R];
         // SAFETY: the caller's promise.
         unsafe {
@@ -152,41 +153,51 @@ mod linux {
                     sums[row] = _mm512_load_ps(g.out.add(row * BLOCK));
                 }
             }
-            let tile = |group: usize| g.left.add(group / 2 * g.height);
-            let right = |group: usize| g.right.add(group * LINES / 2);
             macro_rules! multiply {
-                ($group:expr, $half:literal, $sums:tt, $left:tt, $right:tt, $to:expr) => {
+                ($group:expr, $half:literal, $sums:tt, $left:tt, $right:tt) => {
                     asm!(
                         concat!("tilezero ", $sums),
                         concat!("tileloadd ", $left, ", [{a} + {s} + ", $half, "]"),
                         concat!("tileloadd ", $right, ", [{b} + {s}]"),
                         concat!("tdpbssd ", $sums, ", ", $left, ", ", $right),
-                        concat!("tilestored [{c} + {s}], ", $sums),
-                        a = in(reg) tile($group), b = in(reg) right($group), c = in(reg) $to, s = in(reg) 64usize,
+                        a = in(reg) g.left.add($group / 2 * g.height),
+                        b = in(reg) g.right.add($group * LINES / 2),
+                        s = in(reg) 64usize,
                         out($sums) _, out($left) _, out($right) _,
                         options(nostack),
                     )
                 };
             }
-            let mut group = 0;
-            if g.groups > 0 {
-                multiply!(0, 0, "tmm0", "tmm4", "tmm6", even);
+            macro_rules! store {
+                ($sums:tt, $to:expr) => {
+                    asm!(
+                        concat!("tilestored [{c} + {s}], ", $sums),
+                        c = in(reg) $to, s = in(reg) 64usize, options(nostack),
+                    )
+                };
             }
-            while group + 2 < g.groups {
-                multiply!(group + 1, 32, "tmm1", "tmm5", "tmm7", odd);
-                add(even, g.scales.add(group * LINES), &mut sums);
-                multiply!(group + 2, 0, "tmm0", "tmm4", "tmm6", even);
-                add(odd, g.scales.add((group + 1) * LINES), &mut sums);
-                group += 2;
-            }
-            if group + 1 < g.groups {
-                multiply!(group + 1, 32, "tmm1", "tmm5", "tmm7", odd);
-            }
-            if group < g.groups {
-                add(even, g.scales.add(group * LINES), &mut sums);
-            }
-            if group + 1 < g.groups {
-                add(odd, g.scales.add((group + 1) * LINES), &mut sums);
+            // Group `at` is multiplied, `at - 3` stored and `at - 4` added; there are four empty turns at the end.
+            let mut at = 0;
+            while at < g.groups + 4 {
+                macro_rules! turn {
+                    ($turn:literal, $half:literal, $sums:tt, $left:tt, $right:tt, $stored:tt) => {
+                        let group = at + $turn;
+                        if (3..g.groups + 3).contains(&group) {
+                            store!($stored, ring[($turn + 1) % 4]);
+                        }
+                        if (4..g.groups + 4).contains(&group) {
+                            add(ring[$turn], g.scales.add((group - 4) * LINES), &mut sums);
+                        }
+                        if group < g.groups {
+                            multiply!(group, $half, $sums, $left, $right);
+                        }
+                    };
+                }
+                turn!(0, 0, "tmm0", "tmm4", "tmm6", "tmm1");
+                turn!(1, 32, "tmm1", "tmm5", "tmm7", "tmm2");
+                turn!(2, 0, "tmm2", "tmm4", "tmm6", "tmm3");
+                turn!(3, 32, "tmm3", "tmm5", "tmm7", "tmm0");
+                at += 4;
             }
             for row in 0..R {
                 _mm512_store_ps(g.out.add(row * BLOCK), sums[row]);

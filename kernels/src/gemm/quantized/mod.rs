@@ -170,3 +170,11 @@ fn as_bytes_mut(lines: &mut [Line]) -> &mut [u8] {
     // SAFETY: as above, and every pattern of bits is a line.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
 }
+
+/// Packed lines as numbers to write.
+pub(crate) fn as_floats_mut(lines: &mut [Line]) -> &mut [f32] {
+    // SAFETY: as above, with an alignment above that of `f32`, of which every pattern of bits is one.
+    unsafe {
+        std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines) / size_of::<f32>())
+    }
+}
