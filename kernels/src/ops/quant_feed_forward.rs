@@ -17,7 +17,7 @@ use super::feed_forward::feed_forward_reference;
 use super::projection::{LockedNorm, NormParameters};
 use super::quant_linear::{COLUMNS, QuantWeight, Schedule, Source, Store};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::quantized::{Block, Place, QuantizedRows, as_floats_mut};
+use crate::gemm::quantized::{Place, QuantizedRows, Row, as_floats_mut};
 use crate::gemm::{self, Scratch};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -64,7 +64,7 @@ struct Gate<'a> {
     gates: &'a mut [f32],
     activation: Activation,
     place: Place,
-    block: &'a Block,
+    block: &'a [Row],
 }
 
 impl Kernel for Gate<'_> {
@@ -73,7 +73,7 @@ impl Kernel for Gate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let gates = self.gates[self.place.row * COLUMNS..].as_chunks_mut::<LANES>().0;
-        let values = self.block.rows()[..self.place.rows].iter().flat_map(|row| row.as_chunks::<LANES>().0);
+        let values = self.block.iter().flat_map(|row| row.as_chunks::<LANES>().0);
         for (gate, values) in gates.iter_mut().zip(values) {
             // SAFETY: both have sixteen elements.
             unsafe {
@@ -90,7 +90,7 @@ struct Activate<'a> {
     activation: Activation,
     hidden: Hidden,
     place: Place,
-    block: &'a Block,
+    block: &'a [Row],
 }
 
 impl Kernel for Activate<'_> {
@@ -98,7 +98,7 @@ impl Kernel for Activate<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (i, values) in self.block.rows()[..self.place.rows].iter().enumerate() {
+        for (i, values) in self.block.iter().enumerate() {
             let row = self.place.row + i;
             for half in (0..COLUMNS).step_by(LANES) {
                 // SAFETY: a row of a block has 32 elements, and so have those of the gates and the hidden memory. The

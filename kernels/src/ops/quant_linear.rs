@@ -22,7 +22,7 @@ use super::norm::RowNorm;
 use super::projection::{LockedNorm, NormParameters, projection_reference};
 use super::support::{Elements, Out, tensor, written};
 use crate::gemm;
-use crate::gemm::quantized::{self, Block, Path, Place, QuantizedRows, Weight};
+use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, Weight};
 use crate::quant::{Int4Weight, Int8Weight};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -66,13 +66,13 @@ impl QuantWeight<'_> {
         self.shape().0.div_ceil(COLUMNS)
     }
 
-    /// The columns of `pairs`, block by block, to an epilogue, which must not wait for other threads.
+    /// The columns of `pairs`, some rows at a time, to an epilogue, which must not wait for other threads.
     pub(super) fn columns(
         &self,
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        epilogue: impl FnMut(Place, &Block),
+        epilogue: impl FnMut(Place, &[Row]),
     ) {
         match self {
             Self::Int8(weight) => weight.columns(Path::best(), x, pairs, bias, epilogue),
@@ -194,12 +194,12 @@ pub(super) struct Store<'a> {
 impl Store<'_> {
     /// # Safety
     /// Nobody else uses these rows and columns of the output.
-    pub(super) unsafe fn block(&self, place: Place, block: &Block) {
+    pub(super) unsafe fn block(&self, place: Place, block: &[Row]) {
         dispatch(StoreBlock(*self, place, block));
     }
 }
 
-struct StoreBlock<'a>(Store<'a>, Place, &'a Block);
+struct StoreBlock<'a>(Store<'a>, Place, &'a [Row]);
 
 impl Kernel for StoreBlock<'_> {
     type Output = ();
@@ -207,7 +207,7 @@ impl Kernel for StoreBlock<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self(store, place, block) = self;
-        for (i, values) in block.rows()[..place.rows].iter().enumerate() {
+        for (i, values) in block.iter().enumerate() {
             let at = (store.first_row + place.row + i) * store.columns + place.column;
             for half in (0..place.columns).step_by(LANES) {
                 let n = (place.columns - half).min(LANES);

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, STRIP};
 use super::rows::QuantizedRows;
-use super::walk::{Block, Place, int4_tiles, share_columns, strips, takes_amx};
+use super::walk::{Place, Row, int4_tiles, share_columns, strips};
 use super::{Path, Weight, kernels, threads};
 use crate::quant::{GROUP, Int4Groups};
 use crate::simd::{Kernel, Simd, dispatch};
@@ -55,6 +55,9 @@ impl Unit {
         f16::from_bits(self.scales[column])
     }
 }
+
+/// Most rows for which the vector units are faster than AMX.
+const FEW_ROWS: usize = 16;
 
 /// A weight `(out, in)` in 4 bits with a scale for every 32 inputs of an output, laid out for the products.
 #[derive(Debug, Clone)]
@@ -165,11 +168,11 @@ impl Weight for Int4Weight {
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        mut epilogue: impl FnMut(Place, &Block),
+        mut epilogue: impl FnMut(Place, &[Row]),
     ) {
         assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
         assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        let finish = |place: Place, block: &mut Block| {
+        let finish = |place: Place, block: &mut [Row]| {
             let mut start = [0.0; BLOCK];
             if let Some(bias) = bias {
                 start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
@@ -178,7 +181,7 @@ impl Weight for Int4Weight {
             epilogue(place, block);
         };
         let groups = self.groups();
-        if takes_amx(path, x.rows()) && groups > 0 {
+        if path == Path::Amx && x.rows() > FEW_ROWS && groups > 0 {
             return int4_tiles(self.out_features, (x, groups), pairs, &self.units, finish);
         }
         let right = |pair: usize| self.units[pair * groups..].as_ptr().cast::<Line>();
@@ -189,7 +192,7 @@ impl Weight for Int4Weight {
 
 /// Multiplies sums by the scales of their rows.
 struct Finish<'a> {
-    block: &'a mut Block,
+    block: &'a mut [Row],
     rows: &'a [f32],
     bias: &'a [f32; BLOCK],
 }
@@ -200,7 +203,7 @@ impl Kernel for Finish<'_> {
     /// Plain loops, in which nothing is fused: all units round alike.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for (row, &scale) in self.block.rows_mut().iter_mut().zip(self.rows) {
+        for (row, &scale) in self.block.iter_mut().zip(self.rows) {
             for column in 0..BLOCK {
                 row[column] = row[column] * scale + self.bias[column];
             }

@@ -8,13 +8,16 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, DEPTH};
 use super::rows::QuantizedRows;
-use super::walk::{Block, Place, int8_tiles, share_columns, strips, takes_amx};
+use super::walk::{Place, Row, int8_tiles, share_columns, strips};
 use super::{Path, Weight, as_bytes, as_bytes_mut, kernels, threads};
 use crate::quant::Int8Rows;
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Depths of a column that stand side by side in a right tile.
 const QUAD: usize = 4;
+
+/// Most rows for which the vector units are faster than AMX.
+const FEW_ROWS: usize = 4;
 
 /// A weight `(out, in)` in 8 bits with a scale for each output, in the tiles of the products.
 #[derive(Debug, Clone)]
@@ -125,11 +128,11 @@ impl Weight for Int8Weight {
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        mut epilogue: impl FnMut(Place, &Block),
+        mut epilogue: impl FnMut(Place, &[Row]),
     ) {
         assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
         assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        let finish = |place: Place, block: &mut Block| {
+        let finish = |place: Place, block: &mut [Row]| {
             let mut start = [0.0; BLOCK];
             if let Some(bias) = bias {
                 start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
@@ -140,7 +143,7 @@ impl Weight for Int8Weight {
             epilogue(place, block);
         };
         let steps = self.steps();
-        if takes_amx(path, x.rows()) && steps > 0 {
+        if path == Path::Amx && x.rows() > FEW_ROWS && steps > 0 {
             return int8_tiles(self.out_features, x, pairs, &self.lines, finish);
         }
         let right = |pair: usize| self.lines[pair * steps * BLOCK..].as_ptr();
@@ -157,7 +160,7 @@ fn byte_of(steps: usize, row: usize, depth: usize) -> usize {
 
 /// Turns integer sums into results.
 struct Finish<'a> {
-    block: &'a mut Block,
+    block: &'a mut [Row],
     rows: &'a [f32],
     columns: &'a [f32; BLOCK],
     bias: &'a [f32; BLOCK],
@@ -169,7 +172,7 @@ impl Kernel for Finish<'_> {
     /// Plain loops, in which nothing is fused: all units round alike.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for (row, &scale) in self.block.rows_mut().iter_mut().zip(self.rows) {
+        for (row, &scale) in self.block.iter_mut().zip(self.rows) {
             for column in 0..BLOCK {
                 let sum = row[column].to_bits().cast_signed() as f32;
                 row[column] = sum * (scale * self.columns[column]) + self.bias[column];

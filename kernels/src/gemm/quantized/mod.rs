@@ -32,7 +32,7 @@ use kernel::Strip;
 pub use int4::Int4Weight;
 pub use int8::Int8Weight;
 pub(crate) use rows::QuantizedRows;
-pub(crate) use walk::{Block, Place};
+pub(crate) use walk::{Place, Row};
 
 /// Which kernel multiplies the tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +111,14 @@ pub(crate) trait Weight: Sync {
     /// Memory that it takes.
     fn bytes(&self) -> usize;
 
-    /// The columns of `pairs` (32 each), block by block, to an epilogue. It must not wait for other threads.
+    /// The columns of `pairs` (32 each), some rows at a time, to an epilogue. It must not wait for other threads.
     fn columns(
         &self,
         path: Path,
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        epilogue: impl FnMut(Place, &Block),
+        epilogue: impl FnMut(Place, &[Row]),
     );
 }
 

@@ -228,9 +228,9 @@ fn an_epilogue_sees_every_element_once() {
     let (int8, int4) = (Int8Weight::new(&w, n, k), Int4Weight::new(&w, n, k));
     let path = Path::best();
     let mut out = [vec![0.0; m * n], vec![0.0; m * n]];
-    let mut add = |which: usize, place: Place, block: &Block| {
-        assert!(place.row.is_multiple_of(BLOCK) && place.column.is_multiple_of(BLOCK));
-        for (row, values) in block.rows()[..place.rows].iter().enumerate() {
+    let mut add = |which: usize, place: Place, block: &[Row]| {
+        assert!(place.rows == block.len() && place.column.is_multiple_of(BLOCK));
+        for (row, values) in block.iter().enumerate() {
             for (column, value) in values[..place.columns].iter().enumerate() {
                 out[which][(place.row + row) * n + place.column + column] += value;
             }

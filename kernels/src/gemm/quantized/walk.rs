@@ -7,52 +7,29 @@ use super::super::parallel::{self, Scratch, Shared};
 use super::int4::Unit;
 use super::kernel::{BLOCK, Groups, Kind, STRIP, Session, Strip, Sums, fetch};
 use super::rows::QuantizedRows;
-use super::{Path, amx, unpack};
+use super::{amx, unpack};
 
-/// Up to 32 x 32 elements of a result.
+/// 32 columns of a row of a result.
+pub(crate) type Row = [f32; BLOCK];
+
+/// Up to 32 rows of a result.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(crate) struct Block([[f32; BLOCK]; BLOCK]);
+struct Block([Row; BLOCK]);
 
-impl Block {
-    const ZERO: Self = Self([[0.0; BLOCK]; BLOCK]);
-
-    /// The rows, of which only the first `rows` of the [`Place`] mean something.
-    pub(crate) fn rows(&self) -> &[[f32; BLOCK]; BLOCK] {
-        &self.0
-    }
-
-    pub(super) fn rows_mut(&mut self) -> &mut [[f32; BLOCK]; BLOCK] {
-        &mut self.0
-    }
-
-    /// As rows of 32 words.
-    fn lines(&mut self) -> *mut Line {
-        std::ptr::from_mut(self).cast()
-    }
-}
-
-/// Where a [`Block`] lies in its result.
+/// Where some [`Row`]s lie in their result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) row: usize,
     /// A multiple of 32.
     pub(crate) column: usize,
-    /// How many of its rows lie inside the result, 1 to 32.
+    /// 1 to 32.
     pub(crate) rows: usize,
-    /// How many of its columns lie inside the result, 1 to 32.
+    /// How many of the columns lie inside the result, 1 to 32.
     pub(crate) columns: usize,
 }
 
-/// Most rows for which the vector units are no slower than AMX, which takes 16 at a time.
-const FEW_ROWS: usize = STRIP;
-
-/// Whether a product of so many rows is one for AMX.
-pub(super) fn takes_amx(path: Path, rows: usize) -> bool {
-    path == Path::Amx && rows > FEW_ROWS
-}
-
-/// Computes the columns of `pairs`, a few rows at a time over the whole depth, and calls `finish` on each block.
+/// Computes the columns of `pairs`, a few rows at a time over the whole depth, and calls `finish` on them.
 ///
 /// # Safety
 /// `right(pair)` is what `kernel` takes, which needs nothing but a [`Strip`].
@@ -62,9 +39,9 @@ pub(super) unsafe fn strips(
     pairs: Range<usize>,
     right: impl Fn(usize) -> *const Line,
     kernel: unsafe fn(&Strip),
-    mut finish: impl FnMut(Place, &mut Block),
+    mut finish: impl FnMut(Place, &mut [Row]),
 ) {
-    let mut block = Block::ZERO;
+    let mut block = Block([[0.0; BLOCK]; BLOCK]);
     for pair in pairs {
         let column = pair * BLOCK;
         let mut row = 0;
@@ -75,26 +52,50 @@ pub(super) unsafe fn strips(
                 _ => STRIP,
             };
             // SAFETY: the strip lies in the rows, a block has room for it, and the rest is the caller's promise.
-            unsafe { kernel(&x.strip(row, rows, right(pair), block.lines())) };
-            finish(Place { row, column, rows, columns: (columns - column).min(BLOCK) }, &mut block);
+            unsafe { kernel(&x.strip(row, rows, right(pair), block.0.as_mut_ptr().cast())) };
+            finish(Place { row, column, rows, columns: (columns - column).min(BLOCK) }, &mut block.0[..rows]);
             row += rows;
         }
     }
 }
 
 /// Steps after which the next block of rows is due: the right tiles of so many stay in the first-level cache.
-const STEPS: usize = 20;
+const STEPS: usize = 14;
 /// Lines between what is multiplied and what is fetched from memory when there is one block of rows.
 const FETCH_AHEAD: usize = 256;
 
-/// Computes the columns of `pairs` of 8-bit tiles `right` with AMX, and calls `finish` on each block of integer sums.
+/// A block of sums that are complete, but not finished yet.
+struct Pending {
+    place: Place,
+    block: *mut Block,
+    done: usize,
+}
+
+impl Pending {
+    /// Finishes the next `rows` rows.
+    ///
+    /// # Safety
+    /// Nobody else uses the block.
+    unsafe fn finish(&mut self, rows: usize, finish: &mut impl FnMut(Place, &mut [Row])) {
+        let rows = rows.min(self.place.rows - self.done);
+        if rows > 0 {
+            // SAFETY: the caller's promise.
+            let block = unsafe { &mut *self.block };
+            let place = Place { row: self.place.row + self.done, rows, ..self.place };
+            finish(place, &mut block.0[self.done..self.done + rows]);
+            self.done += rows;
+        }
+    }
+}
+
+/// Computes the columns of `pairs` of 8-bit tiles `right` with AMX, and calls `finish` on rows of integer sums.
 /// It must not wait for other threads; see [`Session`].
 pub(super) fn int8_tiles(
     columns: usize,
     x: &QuantizedRows,
     pairs: Range<usize>,
     right: &[Line],
-    mut finish: impl FnMut(Place, &mut Block),
+    mut finish: impl FnMut(Place, &mut [Row]),
 ) {
     let (rows, steps) = (x.rows(), x.panel() / x.height());
     let lines = steps * BLOCK;
@@ -102,74 +103,78 @@ pub(super) fn int8_tiles(
     // SAFETY: the path was found to be available.
     let _session = unsafe { Session::new(Kind::Int8, rows) };
     let (blocks, parts) = (rows.div_ceil(BLOCK), steps.div_ceil(STEPS));
-    // With one part, sums are soon done with; two blocks take turns, so that one is finished beside the other.
-    let kept = if parts == 1 { 2 } else { blocks + 1 };
+    // A block is finished beside the next one. With one part, sums are soon done with, and two blocks of them take turns.
+    let kept = if parts == 1 { 2 } else { blocks };
     let mut sums = Scratch::take(kept * size_of::<Block>() / size_of::<Line>());
     let sums = sums.as_mut_ptr().cast::<Block>();
     let ahead = if blocks == 1 { FETCH_AHEAD } else { lines };
-    let mut pending: Option<(Place, *mut Block)> = None;
+    let mut pending: Option<Pending> = None;
     let mut turn = 0;
     for pair in pairs {
         for part in 0..parts {
             let part = parallel::part(steps, parts, part);
             let from = right[pair * lines + part.start * BLOCK..].as_ptr();
+            let finished_a_step = BLOCK.div_ceil(part.len());
             for index in 0..blocks {
                 let row = index * BLOCK;
                 turn += 1;
                 // SAFETY: there are so many blocks.
                 let to = unsafe { sums.add(if parts == 1 { turn % 2 } else { index }) };
-                // SAFETY: the panels of these rows are there, and so are the tiles (asserted); a block of sums has 32
-                // rows of 32 words.
+                let block = Sums {
+                    left: x.panel_of(row).wrapping_add(part.start * x.height()),
+                    height: x.height(),
+                    left_stride: x.panel(),
+                    rows: (rows - row).min(BLOCK),
+                    right: from,
+                    steps: part.len(),
+                    fresh: part.start == 0,
+                    out: to.cast(),
+                    next: from.wrapping_add(ahead + part.len() * BLOCK * index / blocks),
+                    fetch: BLOCK.div_ceil(blocks),
+                };
+                // SAFETY: the panels of these rows are there, and so are the tiles (asserted); a block of sums has 32 rows
+                // of 32 words. The pending block is another one.
                 unsafe {
-                    amx::int8(&Sums {
-                        left: x.panel_of(row).add(part.start * x.height()),
-                        height: x.height(),
-                        left_stride: x.panel(),
-                        rows: (rows - row).min(BLOCK),
-                        right: from,
-                        steps: part.len(),
-                        fresh: part.start == 0,
-                        out: to.cast(),
-                        next: from.wrapping_add(ahead + part.len() * BLOCK * index / blocks),
-                        fetch: BLOCK.div_ceil(blocks),
+                    amx::int8(&block, || {
+                        if let Some(pending) = &mut pending {
+                            pending.finish(finished_a_step, &mut finish);
+                        }
                     });
-                }
-                if let Some((place, block)) = pending.take() {
-                    // SAFETY: a finished block, which the kernel does not use any more.
-                    finish(place, unsafe { &mut *block });
                 }
                 if part.end == steps {
                     let column = pair * BLOCK;
                     let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
-                    pending = Some((Place { row, column, rows: height, columns: width }, to));
+                    let place = Place { row, column, rows: height, columns: width };
+                    pending = Some(Pending { place, block: to, done: 0 });
                 }
             }
         }
-        // The next pair starts over in the same blocks.
+        // The next pair would start in the same block.
         if parts > 1
-            && let Some((place, block)) = pending.take()
+            && blocks == 1
+            && let Some(mut pending) = pending.take()
         {
-            // SAFETY: as above.
-            finish(place, unsafe { &mut *block });
+            // SAFETY: no kernel runs.
+            unsafe { pending.finish(BLOCK, &mut finish) };
         }
     }
-    if let Some((place, block)) = pending {
+    if let Some(mut pending) = pending {
         // SAFETY: as above.
-        finish(place, unsafe { &mut *block });
+        unsafe { pending.finish(BLOCK, &mut finish) };
     }
 }
 
 /// Groups after which the next panel of rows is due: those of 16 rows and 32 columns stay in the first-level cache.
 const GROUPS: usize = 20;
 
-/// Computes the columns of `pairs` of 4-bit units `right` with AMX, and calls `finish` on each block of sums.
+/// Computes the columns of `pairs` of 4-bit units `right` with AMX, and calls `finish` on rows of sums.
 /// It must not wait for other threads; see [`Session`].
 pub(super) fn int4_tiles(
     columns: usize,
     (x, groups): (&QuantizedRows, usize),
     pairs: Range<usize>,
     right: &[Unit],
-    mut finish: impl FnMut(Place, &mut Block),
+    mut finish: impl FnMut(Place, &mut [Row]),
 ) {
     /// Lines of a group in one panel, and of its scales.
     const HALF_TILE: usize = LINES / 2;
@@ -226,7 +231,7 @@ pub(super) fn int4_tiles(
             let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
             // SAFETY: a finished block; rows past the last may be stale numbers.
             let block = unsafe { &mut *sums.add(index) };
-            finish(Place { row, column, rows: height, columns: width }, block);
+            finish(Place { row, column, rows: height, columns: width }, &mut block.0[..height]);
         }
     }
 }
@@ -237,7 +242,7 @@ pub(super) fn share_columns(
     threads: usize,
     (rows, width): (usize, usize),
     out: &mut [f32],
-    columns: impl Fn(Range<usize>, &dyn Fn(Place, &Block)) + Sync,
+    columns: impl Fn(Range<usize>, &dyn Fn(Place, &[Row])) + Sync,
 ) {
     assert_eq!(out.len(), rows * width, "result of {rows} x {width}");
     if out.is_empty() {
@@ -247,8 +252,8 @@ pub(super) fn share_columns(
     let threads = threads.min(pairs);
     let to = Shared::new(out.as_mut_ptr());
     parallel::run(threads, |index| {
-        let write = |place: Place, block: &Block| {
-            for (row, values) in block.rows()[..place.rows].iter().enumerate() {
+        let write = |place: Place, block: &[Row]| {
+            for (row, values) in block.iter().enumerate() {
                 // SAFETY: the place lies inside the result, and no other task writes its columns.
                 unsafe {
                     let to = to.get().add((place.row + row) * width + place.column);
