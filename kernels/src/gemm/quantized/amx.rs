@@ -14,7 +14,7 @@ mod other {
     }
     pub(crate) unsafe fn configure(_: Kind, _: usize) {}
     pub(crate) unsafe fn release() {}
-    pub(crate) unsafe fn int8(_: &Sums, _: impl FnMut()) {}
+    pub(crate) unsafe fn int8(_: &Sums) {}
     pub(crate) unsafe fn int4(_: &Groups) {}
 }
 
@@ -72,12 +72,12 @@ mod linux {
     /// Bytes of a row of sums.
     const ROW: usize = 128;
 
-    /// Multiplies one block of bytes, and calls `between` after each step: vector units work beside the tiles.
+    /// Multiplies one block of bytes.
     ///
     /// # Safety
     /// As [`Sums`] says, after `configure` for bytes and as many rows (16 if there are more), before [`release`].
     #[inline]
-    pub(crate) unsafe fn int8(s: &Sums, mut between: impl FnMut()) {
+    pub(crate) unsafe fn int8(s: &Sums) {
         let two = s.rows > LINES;
         let second = s.out.wrapping_byte_add(LINES * ROW);
         // SAFETY: reads and writes only what the block describes.
@@ -116,7 +116,6 @@ mod linux {
                     );
                 }
                 fetch(s.next.wrapping_add(step * s.fetch), s.fetch);
-                between();
             }
             asm!("tilestored [{c} + {r}], tmm0", "tilestored [{c} + {r} + 64], tmm1",
                 c = in(reg) s.out, r = in(reg) ROW, options(nostack));

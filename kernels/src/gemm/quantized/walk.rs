@@ -64,30 +64,6 @@ const STEPS: usize = 14;
 /// Lines between what is multiplied and what is fetched from memory when there is one block of rows.
 const FETCH_AHEAD: usize = 256;
 
-/// A block of sums that are complete, but not finished yet.
-struct Pending {
-    place: Place,
-    block: *mut Block,
-    done: usize,
-}
-
-impl Pending {
-    /// Finishes the next `rows` rows.
-    ///
-    /// # Safety
-    /// Nobody else uses the block.
-    unsafe fn finish(&mut self, rows: usize, finish: &mut impl FnMut(Place, &mut [Row])) {
-        let rows = rows.min(self.place.rows - self.done);
-        if rows > 0 {
-            // SAFETY: the caller's promise.
-            let block = unsafe { &mut *self.block };
-            let place = Place { row: self.place.row + self.done, rows, ..self.place };
-            finish(place, &mut block.0[self.done..self.done + rows]);
-            self.done += rows;
-        }
-    }
-}
-
 /// Computes the columns of `pairs` of 8-bit tiles `right` with AMX, and calls `finish` on rows of integer sums.
 /// It must not wait for other threads; see [`Session`].
 pub(super) fn int8_tiles(
@@ -108,13 +84,12 @@ pub(super) fn int8_tiles(
     let mut sums = Scratch::take(kept * size_of::<Block>() / size_of::<Line>());
     let sums = sums.as_mut_ptr().cast::<Block>();
     let ahead = if blocks == 1 { FETCH_AHEAD } else { lines };
-    let mut pending: Option<Pending> = None;
+    let mut pending: Option<(Place, *mut Block)> = None;
     let mut turn = 0;
     for pair in pairs {
         for part in 0..parts {
             let part = parallel::part(steps, parts, part);
             let from = right[pair * lines + part.start * BLOCK..].as_ptr();
-            let finished_a_step = BLOCK.div_ceil(part.len());
             for index in 0..blocks {
                 let row = index * BLOCK;
                 turn += 1;
@@ -133,34 +108,33 @@ pub(super) fn int8_tiles(
                     fetch: BLOCK.div_ceil(blocks),
                 };
                 // SAFETY: the panels of these rows are there, and so are the tiles (asserted); a block of sums has 32 rows
-                // of 32 words. The pending block is another one.
-                unsafe {
-                    amx::int8(&block, || {
-                        if let Some(pending) = &mut pending {
-                            pending.finish(finished_a_step, &mut finish);
-                        }
-                    });
+                // of 32 words.
+                unsafe { amx::int8(&block) };
+                // The tiles are still at work on this block when the one before is finished.
+                if let Some((place, block)) = pending.take() {
+                    // SAFETY: the kernel uses another block.
+                    finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
                 }
                 if part.end == steps {
                     let column = pair * BLOCK;
                     let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
                     let place = Place { row, column, rows: height, columns: width };
-                    pending = Some(Pending { place, block: to, done: 0 });
+                    pending = Some((place, to));
                 }
             }
         }
         // The next pair would start in the same block.
         if parts > 1
             && blocks == 1
-            && let Some(mut pending) = pending.take()
+            && let Some((place, block)) = pending.take()
         {
             // SAFETY: no kernel runs.
-            unsafe { pending.finish(BLOCK, &mut finish) };
+            finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
         }
     }
-    if let Some(mut pending) = pending {
+    if let Some((place, block)) = pending {
         // SAFETY: as above.
-        unsafe { pending.finish(BLOCK, &mut finish) };
+        finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
     }
 }
 
