@@ -55,7 +55,7 @@ impl Hidden {
     #[inline(always)]
     unsafe fn at(self, row: usize, column: usize) -> *mut u16 {
         // SAFETY: the caller's promise.
-        unsafe { self.memory.part((row * self.stride + column) / 2, LANES / 2).cast() }
+        unsafe { self.memory.part(row * (self.stride / 2) + column / 2, LANES / 2).cast() }
     }
 }
 

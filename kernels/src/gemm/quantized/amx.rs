@@ -178,17 +178,17 @@ mod linux {
             }
             // Group `at` is multiplied, `at - 3` stored and `at - 4` added; there are four empty turns at the end.
             let mut at = 0;
-            while at < g.groups + 4 {
+            while at < g.count + 4 {
                 macro_rules! turn {
                     ($turn:literal, $half:literal, $sums:tt, $left:tt, $right:tt, $stored:tt) => {
                         let group = at + $turn;
-                        if (3..g.groups + 3).contains(&group) {
+                        if (3..g.count + 3).contains(&group) {
                             store!($stored, ring[($turn + 1) % 4]);
                         }
-                        if (4..g.groups + 4).contains(&group) {
+                        if (4..g.count + 4).contains(&group) {
                             add(ring[$turn], g.scales.add((group - 4) * LINES), &mut sums);
                         }
-                        if group < g.groups {
+                        if group < g.count {
                             multiply!(group, $half, $sums, $left, $right);
                         }
                     };

@@ -68,7 +68,7 @@ pub(super) struct Groups {
     pub(super) right: *const Line,
     /// 16 a group.
     pub(super) scales: *const f32,
-    pub(super) groups: usize,
+    pub(super) count: usize,
     /// Whether the sums start from zero or from what `out` holds.
     pub(super) fresh: bool,
     /// Rows of 32 `f32`, of which 16 are used.

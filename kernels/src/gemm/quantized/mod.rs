@@ -134,8 +134,11 @@ pub(crate) fn threads_for(path: Path, multiplications: usize, bytes: usize) -> u
     parallel::threads_for(2.0 * multiplications as f64 / path.ops_per_ns() + bytes as f64 / 10.0)
 }
 
+/// Multiplies a few rows.
+type StripKernel = unsafe fn(&Strip);
+
 /// The kernels of a few rows, with 8 and with 4 bits.
-fn kernels(path: Path) -> (unsafe fn(&Strip), unsafe fn(&Strip)) {
+fn kernels(path: Path) -> (StripKernel, StripKernel) {
     match path {
         #[cfg(target_arch = "x86_64")]
         Path::Amx | Path::Vnni => (vnni::int8, vnni::int4),

@@ -192,7 +192,7 @@ pub(super) fn int4_tiles(
                             height: x.height(),
                             right: tiles.add(at * HALF_TILE),
                             scales: scales.add(at).cast(),
-                            groups: GROUPS.min(groups - first),
+                            count: GROUPS.min(groups - first),
                             fresh: part == 0,
                             out: sums.cast::<f32>().add((panel * BLOCK + side) * LINES),
                         });
