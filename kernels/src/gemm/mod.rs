@@ -15,7 +15,7 @@ mod pack;
 mod parallel;
 mod portable;
 mod product;
-mod quantized;
+pub(crate) mod quantized;
 mod single;
 #[cfg(test)]
 mod tests;

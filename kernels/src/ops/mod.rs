@@ -10,6 +10,7 @@ pub mod linear;
 pub mod loss;
 pub mod norm;
 pub mod projection;
+pub mod quant_feed_forward;
 pub mod quant_linear;
 pub mod rope;
 mod support;

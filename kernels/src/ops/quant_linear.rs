@@ -1,139 +1,393 @@
-//! Matrix products with a quantised weight, for inference: `y = x Wᵀ + b`, without a gradient.
+//! Products with a quantised weight and what surrounds them in one pass, `y = [residual +] activation(norm(x) Wᵀ + b)`, for
+//! inference: not differentiable.
 //!
-//! | op | weight | activations | sums |
-//! |---|---|---|---|
-//! | [`linear_int8`] | 8 bits, a scale each output | 8 bits, a scale each row | exact integers |
-//! | [`linear_int4`] | 4 bits, a scale each 32 inputs | `bf16` | `f32` |
+//! | weight | activations | sums |
+//! |---|---|---|
+//! | [`Int8Weight`]: 8 bits, a scale each output | 8 bits, a scale each row | exact integers |
+//! | [`Int4Weight`]: 4 bits, a scale each 32 inputs | 8 bits, a scale each row | exact integers of 32, added in `f32` |
+//!
+//! Rows are normalised and quantised straight into the tiles of the product. A row of the result depends on its own row of
+//! `x` alone, bit for bit; without a norm and an activation it is the same on every machine.
+//!
+//! Plain reference: [`quant_projection_reference`]. Error: that of rounding the normalised rows to 8 bits.
+#![allow(clippy::inline_always)]
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
-use super::linear::linear_reference;
-use super::support::{elements, output};
+use super::activation::Activation;
+use super::norm::RowNorm;
+use super::projection::{LockedNorm, NormParameters, projection_reference};
+use super::support::{Elements, Out, tensor, written};
+use crate::gemm;
+use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, Weight};
 use crate::quant::{Int4Weight, Int8Weight};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// `x (.., in)` times an 8-bit weight `(out, in)` plus `bias (out)`: `(.., out)`.
-///
-/// The same bits on every machine, batch size and number of threads.
-pub fn linear_int8(x: &Tensor, weight: &Arc<Int8Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
-    apply(x, Weight::Int8(Arc::clone(weight)), bias)
+/// A weight `(out, in)` in few bits.
+#[derive(Debug, Clone, Copy)]
+pub enum QuantWeight<'a> {
+    /// 8 bits.
+    Int8(&'a Int8Weight),
+    /// 4 bits.
+    Int4(&'a Int4Weight),
 }
 
-/// `x (.., in)` times a 4-bit weight `(out, in)` plus `bias (out)`: `(.., out)`.
-///
-/// A row of the result depends on its row of `x` alone, bit for bit: batch size and thread count do not matter.
-pub fn linear_int4(x: &Tensor, weight: &Arc<Int4Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
-    apply(x, Weight::Int4(Arc::clone(weight)), bias)
-}
-
-/// What [`linear_int8`] computes but for the rounding of activations, from candle's primitives.
-pub fn linear_int8_reference(x: &Tensor, weight: &Int8Weight, bias: Option<&Tensor>) -> Result<Tensor> {
-    linear_reference(x, &Tensor::from_vec(weight.dequantize(), weight.shape(), &Device::Cpu)?, bias)
-}
-
-/// What [`linear_int4`] computes but for the rounding to `bf16`, from candle's primitives.
-pub fn linear_int4_reference(x: &Tensor, weight: &Int4Weight, bias: Option<&Tensor>) -> Result<Tensor> {
-    linear_reference(x, &Tensor::from_vec(weight.dequantize(), weight.shape(), &Device::Cpu)?, bias)
-}
-
-#[derive(Debug)]
-enum Weight {
-    Int8(Arc<Int8Weight>),
-    Int4(Arc<Int4Weight>),
-}
-
-impl Weight {
-    fn shape(&self) -> (usize, usize) {
+impl QuantWeight<'_> {
+    /// `(out, in)`
+    pub fn shape(&self) -> (usize, usize) {
         match self {
             Self::Int8(weight) => weight.shape(),
             Self::Int4(weight) => weight.shape(),
         }
     }
-}
 
-struct QuantLinear {
-    weight: Weight,
-    bias: Option<Vec<f32>>,
-}
-
-fn apply(x: &Tensor, weight: Weight, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (out, inner) = weight.shape();
-    if x.rank() == 0 || x.dim(x.rank() - 1)? != inner || bias.is_some_and(|bias| bias.dims() != [out]) {
-        let bias = bias.map(Tensor::dims);
-        bail!("quantised linear: x {:?} and bias {bias:?} do not fit weight {out} x {inner}", x.dims());
-    }
-    let bias = bias.map(Tensor::to_vec1).transpose()?;
-    x.contiguous()?.apply_op1_no_bwd(&QuantLinear { weight, bias })
-}
-
-impl CustomOp1 for QuantLinear {
-    fn name(&self) -> &'static str {
-        "quant_linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = elements(x, layout)?;
-        let mut dims = layout.dims().to_vec();
-        let (out, _) = self.weight.shape();
-        dims.pop();
-        let rows = dims.iter().product();
-        dims.push(out);
-        let mut y = vec![0.0; rows * out];
-        match &self.weight {
-            Weight::Int8(weight) => weight.product(x, rows, self.bias.as_deref(), &mut y),
-            Weight::Int4(weight) => weight.product(x, rows, self.bias.as_deref(), &mut y),
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Int8(weight) => weight.bytes(),
+            Self::Int4(weight) => weight.bytes(),
         }
-        Ok(output(y, dims))
     }
+
+    /// The values `(out, in)`.
+    pub fn dequantize(&self) -> Result<Tensor> {
+        let values = match self {
+            Self::Int8(weight) => weight.dequantize(),
+            Self::Int4(weight) => weight.dequantize(),
+        };
+        Tensor::from_vec(values, self.shape(), &Device::Cpu)
+    }
+
+    /// Blocks of 32 columns.
+    pub(super) fn pairs(&self) -> usize {
+        self.shape().0.div_ceil(COLUMNS)
+    }
+
+    /// The columns of `pairs`, some rows at a time, to an epilogue, which must not wait for other threads.
+    pub(super) fn columns(
+        &self,
+        x: &QuantizedRows,
+        pairs: Range<usize>,
+        bias: Option<&[f32]>,
+        epilogue: impl FnMut(Place, &[Row]),
+    ) {
+        match self {
+            Self::Int8(weight) => weight.columns(Path::best(), x, pairs, bias, epilogue),
+            Self::Int4(weight) => weight.columns(Path::best(), x, pairs, bias, epilogue),
+        }
+    }
+}
+
+impl<'a> From<&'a Int8Weight> for QuantWeight<'a> {
+    fn from(weight: &'a Int8Weight) -> Self {
+        Self::Int8(weight)
+    }
+}
+
+impl<'a> From<&'a Int4Weight> for QuantWeight<'a> {
+    fn from(weight: &'a Int4Weight) -> Self {
+        Self::Int4(weight)
+    }
+}
+
+/// Columns of a block.
+pub(super) const COLUMNS: usize = 32;
+
+/// Most rows of a chunk: enough for the products to hide the reading of weights, and few enough for the second-level cache.
+const MAX_ROWS: usize = 256;
+
+/// Rows for each thread from which on threads take chunks of rows; fewer rows are shared by columns.
+const ROWS_PER_THREAD: usize = 128;
+
+/// How rows are shared by threads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    pub(super) threads: usize,
+    /// Threads take chunks of rows; otherwise they share the columns of each chunk.
+    by_rows: bool,
+    rows: usize,
+    chunk: usize,
+}
+
+impl Schedule {
+    /// For so many multiplications that read so many bytes of weights.
+    pub(super) fn new(rows: usize, multiplications: usize, bytes: usize) -> Self {
+        let threads = quantized::threads_for(Path::best(), multiplications, bytes);
+        let by_rows = threads == 1 || rows >= ROWS_PER_THREAD * threads;
+        let sharing = if by_rows { threads } else { 1 };
+        // As many chunks for each thread, and all of a size.
+        let chunks = rows.div_ceil(MAX_ROWS * sharing).max(1) * sharing;
+        Self { threads, by_rows, rows, chunk: rows.div_ceil(chunks).next_multiple_of(COLUMNS).max(COLUMNS) }
+    }
+
+    /// Calls `task` with each chunk of rows, and the number of threads that share it.
+    pub(super) fn run(&self, task: impl Fn(Range<usize>, usize) + Sync) {
+        let chunks = self.rows.div_ceil(self.chunk);
+        let rows = |index: usize| index * self.chunk..self.rows.min((index + 1) * self.chunk);
+        if self.by_rows {
+            gemm::run_chunks(self.threads, chunks, |index| task(rows(index), 1));
+        } else {
+            (0..chunks).for_each(|index| task(rows(index), self.threads));
+        }
+    }
+}
+
+/// Rows that become activations in 8 bits, normalised where there is a norm.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) norm: Option<RowNorm<'a>>,
+    pub(super) x: &'a [f32],
+    pub(super) dim: usize,
+}
+
+impl Source<'_> {
+    /// Rows `rows`, on the threads of the current pool if `split`.
+    pub(super) fn quantized(&self, rows: Range<usize>, split: bool) -> QuantizedRows {
+        QuantizedRows::build(rows.len(), self.dim, split, |row, to| {
+            let x = &self.x[(rows.start + row) * self.dim..(rows.start + row + 1) * self.dim];
+            match &self.norm {
+                Some(norm) => dispatch(Normalize { norm, x, to }),
+                None => to.copy_from_slice(x),
+            }
+        })
+    }
+}
+
+/// A row of a norm.
+struct Normalize<'a> {
+    norm: &'a RowNorm<'a>,
+    x: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Kernel for Normalize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let dim = self.norm.dim();
+        assert!(self.x.len() == dim && self.to.len() == dim);
+        // SAFETY: both rows have `dim` elements.
+        unsafe {
+            let statistics = self.norm.statistics(s, self.x.as_ptr());
+            for at in (0..dim).step_by(LANES) {
+                let lanes = self.norm.lanes(s, self.x.as_ptr(), at, statistics);
+                s.store(self.to.as_mut_ptr().add(at), lanes, dim - at);
+            }
+        }
+    }
+}
+
+/// Writes blocks to rows of a matrix, with an activation, or added to a residual of the same shape.
+#[derive(Clone, Copy)]
+pub(super) struct Store<'a> {
+    pub(super) out: Out,
+    pub(super) first_row: usize,
+    pub(super) columns: usize,
+    pub(super) activation: Option<Activation>,
+    pub(super) residual: Option<&'a [f32]>,
+}
+
+impl Store<'_> {
+    /// # Safety
+    /// Nobody else uses these rows and columns of the output.
+    pub(super) unsafe fn block(&self, place: Place, block: &[Row]) {
+        dispatch(StoreBlock(*self, place, block));
+    }
+}
+
+struct StoreBlock<'a>(Store<'a>, Place, &'a [Row]);
+
+impl Kernel for StoreBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self(store, place, block) = self;
+        for (i, values) in block.iter().enumerate() {
+            let at = (store.first_row + place.row + i) * store.columns + place.column;
+            for half in (0..place.columns).step_by(LANES) {
+                let n = (place.columns - half).min(LANES);
+                // SAFETY: a row of a block has 32 elements, the residual is checked, and the output is the caller's promise.
+                unsafe {
+                    let mut y = s.load(values.as_ptr().add(half), LANES);
+                    if let Some(activation) = store.activation {
+                        y = activation.lanes(s, y);
+                    }
+                    if let Some(residual) = store.residual {
+                        y = s.add(s.load(residual[at + half..at + half + n].as_ptr(), n), y);
+                    }
+                    s.store(store.out.part(at + half, n), y, n);
+                }
+            }
+        }
+    }
+}
+
+/// `[residual +] activation(norm(x) Wᵀ + bias)` of `x (.., in)`, `W (out, in)`, `bias (out)`: `(.., out)`.
+///
+/// The residual, where there is one, has the shape of the result. Not differentiable.
+pub fn quant_projection(
+    x: &Tensor,
+    norm: Option<NormParameters>,
+    weight: QuantWeight,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (columns, dim) = weight.shape();
+    let mut dims = x.dims().to_vec();
+    if dims.pop() != Some(dim) || bias.is_some_and(|bias| bias.dims() != [columns]) {
+        let bias = bias.map(Tensor::dims);
+        bail!("quant_projection: x {:?} and bias {bias:?} do not fit a weight ({columns}, {dim})", x.dims());
+    }
+    let rows: usize = dims.iter().product();
+    dims.push(columns);
+    if residual.is_some_and(|residual| residual.dims() != dims) {
+        bail!("quant_projection: a residual {:?} for a result {dims:?}", residual.map(Tensor::dims));
+    }
+    let (x, residual) = (x.contiguous()?, residual.map(Tensor::contiguous).transpose()?);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
+    let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
+    let bias = bias.as_ref().map(Elements::of).transpose()?;
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let fill = |out: Out| {
+        let schedule = Schedule::new(rows, rows * dim * columns, weight.bytes());
+        schedule.run(|rows, threads| {
+            let quantized = source.quantized(rows.clone(), threads > 1);
+            let residual = residual.as_deref();
+            let store = Store { out, first_row: rows.start, columns, activation, residual };
+            gemm::run(threads, |thread| {
+                let pairs = gemm::part(weight.pairs(), threads, thread);
+                // SAFETY: rows and columns belong to this part.
+                weight.columns(&quantized, pairs, bias.as_deref(), |place, block| unsafe {
+                    store.block(place, block);
+                });
+            });
+        });
+    };
+    // SAFETY: all rows and columns are computed.
+    let y = unsafe { written(rows * columns, fill) };
+    tensor(y, dims, &x)
+}
+
+/// [`quant_projection`] but for the rounding of activations, from candle's primitives.
+pub fn quant_projection_reference(
+    x: &Tensor,
+    norm: Option<NormParameters>,
+    weight: QuantWeight,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let dequantized = weight.dequantize()?.to_dtype(x.dtype())?;
+    projection_reference(x, norm, (&dequantized, bias), activation, residual)
+}
+
+/// [`quant_projection`] with an 8-bit weight and nothing around it.
+pub fn linear_int8(x: &Tensor, weight: &Arc<Int8Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
+    quant_projection(x, None, weight.as_ref().into(), bias, None, None)
+}
+
+/// [`quant_projection`] with a 4-bit weight and nothing around it.
+pub fn linear_int4(x: &Tensor, weight: &Arc<Int4Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
+    quant_projection(x, None, weight.as_ref().into(), bias, None, None)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use candle_core::DType;
+
     use super::*;
 
-    fn relative_error(found: &Tensor, expected: &Tensor) -> Result<f32> {
-        let square = |t: &Tensor| t.sqr()?.sum_all()?.to_scalar::<f32>();
-        Ok((square(&(found - expected)?)? / square(expected)?).sqrt())
+    /// Of all sizes and signs, without a pattern.
+    pub(crate) fn random(shape: &[usize], seed: usize) -> Result<Tensor> {
+        let value =
+            |i: usize| (((i + seed * 977) * (i + seed) * 7919 + i * 131) % 10007) as f32 / 5003.5 - 1.0;
+        let values: Vec<f32> = (0..shape.iter().product()).map(value).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    }
+
+    /// The error, root mean square, as a part of the change that the operation makes (a residual would hide it).
+    pub(crate) fn error(found: &Tensor, expected: &Tensor, residual: Option<&Tensor>) -> Result<f64> {
+        assert_eq!(found.dims(), expected.dims());
+        let found = found.to_dtype(DType::F64)?;
+        let change = match residual {
+            Some(residual) => (expected - residual.to_dtype(DType::F64)?)?,
+            None => expected.to_dtype(DType::F64)?,
+        };
+        let square = |t: &Tensor| t.sqr()?.sum_all()?.to_scalar::<f64>();
+        let size = square(&change)?;
+        let wrong = square(&(found - expected.to_dtype(DType::F64)?)?)?;
+        Ok(if size == 0.0 { wrong } else { (wrong / size).sqrt() })
+    }
+
+    /// The same bits on one thread and on three.
+    pub(crate) fn same_on_threads(compute: &(dyn Fn() -> Result<Tensor> + Sync)) {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(compute).and_then(|y| y.flatten_all()?.to_vec1::<f32>()).expect("a result")
+        };
+        assert!(on(1) == on(3));
     }
 
     #[test]
     fn products_are_near_their_references() -> Result<()> {
-        // Of all sizes and signs, without a pattern.
-        let value = |i: usize| ((i * i * 7919 + i * 131) % 10007) as f32 / 5003.5 - 1.0;
-        let random = |shape: &[usize]| {
-            let values: Vec<f32> = (0..shape.iter().product()).map(value).collect();
-            Tensor::from_vec(values, shape, &Device::Cpu)
-        };
-        for (lead, out, inner) in
-            [(vec![], 7, 33), (vec![2, 5], 70, 130), (vec![67], 33, 64), (vec![1, 0], 9, 40)]
-        {
-            let x = random(&[&lead[..], &[inner]].concat())?;
-            let (w, bias) = (random(&[out, inner])?, random(&[out])?);
+        for (lead, out, inner) in [
+            (vec![], 7, 33),
+            (vec![2, 5], 70, 130),
+            (vec![67], 33, 64),
+            (vec![1, 0], 9, 40),
+            (vec![300], 40, 70),
+        ] {
+            let x = random(&[&lead[..], &[inner]].concat(), 1)?;
+            let residual = random(&[&lead[..], &[out]].concat(), 2)?;
+            let (w, bias) = (random(&[out, inner], 3)?, random(&[out], 4)?);
             let w = w.flatten_all()?.to_vec1::<f32>()?;
-            let int8 = Arc::new(Int8Weight::new(&w, out, inner));
-            let int4 = Arc::new(Int4Weight::new(&w, out, inner));
-            for bias in [None, Some(&bias)] {
-                let results = [
-                    (linear_int8(&x, &int8, bias)?, linear_int8_reference(&x, &int8, bias)?),
-                    (linear_int4(&x, &int4, bias)?, linear_int4_reference(&x, &int4, bias)?),
-                ];
-                for (found, expected) in results {
-                    assert_eq!(found.dims(), expected.dims());
-                    // A step of 8 bits is 1/127 of the greatest activation, and its rounding errs by 0.3 of that: about
-                    // 0.5 % of the others. bf16 errs by 0.3 %. A few results scatter more, and may cancel.
-                    if found.elem_count() > 0 {
-                        let error = relative_error(&found, &expected)?;
-                        assert!(error < 0.025, "{lead:?} {out} x {inner}: {error}");
-                    }
-                }
+            let (int8, int4) = (Int8Weight::new(&w, out, inner), Int4Weight::new(&w, out, inner));
+            let (weight, shift) = ((random(&[inner], 5)? + 1.0)?, random(&[inner], 6)?);
+            let [x2, weight2, shift2] = [&x, &weight, &shift].map(|x| x.to_dtype(DType::F64));
+            let (x2, weight2, shift2) = (x2?, weight2?, shift2?);
+            let (residual2, bias2) = (residual.to_dtype(DType::F64)?, bias.to_dtype(DType::F64)?);
+            for options in 0..32 {
+                let [four, biased, normed, added, activated] = [1, 2, 4, 8, 16].map(|bit| options & bit != 0);
+                let packed: QuantWeight = if four { (&int4).into() } else { (&int8).into() };
+                let norm = |weight, shift| {
+                    normed.then_some(NormParameters { weight, bias: biased.then_some(shift), eps: 1e-5 })
+                };
+                let activation = activated.then_some(Activation::Silu);
+                let found = quant_projection(
+                    &x,
+                    norm(&weight, &shift),
+                    packed,
+                    biased.then_some(&bias),
+                    activation,
+                    added.then_some(&residual),
+                )?;
+                let expected = quant_projection_reference(
+                    &x2,
+                    norm(&weight2, &shift2),
+                    packed,
+                    biased.then_some(&bias2),
+                    activation,
+                    added.then_some(&residual2),
+                )?;
+                // A step of 8 bits is 1/127 of the greatest activation, and its rounding errs by 0.3 of that: about 0.5 %
+                // of the others, 1 % where a norm has made one large. A few results scatter more, and may cancel.
+                let error = error(&found, &expected, added.then_some(&residual))?;
+                assert!(error < 0.025, "{lead:?} {out} x {inner}, options {options}: {error}");
             }
             // A view that is not contiguous.
             if let [a, b] = lead[..]
                 && a * b > 0
             {
-                let turned = linear_int8(&x.transpose(0, 1)?, &int8, None)?;
-                let expected = linear_int8(&x, &int8, None)?.transpose(0, 1)?;
+                let run = |x: &Tensor| quant_projection(x, None, (&int8).into(), None, None, None);
+                let turned = run(&x.transpose(0, 1)?)?;
+                let expected = run(&x)?.transpose(0, 1)?;
                 assert_eq!(turned.to_vec3::<f32>()?, expected.contiguous()?.to_vec3::<f32>()?);
             }
         }
@@ -141,12 +395,42 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_checked() -> Result<()> {
-        let weight = Arc::new(Int8Weight::new(&[0.0; 6], 2, 3));
-        let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu);
-        assert!(linear_int8(&zeros(&[4, 2])?, &weight, None).is_err());
-        assert!(linear_int8(&zeros(&[4, 3])?, &weight, Some(&zeros(&[3])?)).is_err());
-        assert!(linear_int8(&zeros(&[4, 3])?, &weight, Some(&zeros(&[2])?)).is_ok());
+    fn a_row_depends_on_itself_alone() -> Result<()> {
+        for (rows, out, inner) in [(1, 33, 64), (19, 96, 70), (300, 200, 96), (700, 64, 200)] {
+            let (x, w) = (random(&[rows, inner], 1)?, random(&[out, inner], 2)?);
+            let (weight, residual) = ((random(&[inner], 3)? + 1.0)?, random(&[rows, out], 4)?);
+            let w = w.flatten_all()?.to_vec1::<f32>()?;
+            let (int8, int4) = (Int8Weight::new(&w, out, inner), Int4Weight::new(&w, out, inner));
+            for packed in [QuantWeight::from(&int8), (&int4).into()] {
+                let run = |first: usize, count: usize| {
+                    let (x, residual) = (x.narrow(0, first, count)?, residual.narrow(0, first, count)?);
+                    let norm = NormParameters { weight: &weight, bias: None, eps: 1e-5 };
+                    quant_projection(&x, Some(norm), packed, None, Some(Activation::Gelu), Some(&residual))
+                };
+                let all = run(0, rows)?.to_vec2::<f32>()?;
+                for (first, count) in [(0, 1), (rows / 2, rows - rows / 2), (rows - 1, 1)] {
+                    assert!(
+                        run(first, count)?.to_vec2::<f32>()? == all[first..first + count],
+                        "{count} rows from {first}"
+                    );
+                }
+                same_on_threads(&|| run(0, rows));
+            }
+        }
         Ok(())
+    }
+
+    #[test]
+    fn shapes_are_checked() {
+        let weight = Int8Weight::new(&[0.0; 6], 2, 3);
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+        let run = |x: &[usize], bias: Option<&[usize]>, residual: Option<&[usize]>| {
+            let (bias, residual) = (bias.map(zeros).transpose()?, residual.map(zeros).transpose()?);
+            quant_projection(&zeros(x)?, None, (&weight).into(), bias.as_ref(), None, residual.as_ref())
+        };
+        assert!(run(&[4, 2], None, None).is_err());
+        assert!(run(&[4, 3], Some(&[3]), None).is_err());
+        assert!(run(&[4, 3], None, Some(&[4, 3])).is_err());
+        assert!(run(&[4, 3], Some(&[2]), Some(&[4, 2])).is_ok());
     }
 }

@@ -1,23 +1,69 @@
-//! 4-bit weights, multiplied with activations in `bf16`.
+//! 4-bit weights, multiplied with activations in 8 bits.
+#![allow(clippy::inline_always)]
 
 use std::ops::Range;
 
 use half::f16;
 use rayon::prelude::*;
 
-use super::super::matrix::{LINES, Line, Matrix};
-use super::super::pack::{self, Side};
-use super::super::parallel::{self, Scratch, Shared};
-use super::kernel::{BLOCK, Kind};
-use super::unpack::{self, UNIT, VALUES};
-use super::walk::{Block, Place, Weight, share_columns, walk};
-use super::{Path, as_words, as_words_mut};
+use super::super::matrix::{LINES, Line};
+use super::kernel::{BLOCK, STRIP};
+use super::rows::QuantizedRows;
+use super::walk::{Place, Row, int4_tiles, share_columns, strips};
+use super::{Path, Weight, kernels, threads};
 use crate::quant::{GROUP, Int4Groups};
+use crate::simd::{Kernel, Simd, dispatch};
 
-/// A weight `(out, in)` in 4 bits with a scale for every 32 inputs of an output, in the units of `unpack`.
+/// Bytes of a group in a row of activations: half a line.
+pub(super) const HALF: usize = GROUP;
+/// Lines of half a group: its depths `4 k` to `4 k + 3`, and as many later on.
+const QUADS: usize = GROUP / 8;
+
+/// 32 columns by 32 depths, one group deep: nine lines.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Unit {
+    /// `f16`
+    scales: [u16; BLOCK],
+    /// By panel, line `k`, column, and `i`: `value + 8` at depth `4 k + i` in the low half of a byte, at `16 + 4 k + i` in
+    /// its high half.
+    values: [[[[u8; 4]; LINES]; QUADS]; 2],
+}
+
+impl Unit {
+    /// Zeros.
+    const ZERO: Self = Self { scales: [0; BLOCK], values: [[[[0x88; 4]; LINES]; QUADS]; 2] };
+
+    /// The byte of a column and a depth, and how far its value is shifted.
+    fn place(column: usize, depth: usize) -> ([usize; 4], usize) {
+        let within = depth % (GROUP / 2);
+        ([column / LINES, within / 4, column % LINES, within % 4], depth / (GROUP / 2) * 4)
+    }
+
+    pub(super) fn value(&self, column: usize, depth: usize) -> i8 {
+        let ([panel, line, lane, i], shift) = Self::place(column, depth);
+        (self.values[panel][line][lane][i] >> shift & 15).cast_signed() - 8
+    }
+
+    fn set(&mut self, column: usize, depth: usize, value: i8) {
+        let ([panel, line, lane, i], shift) = Self::place(column, depth);
+        let byte = &mut self.values[panel][line][lane][i];
+        *byte = *byte & !(15 << shift) | (value + 8).cast_unsigned() << shift;
+    }
+
+    pub(super) fn scale(&self, column: usize) -> f16 {
+        f16::from_bits(self.scales[column])
+    }
+}
+
+/// Most rows for which the vector units are faster than AMX.
+const FEW_ROWS: usize = 16;
+
+/// A weight `(out, in)` in 4 bits with a scale for every 32 inputs of an output, laid out for the products.
 #[derive(Debug, Clone)]
 pub struct Int4Weight {
-    lines: Vec<Line>,
+    /// By pair of panels and group.
+    units: Vec<Unit>,
     out_features: usize,
     in_features: usize,
 }
@@ -36,30 +82,24 @@ impl Int4Weight {
     ///
     /// # Panics
     /// If there are not `out_features` rows of values and scales.
-    pub fn pack(groups: &Int4Groups, out_features: usize) -> Self {
-        let in_features = groups.columns;
-        let (pairs, steps) = (out_features.div_ceil(BLOCK), in_features.div_ceil(GROUP));
-        assert_eq!(groups.values.len(), out_features * in_features, "values");
-        assert_eq!(groups.scales.len(), out_features * steps, "scales");
-        let mut lines = vec![Line::ZERO; pairs * steps * UNIT];
-        lines.par_chunks_exact_mut(UNIT).enumerate().for_each(|(index, unit)| {
-            let (pair, step) = (index / steps, index % steps);
-            let (scales, words) = as_words_mut(unit).split_at_mut(LINES);
-            words.fill(unpack::pack_word([0; VALUES]));
+    pub fn pack(weight: &Int4Groups, out_features: usize) -> Self {
+        let in_features = weight.columns;
+        let groups = in_features.div_ceil(GROUP);
+        assert_eq!(weight.values.len(), out_features * in_features, "values");
+        assert_eq!(weight.scales.len(), out_features * groups, "scales");
+        let mut units = vec![Unit::ZERO; out_features.div_ceil(BLOCK) * groups];
+        units.par_iter_mut().enumerate().for_each(|(index, unit)| {
+            let (pair, group) = (index / groups, index % groups);
             for column in 0..BLOCK.min(out_features - pair * BLOCK) {
                 let row = pair * BLOCK + column;
-                let bits = u32::from(groups.scales[row * steps + step].to_bits());
-                scales[column / 2] |= bits << (column % 2 * 16);
-                let row = &groups.values[row * in_features..(row + 1) * in_features];
-                let group = &row[step * GROUP..in_features.min((step + 1) * GROUP)];
-                for (part, group) in group.chunks(VALUES).enumerate() {
-                    let mut values = [0; VALUES];
-                    values[..group.len()].copy_from_slice(group);
-                    words[unpack::word_of(column, part * VALUES)] = unpack::pack_word(values);
+                unit.scales[column] = weight.scales[row * groups + group].to_bits();
+                let row = &weight.values[row * in_features..(row + 1) * in_features];
+                for (depth, value) in row[group * GROUP..].iter().take(GROUP).enumerate() {
+                    unit.set(column, depth, *value);
                 }
             }
         });
-        Self { lines, out_features, in_features }
+        Self { units, out_features, in_features }
     }
 
     /// `(out, in)`.
@@ -69,32 +109,26 @@ impl Int4Weight {
 
     /// Memory that the weight takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&self.lines[..])
+        size_of_val(&self.units[..])
     }
 
-    /// The values, row-major `(out, in)`.
+    fn groups(&self) -> usize {
+        self.in_features.div_ceil(GROUP)
+    }
+
+    /// The values, row-major.
     pub fn dequantize(&self) -> Vec<f32> {
-        self.map(|q, scale| f32::from(q) * scale.to_f32())
+        let value = |row: usize, depth: usize| {
+            let unit = &self.units[row / BLOCK * self.groups() + depth / GROUP];
+            f32::from(unit.value(row % BLOCK, depth % GROUP)) * unit.scale(row % BLOCK).to_f32()
+        };
+        (0..self.out_features)
+            .flat_map(|row| (0..self.in_features).map(move |depth| value(row, depth)))
+            .collect()
     }
 
-    /// A function of every value and its scale, row-major.
-    pub(super) fn map(&self, function: impl Fn(i8, f16) -> f32) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.out_features * self.in_features);
-        for row in 0..self.out_features {
-            for depth in 0..self.in_features {
-                let unit = row / BLOCK * self.size().1 + depth / GROUP;
-                let words = as_words(&self.lines[unit * UNIT..(unit + 1) * UNIT]);
-                let (scales, words) = words.split_at(LINES);
-                let word = words[unpack::word_of(row % BLOCK, depth % GROUP)];
-                values
-                    .push(function(unpack::value(word, depth % VALUES), unpack::scale(scales, row % BLOCK)));
-            }
-        }
-        values
-    }
-
-    /// `out (rows, out) = x (rows, in) · Wᵀ + bias`; `x` is rounded to `bf16`, and so are the values of the weight (to
-    /// within two thirds of a unit in the last place). Sums are in `f32`.
+    /// `out (rows, out) = x (rows, in) · Wᵀ + bias`; each row of `x` is quantised as [`crate::quant::quantize_row`] does.
+    /// The products of a group are summed exactly, groups in order in `f32`.
     ///
     /// # Panics
     /// If the lengths of the slices do not fit `rows` and the weight.
@@ -110,74 +144,71 @@ impl Int4Weight {
         bias: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let x = RoundedRows::new(x, rows, self.in_features);
+        let x = QuantizedRows::new(x, rows, self.in_features);
         assert!(bias.is_none_or(|bias| bias.len() == self.out_features), "bias of {}", self.out_features);
-        share_columns(path, self, rows, out, |pairs, write| self.columns(path, &x, pairs, bias, write));
-    }
-
-    /// The columns of `pairs` (32 each), block by block, to an epilogue. It must not wait for other threads.
-    pub(crate) fn columns(
-        &self,
-        path: Path,
-        x: &RoundedRows,
-        pairs: Range<usize>,
-        bias: Option<&[f32]>,
-        mut epilogue: impl FnMut(Place, &Block),
-    ) {
-        assert_eq!(x.in_features, self.in_features, "activations and weight differ in depth");
-        walk(path, self, (&x.tiles, x.rows), pairs, |place, block| {
-            if let Some(bias) = bias {
-                let bias = &bias[place.column..place.column + place.columns];
-                for row in &mut block.rows_mut()[..place.rows] {
-                    row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-                }
-            }
-            epilogue(place, block);
+        let threads = threads(path, rows, self);
+        share_columns(threads, (rows, self.out_features), out, |pairs, write| {
+            self.columns(path, &x, pairs, bias, |place, block| write(place, block));
         });
     }
 }
 
 impl Weight for Int4Weight {
-    const KIND: Kind = Kind::Bf16;
-    const LINES_PER_STEP: usize = UNIT;
-
-    fn lines(&self) -> &[Line] {
-        &self.lines
+    fn shape(&self) -> (usize, usize) {
+        self.shape()
     }
 
-    fn size(&self) -> (usize, usize) {
-        (self.out_features, self.in_features.div_ceil(GROUP))
+    fn bytes(&self) -> usize {
+        self.bytes()
     }
 
-    fn tiles<'a>(path: Path, stored: &'a [Line], scratch: &'a mut [Line]) -> &'a [Line] {
-        unpack::units(path, stored, scratch);
-        scratch
+    fn columns(
+        &self,
+        path: Path,
+        x: &QuantizedRows,
+        pairs: Range<usize>,
+        bias: Option<&[f32]>,
+        mut epilogue: impl FnMut(Place, &[Row]),
+    ) {
+        assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
+        assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
+        let finish = |place: Place, block: &mut [Row]| {
+            let mut start = [0.0; BLOCK];
+            if let Some(bias) = bias {
+                start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
+            }
+            dispatch(Finish { block, rows: &x.scales(place.row)[..place.rows], bias: &start });
+            epilogue(place, block);
+        };
+        let groups = self.groups();
+        if path == Path::Amx && x.rows() > FEW_ROWS && groups > 0 {
+            return int4_tiles(self.out_features, (x, groups), pairs, &self.units, finish);
+        }
+        let right = |pair: usize| self.units[pair * groups..].as_ptr().cast::<Line>();
+        // SAFETY: the kernel of the path takes units.
+        unsafe { strips(self.out_features, x, pairs, right, kernels(path).1, finish) };
+    }
+}
+
+/// Multiplies sums by the scales of their rows.
+struct Finish<'a> {
+    block: &'a mut [Row],
+    rows: &'a [f32],
+    bias: &'a [f32; BLOCK],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+
+    /// Plain loops, in which nothing is fused: all units round alike.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (row, &scale) in self.block.iter_mut().zip(self.rows) {
+            for column in 0..BLOCK {
+                row[column] = row[column] * scale + self.bias[column];
+            }
+        }
     }
 }
 
-/// Activations rounded to `bf16`, as left tiles.
-pub(crate) struct RoundedRows {
-    tiles: Scratch,
-    rows: usize,
-    in_features: usize,
-}
-
-impl RoundedRows {
-    /// Rounds `x (rows, in)`.
-    pub(crate) fn new(x: &[f32], rows: usize, in_features: usize) -> Self {
-        let source = Matrix::rows(x, rows, in_features);
-        let (panel, panels) = (source.steps() * LINES, rows.div_ceil(LINES));
-        let mut tiles = Scratch::take(panels * panel);
-        let threads = parallel::threads_for(x.len() as f64 / 5.0).min(panels.max(1));
-        let lines = Shared::new(tiles.as_mut_ptr());
-        parallel::run(threads, |index| {
-            let part = parallel::part(panels, threads, index);
-            // SAFETY: the panels of a part lie inside the tiles and belong to one task.
-            let to = unsafe {
-                std::slice::from_raw_parts_mut(lines.get().add(part.start * panel), part.len() * panel)
-            };
-            pack::panels_of(super::super::Path::best(), Side::Left, source, part, to);
-        });
-        Self { tiles, rows, in_features }
-    }
-}
+const _: () = assert!(size_of::<Unit>() == 9 * size_of::<Line>() && LINES.is_multiple_of(STRIP));

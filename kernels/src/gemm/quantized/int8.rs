@@ -6,17 +6,18 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::matrix::{LINES, Line};
-use super::super::parallel::{self, Scratch, Shared};
-use super::kernel::{BLOCK, Kind};
-use super::walk::{Block, Place, Weight, share_columns, walk};
-use super::{Path, as_bytes, as_bytes_mut};
-use crate::quant::{Int8Rows, quantize_row};
+use super::kernel::{BLOCK, DEPTH};
+use super::rows::QuantizedRows;
+use super::walk::{Place, Row, int8_tiles, share_columns, strips};
+use super::{Path, Weight, as_bytes, as_bytes_mut, kernels, threads};
+use crate::quant::Int8Rows;
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// Depth of a tile of bytes.
-const DEPTH: usize = 64;
 /// Depths of a column that stand side by side in a right tile.
 const QUAD: usize = 4;
+
+/// Most rows for which the vector units are faster than AMX.
+const FEW_ROWS: usize = 4;
 
 /// A weight `(out, in)` in 8 bits with a scale for each output, in the tiles of the products.
 #[derive(Debug, Clone)]
@@ -46,8 +47,8 @@ impl Int8Weight {
         let (pairs, steps) = (out_features.div_ceil(BLOCK), in_features.div_ceil(DEPTH));
         let mut scales = rows.scales.clone();
         scales.resize(pairs * BLOCK, 0.0);
-        let mut lines = vec![Line::ZERO; pairs * steps * Self::LINES_PER_STEP];
-        let panels = lines.par_chunks_mut((steps * Self::LINES_PER_STEP).max(1));
+        let mut lines = vec![Line::ZERO; pairs * steps * BLOCK];
+        let panels = lines.par_chunks_mut((steps * BLOCK).max(1));
         panels.zip(rows.values.par_chunks((BLOCK * in_features).max(1))).for_each(|(lines, values)| {
             let bytes = as_bytes_mut(lines);
             for (row, values) in values.chunks_exact(in_features).enumerate() {
@@ -72,9 +73,14 @@ impl Int8Weight {
         size_of_val(&self.lines[..]) + size_of_val(&self.scales[..])
     }
 
+    /// Tiles along the depth.
+    fn steps(&self) -> usize {
+        self.in_features.div_ceil(DEPTH)
+    }
+
     /// The values, row-major `(out, in)`.
     pub fn dequantize(&self) -> Vec<f32> {
-        let (bytes, steps) = (as_bytes(&self.lines), self.size().1);
+        let (bytes, steps) = (as_bytes(&self.lines), self.steps());
         let row = |row: usize| {
             let value = move |depth| f32::from(bytes[byte_of(steps, row, depth)].cast_signed());
             (0..self.in_features).map(move |depth| value(depth) * self.scales[row])
@@ -82,7 +88,7 @@ impl Int8Weight {
         (0..self.out_features).flat_map(row).collect()
     }
 
-    /// `out (rows, out) = x (rows, in) · Wᵀ + bias`; each row of `x` is quantised as [`quantize_row`] does.
+    /// `out (rows, out) = x (rows, in) · Wᵀ + bias`; each row of `x` is quantised as [`crate::quant::quantize_row`] does.
     ///
     /// # Panics
     /// If the lengths of the slices do not fit `rows` and the weight.
@@ -100,29 +106,49 @@ impl Int8Weight {
     ) {
         let x = QuantizedRows::new(x, rows, self.in_features);
         assert!(bias.is_none_or(|bias| bias.len() == self.out_features), "bias of {}", self.out_features);
-        share_columns(path, self, rows, out, |pairs, write| self.columns(path, &x, pairs, bias, write));
+        let threads = threads(path, rows, self);
+        share_columns(threads, (rows, self.out_features), out, |pairs, write| {
+            self.columns(path, &x, pairs, bias, |place, block| write(place, block));
+        });
+    }
+}
+
+impl Weight for Int8Weight {
+    fn shape(&self) -> (usize, usize) {
+        self.shape()
     }
 
-    /// The columns of `pairs` (32 each), block by block, to an epilogue. It must not wait for other threads.
-    pub(crate) fn columns(
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+
+    fn columns(
         &self,
         path: Path,
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        mut epilogue: impl FnMut(Place, &Block),
+        mut epilogue: impl FnMut(Place, &[Row]),
     ) {
-        assert_eq!(x.in_features, self.in_features, "activations and weight differ in depth");
-        walk(path, self, (&x.tiles, x.scales.len()), pairs, |place, block| {
+        assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
+        assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
+        let finish = |place: Place, block: &mut [Row]| {
             let mut start = [0.0; BLOCK];
             if let Some(bias) = bias {
                 start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
             }
-            let rows = &x.scales[place.row..place.row + place.rows];
+            let rows = &x.scales(place.row)[..place.rows];
             let columns = self.scales[place.column..place.column + BLOCK].as_chunks().0;
             dispatch(Finish { block, rows, columns: &columns[0], bias: &start });
             epilogue(place, block);
-        });
+        };
+        let steps = self.steps();
+        if path == Path::Amx && x.rows() > FEW_ROWS && steps > 0 {
+            return int8_tiles(self.out_features, x, pairs, &self.lines, finish);
+        }
+        let right = |pair: usize| self.lines[pair * steps * BLOCK..].as_ptr();
+        // SAFETY: the kernel of the path takes tiles of bytes.
+        unsafe { strips(self.out_features, x, pairs, right, kernels(path).0, finish) };
     }
 }
 
@@ -132,26 +158,9 @@ fn byte_of(steps: usize, row: usize, depth: usize) -> usize {
     ((tile * LINES + depth % DEPTH / QUAD) * LINES + row % LINES) * QUAD + depth % QUAD
 }
 
-impl Weight for Int8Weight {
-    const KIND: Kind = Kind::Int8;
-    const LINES_PER_STEP: usize = 2 * LINES;
-
-    fn lines(&self) -> &[Line] {
-        &self.lines
-    }
-
-    fn size(&self) -> (usize, usize) {
-        (self.out_features, self.in_features.div_ceil(DEPTH))
-    }
-
-    fn tiles<'a>(_: Path, stored: &'a [Line], _: &'a mut [Line]) -> &'a [Line] {
-        stored
-    }
-}
-
 /// Turns integer sums into results.
 struct Finish<'a> {
-    block: &'a mut Block,
+    block: &'a mut [Row],
     rows: &'a [f32],
     columns: &'a [f32; BLOCK],
     bias: &'a [f32; BLOCK],
@@ -163,49 +172,11 @@ impl Kernel for Finish<'_> {
     /// Plain loops, in which nothing is fused: all units round alike.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for (row, &scale) in self.block.rows_mut().iter_mut().zip(self.rows) {
+        for (row, &scale) in self.block.iter_mut().zip(self.rows) {
             for column in 0..BLOCK {
                 let sum = row[column].to_bits().cast_signed() as f32;
                 row[column] = sum * (scale * self.columns[column]) + self.bias[column];
             }
         }
-    }
-}
-
-/// Activations in 8 bits with a scale each row, as left tiles.
-pub(crate) struct QuantizedRows {
-    tiles: Scratch,
-    scales: Vec<f32>,
-    in_features: usize,
-}
-
-impl QuantizedRows {
-    /// Quantises `x (rows, in)`.
-    pub(crate) fn new(x: &[f32], rows: usize, in_features: usize) -> Self {
-        assert_eq!(x.len(), rows * in_features, "activations of {rows} x {in_features}");
-        let steps = in_features.div_ceil(DEPTH);
-        let panel = steps * LINES;
-        let panels = rows.div_ceil(LINES);
-        let mut tiles = Scratch::take(panels * panel);
-        let mut scales = vec![0.0; rows];
-        // Two passes over the values, the second one from cache.
-        let threads = parallel::threads_for(x.len() as f64 / 5.0).min(panels.max(1));
-        let (lines, scale) = (Shared::new(tiles.as_mut_ptr()), Shared::new(scales.as_mut_ptr()));
-        parallel::run(threads, |index| {
-            let mut values = vec![0; steps * DEPTH];
-            let part = parallel::part(panels, threads, index);
-            for row in part.start * LINES..(part.end * LINES).min(rows) {
-                let from = &x[row * in_features..(row + 1) * in_features];
-                // SAFETY: rows lie inside the scales and the panels, and belong to one task.
-                unsafe {
-                    scale.get().add(row).write(quantize_row(from, &mut values[..in_features]));
-                    let to = lines.get().add(row / LINES * panel + row % LINES);
-                    for (step, depths) in values.as_chunks::<DEPTH>().0.iter().enumerate() {
-                        to.add(step * LINES).cast::<[i8; DEPTH]>().write(*depths);
-                    }
-                }
-            }
-        });
-        Self { tiles, scales, in_features }
     }
 }

@@ -1,82 +1,121 @@
-//! One block of tiles, and the right of a thread to multiply it.
+//! What the kernels multiply, and the right of a thread to multiply with AMX.
 
 use super::super::matrix::{LINES, Line};
-use super::{Path, amx};
+use super::amx;
 
-/// Rows and columns of a block of sums: two tiles by two.
+/// Rows and columns of a block of results: two tiles by two.
 pub(super) const BLOCK: usize = 2 * LINES;
+/// Depth of a left tile: a line of bytes.
+pub(super) const DEPTH: usize = 64;
+/// Most rows of a [`Strip`].
+pub(super) const STRIP: usize = 4;
 
-/// What a tile holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// 16 lines by 64 depths of `i8`, sums in `i32`.
-    Int8,
-    /// 16 lines by 32 depths of `bf16`, sums in `f32`.
-    Bf16,
+/// A few rows by 32 columns over the whole depth: what the kernels of the vector units multiply.
+///
+/// A row has one line of 64 depths for each step. A right tile is lines of 16 words, a word being the 4 bytes of one
+/// column at neighbouring depths.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strip {
+    /// The first line of the first row; the others follow.
+    pub(super) left: *const Line,
+    /// Lines from one step to the next.
+    pub(super) height: usize,
+    /// 1, 2 or 4.
+    pub(super) rows: usize,
+    /// −8 Σ x of each group of the first row; the other rows follow.
+    pub(super) excess: *const i32,
+    /// Groups of a row.
+    pub(super) groups: usize,
+    /// Steps of 64 depths.
+    pub(super) steps: usize,
+    /// Two tiles a step (8 bits), or a unit a group (4 bits).
+    pub(super) right: *const Line,
+    /// Rows of 32 words: integer sums (8 bits), or sums in `f32` but for the scale of the row (4 bits).
+    pub(super) out: *mut Line,
 }
 
-/// 1 to 32 rows by 32 columns of sums over `steps` tiles of depth.
+/// 1 to 32 rows by 32 columns of 8-bit sums over `steps` tiles of depth, for AMX.
 ///
-/// A left tile is 16 rows of 64 bytes along the depth; a panel is the tiles of 16 rows, one after the other. A right
-/// tile is 16 lines of 16 words, a word being the 4 bytes of one column at neighbouring depths. `right` holds two
-/// tiles (32 columns) for each step. Sums are 32 words a row; rows past `rows` may be written, up to 32.
+/// A panel is the tiles of 16 rows, one after the other. Sums are 32 words of `i32` a row; rows past `rows` may be
+/// written, up to 32.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sums {
     pub(super) left: *const Line,
+    /// Lines of a tile of the first row panel.
+    pub(super) height: usize,
     /// Lines from the first row panel to the second, which is there when `rows` is above 16.
     pub(super) left_stride: usize,
     pub(super) rows: usize,
+    /// Two tiles a step.
     pub(super) right: *const Line,
     pub(super) steps: usize,
     /// Whether the sums start from zero or from what `out` holds.
     pub(super) fresh: bool,
     pub(super) out: *mut Line,
+    /// Lines that will be needed later: so many are fetched with each step.
+    pub(super) next: *const Line,
+    pub(super) fetch: usize,
 }
 
-/// The right to use this thread's kernels: AMX tiles are configured while it lives. Nothing may wait for other threads
-/// meanwhile: this thread could then run another product, whose session would end this one.
-pub(super) struct Session {
-    path: Path,
-    kind: Kind,
+/// Up to 16 rows by 16 columns of 4-bit products over some groups, for AMX: `out += Σ scale · (integer sum of the group)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups {
+    /// The tile that the first group, an even one, lies in; the next group is the other half of it.
+    pub(super) left: *const Line,
+    /// Lines of a tile.
+    pub(super) height: usize,
+    /// Half a tile a group: eight lines.
+    pub(super) right: *const Line,
+    /// 16 a group.
+    pub(super) scales: *const f32,
+    pub(super) count: usize,
+    /// Whether the sums start from zero or from what `out` holds.
+    pub(super) fresh: bool,
+    /// Rows of 32 `f32`, of which 16 are used.
+    pub(super) out: *mut f32,
 }
+
+/// Which tiles AMX multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// 64 depths.
+    Int8,
+    /// 32 depths: a group.
+    Int4,
+}
+
+/// The right to use AMX on this thread: its tiles are configured while it lives. Nothing may wait for other threads
+/// meanwhile: this thread could then run another product, whose session would end this one.
+pub(super) struct Session(());
 
 impl Session {
     /// For products of that many rows in all.
-    pub(super) fn new(path: Path, kind: Kind, rows: usize) -> Self {
-        if path == Path::Amx {
-            // SAFETY: the path is only chosen where AMX is available.
-            unsafe { amx::configure(rows.clamp(1, LINES)) };
-        }
-        Self { path, kind }
-    }
-
-    /// Multiplies one block.
     ///
     /// # Safety
-    /// As [`Sums`] says, with no more rows than this session is for.
-    #[inline]
-    pub(super) unsafe fn add(&self, sums: &Sums) {
-        // SAFETY: the caller's promise; the path was found to be available, and its tiles are configured.
-        unsafe {
-            match (self.path, self.kind) {
-                (Path::Amx, Kind::Int8) => amx::int8(sums),
-                (Path::Amx, Kind::Bf16) => amx::bf16(sums),
-                #[cfg(target_arch = "x86_64")]
-                (Path::Vnni, Kind::Int8) => super::vnni::int8(sums),
-                #[cfg(target_arch = "x86_64")]
-                (Path::Avx2, Kind::Int8) => super::avx2::int8(sums),
-                (_, Kind::Int8) => super::portable::int8(sums),
-                (_, Kind::Bf16) => super::portable::bf16(sums),
-            }
-        }
+    /// AMX is available.
+    pub(super) unsafe fn new(kind: Kind, rows: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { amx::configure(kind, rows.clamp(1, LINES)) };
+        Self(())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.path == Path::Amx {
-            // SAFETY: as above; no tile is live between blocks.
-            unsafe { amx::release() };
-        }
+        // SAFETY: AMX was available to configure it; no tile is live between blocks.
+        unsafe { amx::release() };
     }
+}
+
+/// Asks for `lines` lines from `from` on.
+#[inline]
+pub(super) fn fetch(from: *const Line, lines: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..lines {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: prefetching has no effect but on the cache, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, lines);
 }

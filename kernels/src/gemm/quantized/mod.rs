@@ -1,11 +1,12 @@
-//! Products with quantised weights, `y (rows, out) = x (rows, in) · Wᵀ + bias`.
+//! Products with quantised weights, `y (rows, out) = x (rows, in) · Wᵀ + bias`, with activations quantised to 8 bits, one
+//! scale a row.
 //!
-//! - [`Int8Weight`]: activations are quantised too, one scale a row. Sums are exact integers, so that every path gives
-//!   the same bits.
-//! - [`Int4Weight`]: activations are rounded to `bf16`, and 4-bit values become `bf16` tiles just before use (W4A16).
-//!   They stay packed in memory: a single row is as fast as memory delivers 4.5 bits a weight.
+//! - [`Int8Weight`]: sums are exact integers.
+//! - [`Int4Weight`]: sums of each group of 32 are exact integers; they are multiplied by the group's scale and added in
+//!   `f32`, in order, each with one rounding (W4A8).
 //!
-//! A row's result depends neither on the other rows nor on the number of threads, bit for bit.
+//! Weights stay packed in memory: a single row is as fast as memory delivers them. Every path gives the same bits, and a
+//! row's result depends neither on the other rows nor on the number of threads.
 
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -14,19 +15,24 @@ mod int4;
 mod int8;
 mod kernel;
 mod portable;
+mod rows;
 #[cfg(test)]
 mod tests;
-mod unpack;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 mod walk;
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::matrix::Line;
+use super::parallel;
+use kernel::Strip;
 
 pub use int4::Int4Weight;
 pub use int8::Int8Weight;
+pub(crate) use rows::QuantizedRows;
+pub(crate) use walk::{Place, Row};
 
 /// Which kernel multiplies the tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,16 +98,68 @@ pub fn int8_path_name() -> &'static str {
     }
 }
 
-/// The path that 4-bit products take on this machine: `amx-bf16`, `avx512`, `avx2` or `portable`.
+/// The path that 4-bit products take: also products of bytes.
 pub fn int4_path_name() -> &'static str {
-    match Path::best() {
-        Path::Amx => "amx-bf16",
+    int8_path_name()
+}
+
+/// A quantised weight `(out, in)`.
+pub(crate) trait Weight: Sync {
+    /// `(out, in)`
+    fn shape(&self) -> (usize, usize);
+
+    /// Memory that it takes.
+    fn bytes(&self) -> usize;
+
+    /// The columns of `pairs` (32 each), some rows at a time, to an epilogue. It must not wait for other threads.
+    fn columns(
+        &self,
+        path: Path,
+        x: &QuantizedRows,
+        pairs: Range<usize>,
+        bias: Option<&[f32]>,
+        epilogue: impl FnMut(Place, &[Row]),
+    );
+}
+
+/// Threads worth using for a product of so many rows.
+fn threads(path: Path, rows: usize, weight: &impl Weight) -> usize {
+    let (out, inner) = weight.shape();
+    threads_for(path, rows * out * inner, weight.bytes())
+}
+
+/// Threads worth using for so many multiplications, which read so many bytes of weights.
+pub(crate) fn threads_for(path: Path, multiplications: usize, bytes: usize) -> usize {
+    // Ten bytes a nanosecond: one thread's share of memory bandwidth.
+    parallel::threads_for(2.0 * multiplications as f64 / path.ops_per_ns() + bytes as f64 / 10.0)
+}
+
+/// Multiplies a few rows.
+type StripKernel = unsafe fn(&Strip);
+
+/// The kernels of a few rows, with 8 and with 4 bits.
+fn kernels(path: Path) -> (StripKernel, StripKernel) {
+    match path {
         #[cfg(target_arch = "x86_64")]
-        Path::Vnni => "avx512",
+        Path::Amx | Path::Vnni => (vnni::int8, vnni::int4),
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2 => "avx2",
-        Path::Portable => "portable",
+        Path::Avx2 => (avx2::int8, avx2::int4),
+        _ => (portable::int8, portable::int4),
     }
+}
+
+/// Unpacks a unit into half a right tile of each panel, and its scales, where AMX is.
+///
+/// # Safety
+/// There is room for eight lines and sixteen scales in each panel.
+unsafe fn unpack(unit: &int4::Unit, tiles: [*mut Line; 2], scales: [*mut f32; 2]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: AMX implies AVX-512.
+    unsafe {
+        vnni::unpack(unit, tiles, scales);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (unit, tiles, scales);
 }
 
 /// Packed lines as bytes.
@@ -116,14 +174,10 @@ fn as_bytes_mut(lines: &mut [Line]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
 }
 
-/// Packed lines as words.
-fn as_words(lines: &[Line]) -> &[u32] {
-    // SAFETY: a line is 16 words without padding, aligned to more than a word.
-    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines) / 4) }
-}
-
-/// Packed lines as words to write.
-fn as_words_mut(lines: &mut [Line]) -> &mut [u32] {
-    // SAFETY: as above, and every pattern of bits is a line.
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines) / 4) }
+/// Packed lines as numbers to write.
+pub(crate) fn as_floats_mut(lines: &mut [Line]) -> &mut [f32] {
+    // SAFETY: as above, with an alignment above that of `f32`, of which every pattern of bits is one.
+    unsafe {
+        std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines) / size_of::<f32>())
+    }
 }

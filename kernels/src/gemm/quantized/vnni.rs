@@ -1,16 +1,15 @@
-//! AVX-512 VNNI: `vpdpbusd` adds four products of an unsigned and a signed byte to each word.
+//! AVX-512 VNNI: `vpdpbusd` adds four products of an unsigned and a signed byte to each word. The weight is made
+//! unsigned, and what that adds to a sum is taken off again.
 
-use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_reduce_add_epi32,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512, _mm512_sub_epi32,
-    _mm512_xor_si512,
-};
+#[allow(clippy::wildcard_imports)] // Thirty intrinsics under their well-known names.
+use std::arch::x86_64::*;
 
-use super::super::matrix::LINES;
-use super::kernel::{BLOCK, Sums};
+use super::super::matrix::{LINES, Line};
+use super::int4::{HALF, Unit};
+use super::kernel::{BLOCK, Strip};
 
-/// Rows of a block whose sums are kept in registers at a time.
-const ROWS: usize = 8;
+/// Bytes between what is multiplied and what is fetched from memory.
+const FETCH_AHEAD: usize = 4096;
 
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -18,60 +17,158 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512vnni")
 }
 
-/// Multiplies one block of bytes.
+/// 8-bit products.
 ///
 /// # Safety
-/// As [`Sums`] says; VNNI is [`available`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn int8(s: &Sums) {
+/// As [`Strip`] says; VNNI is [`available`].
+pub(super) unsafe fn int8(s: &Strip) {
     // SAFETY: the caller's promise.
     unsafe {
-        for row in (0..s.rows).step_by(ROWS) {
-            match s.rows - row {
-                1 => rows::<1>(s, row),
-                2..=4 => rows::<4>(s, row),
-                _ => rows::<ROWS>(s, row),
-            }
+        match s.rows {
+            1 => int8_rows::<1>(s),
+            2 => int8_rows::<2>(s),
+            _ => int8_rows::<4>(s),
         }
     }
 }
 
-/// Rows beyond the block's are computed too, from whatever the panel holds there: integers cannot trap.
+/// 4-bit products.
+///
+/// # Safety
+/// As [`Strip`] says; VNNI is [`available`].
+pub(super) unsafe fn int4(s: &Strip) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match s.rows {
+            1 => int4_rows::<1>(s),
+            2 => int4_rows::<2>(s),
+            _ => int4_rows::<4>(s),
+        }
+    }
+}
+
+/// Asks for what lies some way behind an address.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn ahead(line: *const __m512i) {
+    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_byte_add(FETCH_AHEAD).cast());
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn rows<const R: usize>(s: &Sums, first: usize) {
-    // The weight is made unsigned by adding 128, so 128 Σ x is too much.
+unsafe fn int8_rows<const R: usize>(s: &Strip) {
     let offset = _mm512_set1_epi8(i8::MIN);
     let zeros = _mm512_setzero_si512();
     let (mut sums, mut excess) = ([[zeros; 2]; R], [zeros; R]);
-    // SAFETY: panels have 16 rows and blocks 32, so that `R` rows from `first` on, a multiple of 8, are there.
+    // SAFETY: the rows and all tiles of the strip are readable, its rows of sums writable.
     unsafe {
-        let out = s.out.add(first * 2);
-        let left = s.left.add(first / LINES * s.left_stride + first % LINES);
         for step in 0..s.steps {
-            let left = left.add(step * LINES);
+            let left = s.left.add(step * s.height);
             for r in 0..R {
-                let depths = _mm512_load_si512(left.add(r).cast());
-                excess[r] = _mm512_dpbusd_epi32(excess[r], offset, depths);
+                excess[r] = _mm512_dpbusd_epi32(excess[r], offset, _mm512_load_si512(left.add(r).cast()));
             }
-            let right = s.right.add(step * 2 * LINES).cast::<__m512i>();
+            let right = s.right.add(step * BLOCK).cast::<__m512i>();
             for line in 0..LINES {
-                let w = [
-                    _mm512_xor_si512(_mm512_load_si512(right.add(line)), offset),
-                    _mm512_xor_si512(_mm512_load_si512(right.add(LINES + line)), offset),
-                ];
+                let mut w = [zeros; 2];
+                for panel in 0..2 {
+                    let from = right.add(panel * LINES + line);
+                    ahead(from);
+                    w[panel] = _mm512_xor_si512(_mm512_load_si512(from), offset);
+                }
                 for r in 0..R {
                     let x = _mm512_set1_epi32(left.add(r).cast::<i32>().add(line).read());
-                    sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], w[0], x);
-                    sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], w[1], x);
+                    for panel in 0..2 {
+                        sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], w[panel], x);
+                    }
                 }
             }
         }
         for r in 0..R {
             let excess = _mm512_set1_epi32(_mm512_reduce_add_epi32(excess[r]));
             for panel in 0..2 {
-                let to = out.add(r * BLOCK / LINES + panel).cast::<__m512i>();
-                let start = if s.fresh { zeros } else { _mm512_load_si512(to.cast_const()) };
-                _mm512_store_si512(to, _mm512_add_epi32(start, _mm512_sub_epi32(sums[r][panel], excess)));
+                let to = s.out.add(2 * r + panel).cast::<__m512i>();
+                _mm512_store_si512(to, _mm512_sub_epi32(sums[r][panel], excess));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn int4_rows<const R: usize>(s: &Strip) {
+    let low = _mm512_set1_epi8(15);
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    // SAFETY: the rows and all units of the strip are readable, its rows of sums writable.
+    unsafe {
+        let mut line = s.right.cast::<__m512i>();
+        for group in 0..s.groups {
+            let left = s.left.add(group / 2 * s.height).byte_add(group % 2 * HALF);
+            ahead(line);
+            let scales = scales(_mm512_load_si512(line));
+            line = line.add(1);
+            for panel in 0..2 {
+                let mut of_group = [[_mm512_setzero_si512(); 2]; R];
+                for r in 0..R {
+                    of_group[r][0] = _mm512_set1_epi32(s.excess.add(r * s.groups + group).read());
+                }
+                for quad in 0..4 {
+                    ahead(line);
+                    let w = halves(_mm512_load_si512(line), low);
+                    line = line.add(1);
+                    for r in 0..R {
+                        let x = left.add(r).cast::<i32>().add(quad);
+                        let x = [_mm512_set1_epi32(x.read()), _mm512_set1_epi32(x.add(4).read())];
+                        for half in 0..2 {
+                            of_group[r][half] = _mm512_dpbusd_epi32(of_group[r][half], w[half], x[half]);
+                        }
+                    }
+                }
+                for r in 0..R {
+                    let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(of_group[r][0], of_group[r][1]));
+                    sums[r][panel] = _mm512_fmadd_ps(sum, scales[panel], sums[r][panel]);
+                }
+            }
+        }
+        for r in 0..R {
+            for panel in 0..2 {
+                _mm512_store_ps(s.out.add(2 * r + panel).cast(), sums[r][panel]);
+            }
+        }
+    }
+}
+
+/// The low and the high half of each byte.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn halves(line: __m512i, low: __m512i) -> [__m512i; 2] {
+    [_mm512_and_si512(line, low), _mm512_and_si512(_mm512_srli_epi32::<4>(line), low)]
+}
+
+/// The scales of both panels.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn scales(line: __m512i) -> [__m512; 2] {
+    let halves = [_mm512_castsi512_si256(line), _mm512_extracti64x4_epi64::<1>(line)];
+    [_mm512_cvtph_ps(halves[0]), _mm512_cvtph_ps(halves[1])]
+}
+
+/// Unpacks a unit into half a right tile of each panel, and its scales.
+///
+/// # Safety
+/// There is room for eight lines and sixteen scales in each panel; VNNI is [`available`].
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn unpack(unit: &Unit, tiles: [*mut Line; 2], scales_to: [*mut f32; 2]) {
+    let (low, eight) = (_mm512_set1_epi8(15), _mm512_set1_epi8(8));
+    // SAFETY: a unit is nine lines; the rest is the caller's promise.
+    unsafe {
+        let line = std::ptr::from_ref(unit).cast::<__m512i>();
+        let scales = scales(_mm512_load_si512(line));
+        for panel in 0..2 {
+            _mm512_store_ps(scales_to[panel], scales[panel]);
+            for quad in 0..4 {
+                let w = halves(_mm512_load_si512(line.add(1 + panel * 4 + quad)), low);
+                for half in 0..2 {
+                    let to = tiles[panel].add(half * 4 + quad).cast();
+                    _mm512_store_si512(to, _mm512_sub_epi8(w[half], eight));
+                }
             }
         }
     }

@@ -1,0 +1,362 @@
+//! The MLP of a transformer block with quantised weights in one pass: `y = [x +] W_down h + b` with
+//! `h = activation(W_up n + b)` or, gated, `h = activation(W_gate n + b) ⊙ (W_up n + b)` (Shazeer 2020), and `n = norm(x)`.
+//!
+//! Normalised rows and hidden rows are quantised to 8 bits, each over its whole length, so that hidden activations wait
+//! for their row in `bf16`. A row of the result depends on its own row of `x` alone, bit for bit. For inference: not
+//! differentiable.
+//!
+//! Plain reference: [`quant_feed_forward_reference`]. Error: that of rounding normalised and hidden rows to 8 bits.
+#![allow(clippy::inline_always)]
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor, bail};
+
+use super::activation::Activation;
+use super::feed_forward::feed_forward_reference;
+use super::projection::{LockedNorm, NormParameters};
+use super::quant_linear::{COLUMNS, QuantWeight, Schedule, Source, Store};
+use super::support::{Elements, Out, tensor, written};
+use crate::gemm::quantized::{Place, QuantizedRows, Row, as_floats_mut};
+use crate::gemm::{self, Scratch};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// A weight `(out, in)` and its bias `(out)`.
+pub type Projection<'a> = (QuantWeight<'a>, Option<&'a Tensor>);
+
+/// The weights of an MLP and what surrounds them.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantFeedForward<'a> {
+    /// Before the projections, over the rows of `x`.
+    pub norm: Option<NormParameters<'a>>,
+    /// `(hidden, dim)`; its product gets the activation.
+    pub gate: Option<Projection<'a>>,
+    /// `(hidden, dim)`; its product gets the activation where there is no gate.
+    pub up: Projection<'a>,
+    /// Of the gate, or of the up projection where there is none.
+    pub activation: Activation,
+    /// `(dim, hidden)`
+    pub down: Projection<'a>,
+    /// Whether `x` is added.
+    pub residual: bool,
+}
+
+/// Hidden activations in `bf16`, two to an element.
+#[derive(Clone, Copy)]
+struct Hidden {
+    memory: Out,
+    /// Of a row in memory: whole blocks of columns.
+    stride: usize,
+}
+
+impl Hidden {
+    /// # Safety
+    /// The 16 columns from `column` on, a multiple of 16, belong to the caller.
+    #[inline(always)]
+    unsafe fn at(self, row: usize, column: usize) -> *mut u16 {
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.part(row * (self.stride / 2) + column / 2, LANES / 2).cast() }
+    }
+}
+
+/// Activated results of a gate wait in `gates` for those of the up projection: 32 columns of each row.
+struct Gate<'a> {
+    gates: &'a mut [f32],
+    activation: Activation,
+    place: Place,
+    block: &'a [Row],
+}
+
+impl Kernel for Gate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let gates = self.gates[self.place.row * COLUMNS..].as_chunks_mut::<LANES>().0;
+        let values = self.block.iter().flat_map(|row| row.as_chunks::<LANES>().0);
+        for (gate, values) in gates.iter_mut().zip(values) {
+            // SAFETY: both have sixteen elements.
+            unsafe {
+                let lanes = self.activation.lanes(s, s.load(values.as_ptr(), LANES));
+                s.store(gate.as_mut_ptr(), lanes, LANES);
+            }
+        }
+    }
+}
+
+/// Writes hidden activations: results of the up projection times those of the gate, or activated where there is none.
+struct Activate<'a> {
+    gates: Option<&'a [f32]>,
+    activation: Activation,
+    hidden: Hidden,
+    place: Place,
+    block: &'a [Row],
+}
+
+impl Kernel for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (i, values) in self.block.iter().enumerate() {
+            let row = self.place.row + i;
+            for half in (0..COLUMNS).step_by(LANES) {
+                // SAFETY: a row of a block has 32 elements, and so have those of the gates and the hidden memory. The
+                // caller gives each block of columns to one task.
+                unsafe {
+                    let up = s.load(values.as_ptr().add(half), LANES);
+                    let h = match self.gates {
+                        Some(gates) => {
+                            s.mul(s.load(gates[row * COLUMNS + half..][..LANES].as_ptr(), LANES), up)
+                        }
+                        None => self.activation.lanes(s, up),
+                    };
+                    s.store_bf16(self.hidden.at(row, self.place.column + half), h, LANES);
+                }
+            }
+        }
+    }
+}
+
+/// A weight and the elements of its bias.
+type Locked<'a> = (QuantWeight<'a>, Option<&'a [f32]>);
+
+struct Weights<'a> {
+    gate: Option<Locked<'a>>,
+    up: Locked<'a>,
+    activation: Activation,
+    down: Locked<'a>,
+}
+
+impl Weights<'_> {
+    /// Hidden columns of `pairs`.
+    fn hidden_columns(&self, x: &QuantizedRows, rows: usize, pairs: Range<usize>, hidden: Hidden) {
+        let mut gates = Vec::new();
+        let activation = self.activation;
+        let (up, bias) = self.up;
+        let Some((gate, gate_bias)) = self.gate else {
+            return up.columns(x, pairs, bias, |place, block| {
+                dispatch(Activate { gates: None, activation, hidden, place, block });
+            });
+        };
+        gates.resize(rows * COLUMNS, 0.0);
+        for pair in pairs {
+            gate.columns(x, pair..pair + 1, gate_bias, |place, block| {
+                dispatch(Gate { gates: &mut gates, activation, place, block });
+            });
+            up.columns(x, pair..pair + 1, bias, |place, block| {
+                dispatch(Activate { gates: Some(&gates), activation, hidden, place, block });
+            });
+        }
+    }
+
+    /// Rows `rows` of `x` through all of it.
+    fn chunk(&self, source: &Source<'_>, rows: Range<usize>, threads: usize, store: &Store<'_>) {
+        let (features, _) = self.up.0.shape();
+        let stride = features.next_multiple_of(COLUMNS);
+        let mut memory = Scratch::take((rows.len() * stride / 2).div_ceil(LANES));
+        let hidden = Hidden { memory: Out::new(as_floats_mut(&mut memory)), stride };
+        let x = source.quantized(rows.clone(), threads > 1);
+        let pairs = self.up.0.pairs();
+        gemm::run(threads, |thread| {
+            self.hidden_columns(&x, rows.len(), gemm::part(pairs, threads, thread), hidden);
+        });
+        drop(x);
+        let hidden = QuantizedRows::build(rows.len(), features, threads > 1, |row, to| {
+            for (column, to) in (0..features).step_by(LANES).zip(to.chunks_mut(LANES)) {
+                // SAFETY: all columns were written.
+                let halves = unsafe { hidden.at(row, column).cast::<[u16; LANES]>().read() };
+                to.iter_mut().zip(halves).for_each(|(to, half)| *to = f32::from_bits(u32::from(half) << 16));
+            }
+        });
+        let (down, bias) = self.down;
+        gemm::run(threads, |thread| {
+            let pairs = gemm::part(down.pairs(), threads, thread);
+            // SAFETY: rows and columns belong to this part.
+            down.columns(&hidden, pairs, bias, |place, block| unsafe { store.block(place, block) });
+        });
+    }
+}
+
+/// `x (.., dim)` to the same shape. Not differentiable.
+pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tensor> {
+    let QuantFeedForward { norm, gate, up, activation, down, residual } = *weights;
+    let (hidden, dim) = up.0.shape();
+    let fits = |(weight, bias): Projection, shape: (usize, usize)| {
+        weight.shape() == shape && bias.is_none_or(|bias| bias.dims() == [shape.0])
+    };
+    let gate_fits = gate.is_none_or(|gate| fits(gate, (hidden, dim)));
+    if x.dims().last() != Some(&dim) || !gate_fits || !fits(up, (hidden, dim)) || !fits(down, (dim, hidden)) {
+        bail!("quant_feed_forward: x {:?} does not fit weights ({hidden}, {dim}) and their like", x.dims());
+    }
+    let x = x.contiguous()?;
+    let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
+    let bias = |bias: Option<&Tensor>| bias.map(Tensor::contiguous).transpose();
+    let biases = [bias(gate.and_then(|gate| gate.1))?, bias(up.1)?, bias(down.1)?];
+    let [gate_bias, up_bias, down_bias] =
+        biases.each_ref().map(|bias| bias.as_ref().map(Elements::of).transpose());
+    let (gate_bias, up_bias, down_bias) = (gate_bias?, up_bias?, down_bias?);
+    let elements = Elements::of(&x)?;
+    let rows = elements.len() / dim.max(1);
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let locked = Weights {
+        gate: gate.map(|(gate, _)| (gate, gate_bias.as_deref())),
+        up: (up.0, up_bias.as_deref()),
+        activation,
+        down: (down.0, down_bias.as_deref()),
+    };
+    let matrices = if gate.is_some() { 3 } else { 2 };
+    let bytes = gate.map_or(0, |gate| gate.0.bytes()) + up.0.bytes() + down.0.bytes();
+    let schedule = Schedule::new(rows, rows * dim * hidden * matrices, bytes);
+    let fill = |out: Out| {
+        schedule.run(|rows, threads| {
+            let residual = residual.then_some(source.x);
+            let store = Store { out, first_row: rows.start, columns: dim, activation: None, residual };
+            locked.chunk(&source, rows, threads, &store);
+        });
+    };
+    // SAFETY: all rows and columns are computed.
+    let y = unsafe { written(rows * dim, fill) };
+    tensor(y, x.shape(), &x)
+}
+
+/// [`quant_feed_forward`] but for the rounding of activations, from candle's primitives.
+pub fn quant_feed_forward_reference(x: &Tensor, weights: &QuantFeedForward) -> Result<Tensor> {
+    let dense = |(weight, bias): Projection| -> Result<(Tensor, Option<Tensor>)> {
+        let bias = bias.map(|bias| bias.to_dtype(x.dtype())).transpose()?;
+        Ok((weight.dequantize()?.to_dtype(x.dtype())?, bias))
+    };
+    let (gate, up, down) = (weights.gate.map(dense).transpose()?, dense(weights.up)?, dense(weights.down)?);
+    let gate = gate.as_ref().map(|(weight, bias)| (weight, bias.as_ref()));
+    let (up, down) = ((&up.0, up.1.as_ref()), (&down.0, down.1.as_ref()));
+    feed_forward_reference(x, (weights.norm, None), (gate, up, down), weights.activation, weights.residual)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::ops::quant_linear::tests::{error, random, same_on_threads};
+    use crate::quant::{Int4Weight, Int8Weight};
+
+    struct Owned {
+        int8: Int8Weight,
+        int4: Int4Weight,
+        bias: Tensor,
+    }
+
+    impl Owned {
+        fn new(out: usize, inner: usize, seed: usize) -> Result<Self> {
+            let weight = (random(&[out, inner], seed)? * (inner as f64).sqrt().recip())?;
+            let weight = weight.flatten_all()?.to_vec1::<f32>()?;
+            let (int8, int4) = (Int8Weight::new(&weight, out, inner), Int4Weight::new(&weight, out, inner));
+            Ok(Self { int8, int4, bias: random(&[out], seed + 1)? })
+        }
+
+        fn projection(&self, four_bits: bool, bias: bool) -> Projection<'_> {
+            let weight = if four_bits { (&self.int4).into() } else { (&self.int8).into() };
+            (weight, bias.then_some(&self.bias))
+        }
+    }
+
+    fn flat(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().and_then(|x| x.to_vec1()).expect("f32 elements")
+    }
+
+    #[test]
+    fn feed_forwards_are_near_their_reference() -> Result<()> {
+        let activations = [Activation::Silu, Activation::Gelu, Activation::Relu];
+        for (case, (rows, dim, hidden)) in
+            [(1, 64, 96), (3, 70, 33), (0, 40, 50), (17, 130, 300), (70, 96, 65), (300, 33, 40)]
+                .into_iter()
+                .enumerate()
+        {
+            let x = random(&[rows, dim], case)?;
+            let gate = Owned::new(hidden, dim, 10 + case)?;
+            let (up, down) = (Owned::new(hidden, dim, 20 + case)?, Owned::new(dim, hidden, 30 + case)?);
+            let (weight, bias) = ((random(&[dim], 40)? + 1.0)?, random(&[dim], 41)?);
+            let doubled = [&x, &weight, &bias].map(|x| x.to_dtype(DType::F64));
+            let [x2, weight2, bias2] = doubled;
+            let (x2, weight2, bias2) = (x2?, weight2?, bias2?);
+            for options in 0..32 {
+                let [four, gated, normed, biased, residual] = [1, 2, 4, 8, 16].map(|bit| options & bit != 0);
+                let norm = |weight, bias| {
+                    normed.then_some(NormParameters { weight, bias: biased.then_some(bias), eps: 1e-5 })
+                };
+                let weights = QuantFeedForward {
+                    norm: None,
+                    gate: gated.then(|| gate.projection(four, biased)),
+                    up: up.projection(four, biased),
+                    activation: activations[case % 3],
+                    down: down.projection(four, false),
+                    residual,
+                };
+                let found =
+                    quant_feed_forward(&x, &QuantFeedForward { norm: norm(&weight, &bias), ..weights })?;
+                let twice = QuantFeedForward { norm: norm(&weight2, &bias2), ..weights };
+                let expected = quant_feed_forward_reference(&x2, &twice)?;
+                // Two roundings to 8 bits, each of 0.5 % to 1 % of a typical value, see below `quant_linear`.
+                let error = error(&found, &expected, residual.then_some(&x))?;
+                assert!(error < 0.03, "{rows} x {dim} x {hidden}, options {options}: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_row_depends_on_itself_alone() -> Result<()> {
+        let (dim, hidden) = (96, 200);
+        let (gate, up) = (Owned::new(hidden, dim, 1)?, Owned::new(hidden, dim, 3)?);
+        let (down, weight) = (Owned::new(dim, hidden, 5)?, (random(&[dim], 7)? + 1.0)?);
+        for four in [false, true] {
+            let weights = QuantFeedForward {
+                norm: Some(NormParameters { weight: &weight, bias: None, eps: 1e-5 }),
+                gate: Some(gate.projection(four, false)),
+                up: up.projection(four, true),
+                activation: Activation::Silu,
+                down: down.projection(four, true),
+                residual: true,
+            };
+            for rows in [1, 5, 40, 600] {
+                let x = random(&[rows, dim], rows)?;
+                let all = quant_feed_forward(&x, &weights)?;
+                for (first, count) in [(0, 1), (rows / 3, rows - rows / 3), (rows - 1, 1)] {
+                    let part = quant_feed_forward(&x.narrow(0, first, count)?, &weights)?;
+                    assert!(
+                        flat(&part) == flat(&all.narrow(0, first, count)?),
+                        "{count} of {rows} rows from {first}"
+                    );
+                }
+                same_on_threads(&|| quant_feed_forward(&x, &weights));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn shapes_are_checked() -> Result<()> {
+        let (up, down) = (Owned::new(5, 4, 1)?, Owned::new(4, 5, 2)?);
+        let x = Tensor::zeros((2, 4), DType::F32, &Device::Cpu)?;
+        let weights = QuantFeedForward {
+            norm: None,
+            gate: None,
+            up: up.projection(true, true),
+            activation: Activation::Relu,
+            down: down.projection(false, true),
+            residual: false,
+        };
+        assert!(quant_feed_forward(&x, &weights).is_ok());
+        assert!(quant_feed_forward(&x.t()?, &weights).is_err());
+        assert!(
+            quant_feed_forward(&x, &QuantFeedForward { gate: Some(down.projection(true, true)), ..weights })
+                .is_err()
+        );
+        assert!(
+            quant_feed_forward(&x, &QuantFeedForward { down: up.projection(true, true), ..weights }).is_err()
+        );
+        let bias = (weights.up.0, Some(&down.bias));
+        assert!(quant_feed_forward(&x, &QuantFeedForward { up: bias, ..weights }).is_err());
+        Ok(())
+    }
+}
