@@ -7,6 +7,8 @@ use candle_core::Tensor;
 use crate::gemm::PackedWeight;
 use crate::ops::activation::Activation;
 use crate::ops::projection::NormParameters;
+use crate::ops::quant_feed_forward::QuantFeedForward;
+use crate::ops::quant_linear::QuantWeight;
 use crate::quant::{Int4Weight, Int8Weight};
 use crate::{Error, Init, Precision, Result, Weights, ops};
 
@@ -16,15 +18,27 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     precision: Precision,
-    packed: Arc<OnceLock<Arc<PackedWeight>>>,
-    quantized: Arc<OnceLock<Quantized>>,
+    packed: Arc<OnceLock<Packed>>,
 }
 
-/// A weight in few bits.
+/// A constant weight as the fused operations read it.
 #[derive(Debug)]
-enum Quantized {
-    Int8(Arc<Int8Weight>),
-    Int4(Arc<Int4Weight>),
+enum Packed {
+    /// With its bias.
+    Bf16(PackedWeight),
+    Int8(Int8Weight),
+    Int4(Int4Weight),
+}
+
+impl Packed {
+    /// In `bf16`, or in few bits.
+    fn weight(&self) -> std::result::Result<&PackedWeight, QuantWeight<'_>> {
+        match self {
+            Self::Bf16(weight) => Ok(weight),
+            Self::Int8(weight) => Err(weight.into()),
+            Self::Int4(weight) => Err(weight.into()),
+        }
+    }
 }
 
 impl Linear {
@@ -49,7 +63,7 @@ impl Linear {
 
     /// From tensors that the caller has, for fused or tied parameters.
     pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
-        Self { weight, bias, precision, packed: Arc::default(), quantized: Arc::default() }
+        Self { weight, bias, precision, packed: Arc::default() }
     }
 
     /// `(.., in)` to `(.., out)`.
@@ -57,7 +71,7 @@ impl Linear {
         self.forward_with(x, None, None, None)
     }
 
-    /// `[residual +] activation(norm(x) Wᵀ + b)`: in one pass where the weight is constant and in `bf16`.
+    /// `[residual +] activation(norm(x) Wᵀ + b)`: in one pass where the weight is constant and not multiplied in `f32`.
     pub fn forward_with(
         &self,
         x: &Tensor,
@@ -65,18 +79,18 @@ impl Linear {
         activation: Option<Activation>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let tracked = x.track_op() || residual.is_some_and(Tensor::track_op);
+        let (bias, tracked) = (self.bias.as_ref(), x.track_op() || residual.is_some_and(Tensor::track_op));
         if let Some(packed) = self.packed()?.filter(|_| !tracked) {
             let norm = norm.map(Norm::parameters);
-            return Ok(ops::projection::projection(x, norm, packed, activation, residual)?);
+            return Ok(match packed.weight() {
+                Ok(weight) => ops::projection::projection(x, norm, weight, activation, residual)?,
+                Err(weight) => {
+                    ops::quant_linear::quant_projection(x, norm, weight, bias, activation, residual)?
+                }
+            });
         }
         let x = norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
-        let bias = self.bias.as_ref();
-        let mut y = match self.quantized()?.filter(|_| !tracked) {
-            Some(Quantized::Int8(weight)) => ops::quant_linear::linear_int8(&x, weight, bias)?,
-            Some(Quantized::Int4(weight)) => ops::quant_linear::linear_int4(&x, weight, bias)?,
-            None => ops::linear::linear(&x, &self.weight, bias, self.precision)?,
-        };
+        let mut y = ops::linear::linear(&x, &self.weight, bias, self.precision)?;
         if let Some(activation) = activation {
             y = activation.apply(&y)?;
         }
@@ -119,31 +133,20 @@ impl Linear {
         !trained && self.weight.device().is_cpu()
     }
 
-    /// The weight in few bits where the precision asks for it, made at the first use.
-    fn quantized(&self) -> Result<Option<&Quantized>> {
-        if matches!(self.precision, Precision::F32 | Precision::Bf16) || !self.is_constant() {
-            return Ok(None);
-        }
-        if self.quantized.get().is_none() {
-            let (out, inner) = self.weight.dims2()?;
-            let weight = self.weight.flatten_all()?.to_vec1::<f32>()?;
-            let _ = self.quantized.set(match self.precision {
-                Precision::Int8 => Quantized::Int8(Arc::new(Int8Weight::new(&weight, out, inner))),
-                _ => Quantized::Int4(Arc::new(Int4Weight::new(&weight, out, inner))),
-            });
-        }
-        Ok(self.quantized.get())
-    }
-
     /// The layout for the fused operations, made at the first use.
-    fn packed(&self) -> Result<Option<&Arc<PackedWeight>>> {
-        if !self.is_packable() {
+    fn packed(&self) -> Result<Option<&Packed>> {
+        if self.precision == Precision::F32 || !self.is_constant() {
             return Ok(None);
         }
         if self.packed.get().is_none() {
-            let packed = Arc::new(ops::linear::pack(&self.weight, self.bias.as_ref())?);
+            let (out, inner) = self.weight.dims2()?;
+            let values = || self.weight.flatten_all()?.to_vec1::<f32>();
             // Another thread may have been faster with the same content.
-            let _ = self.packed.set(packed);
+            let _ = self.packed.set(match self.precision {
+                Precision::Int8 => Packed::Int8(Int8Weight::new(&values()?, out, inner)),
+                Precision::Int4 => Packed::Int4(Int4Weight::new(&values()?, out, inner)),
+                _ => Packed::Bf16(ops::linear::pack(&self.weight, self.bias.as_ref())?),
+            });
         }
         Ok(self.packed.get())
     }
@@ -364,23 +367,8 @@ impl FeedForward {
     }
 
     fn run(&self, x: &Tensor, residual: bool) -> Result<Tensor> {
-        let norms = [&self.norm, &self.post_norm];
-        if !x.track_op() && !norms.into_iter().flatten().any(Norm::is_trained) {
-            let gate = self.gate.as_ref().map(Linear::packed).transpose()?;
-            if let (Some(up), Some(down), true) =
-                (self.up.packed()?, self.down.packed()?, gate.is_none_or(|gate| gate.is_some()))
-            {
-                let weights = ops::feed_forward::FeedForward {
-                    norm: self.norm.as_ref().map(Norm::parameters),
-                    gate: gate.flatten().map(Arc::as_ref),
-                    up,
-                    activation: self.activation,
-                    down,
-                    post_norm: self.post_norm.as_ref().map(Norm::parameters),
-                    residual,
-                };
-                return Ok(ops::feed_forward::feed_forward(x, &weights)?);
-            }
+        if let Some(y) = self.fused(x, residual)? {
+            return Ok(y);
         }
         let normed = self.norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
         let up = self.up.forward(&normed)?;
@@ -392,5 +380,49 @@ impl FeedForward {
         let y = self.down.forward(&hidden)?;
         let y = self.post_norm.as_ref().map_or_else(|| Ok(y.clone()), |norm| norm.forward(&y))?;
         if residual { Ok((x + y)?) } else { Ok(y) }
+    }
+
+    /// In one pass, where all weights are constant, multiplied alike and not in `f32`.
+    fn fused(&self, x: &Tensor, residual: bool) -> Result<Option<Tensor>> {
+        let Self { norm, gate, up, activation, down, post_norm } = self;
+        let (norms, activation) = ([norm, post_norm], *activation);
+        if x.track_op() || norms.into_iter().flatten().any(Norm::is_trained) {
+            return Ok(None);
+        }
+        let (Some(up_weight), Some(down_weight)) = (up.packed()?, down.packed()?) else { return Ok(None) };
+        let gate_weight = match gate {
+            Some(gate) => match gate.packed()? {
+                Some(weight) => Some((gate, weight.weight())),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let norm = norm.as_ref().map(Norm::parameters);
+        Ok(match (gate_weight, up_weight.weight(), down_weight.weight()) {
+            (None | Some((_, Ok(_))), Ok(up), Ok(down)) => {
+                let weights = ops::feed_forward::FeedForward {
+                    norm,
+                    gate: gate_weight.and_then(|(_, weight)| weight.ok()),
+                    up,
+                    activation,
+                    down,
+                    post_norm: post_norm.as_ref().map(Norm::parameters),
+                    residual,
+                };
+                Some(ops::feed_forward::feed_forward(x, &weights)?)
+            }
+            (None | Some((_, Err(_))), Err(up_weight), Err(down_weight)) if post_norm.is_none() => {
+                let weights = QuantFeedForward {
+                    norm,
+                    gate: gate_weight.and_then(|(gate, weight)| Some((weight.err()?, gate.bias()))),
+                    up: (up_weight, up.bias()),
+                    activation,
+                    down: (down_weight, down.bias()),
+                    residual,
+                };
+                Some(ops::quant_feed_forward::quant_feed_forward(x, &weights)?)
+            }
+            _ => None,
+        })
     }
 }

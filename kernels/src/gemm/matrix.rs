@@ -1,7 +1,7 @@
 //! Operands and results of the products.
 
 use super::{Path, pack};
-use crate::memory::Lines;
+use crate::memory::Packed;
 
 /// Lines of a tile: rows of the left operand or columns of the right one.
 pub(super) const LINES: usize = 16;
@@ -16,7 +16,7 @@ pub(super) const BLOCK: usize = 2 * LINES;
 pub(crate) struct Line([u16; DEPTH]);
 
 impl Line {
-    pub(super) const ZERO: Self = Self([0; DEPTH]);
+    pub(crate) const ZERO: Self = Self([0; DEPTH]);
 
     #[cfg(test)]
     pub(crate) fn bits(&self) -> [u16; DEPTH] {
@@ -165,7 +165,7 @@ pub(super) fn packed_len(lines: usize, steps: usize) -> usize {
 /// A constant weight `(out, in)` rounded to `bf16` and laid out in tiles once, with its bias, for inference.
 #[derive(Debug)]
 pub struct PackedWeight {
-    tiles: Lines,
+    tiles: Packed<Line>,
     /// Zeros where there is none, padded to whole pairs of panels.
     bias: Vec<f32>,
     out_features: usize,
@@ -176,7 +176,7 @@ impl PackedWeight {
     /// Packs a row-major weight `(out, in)` and a bias `(out)`.
     pub(crate) fn new(weight: &[f32], bias: Option<&[f32]>, out_features: usize, in_features: usize) -> Self {
         let source = Matrix::rows(weight, out_features, in_features);
-        let mut tiles = Lines::zeroed(packed_len(out_features, source.steps()));
+        let mut tiles = Packed::filled(packed_len(out_features, source.steps()), Line::ZERO);
         pack::right(Path::best(), source, &mut tiles);
         Self { tiles, bias: padded_bias(bias, out_features), out_features, in_features }
     }

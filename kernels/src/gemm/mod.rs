@@ -30,7 +30,7 @@ pub use matrix::PackedWeight;
 pub(crate) use matrix::{Fresh, Line, Matrix, Output};
 pub(crate) use parallel::{Scratch, part, run, run_chunks};
 pub(crate) use product::product;
-pub use quantized::{Int4Weight, Int8Weight, int4_path_name, int8_path_name};
+pub use quantized::{Int4Weight, Int8Weight, int8_path_name};
 pub(crate) use single::product_f32;
 pub(crate) use tiles::{CEILING_BLOCK_FLOPS, ColumnTiles, RowTiles, ceiling_blocks, multiply};
 

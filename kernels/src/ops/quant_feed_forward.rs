@@ -72,13 +72,15 @@ impl Kernel for Gate<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let gates = self.gates[self.place.row * COLUMNS..].as_chunks_mut::<LANES>().0;
-        let values = self.block.iter().flat_map(|row| row.as_chunks::<LANES>().0);
-        for (gate, values) in gates.iter_mut().zip(values) {
-            // SAFETY: both have sixteen elements.
+        let gates = self.gates[self.place.row * COLUMNS..].as_chunks_mut::<COLUMNS>().0;
+        for (gates, values) in gates.iter_mut().zip(self.block) {
+            // SAFETY: both have 32 elements.
             unsafe {
-                let lanes = self.activation.lanes(s, s.load(values.as_ptr(), LANES));
-                s.store(gate.as_mut_ptr(), lanes, LANES);
+                let values = values.as_ptr();
+                let lanes = [s.load(values, LANES), s.load(values.add(LANES), LANES)];
+                let lanes = self.activation.lanes(s, lanes);
+                s.store(gates.as_mut_ptr(), lanes[0], LANES);
+                s.store(gates.as_mut_ptr().add(LANES), lanes[1], LANES);
             }
         }
     }
@@ -109,7 +111,10 @@ impl Kernel for Activate<'_> {
                         Some(gates) => {
                             s.mul(s.load(gates[row * COLUMNS + half..][..LANES].as_ptr(), LANES), up)
                         }
-                        None => self.activation.lanes(s, up),
+                        None => {
+                            let [h] = self.activation.lanes(s, [up]);
+                            h
+                        }
                     };
                     s.store_bf16(self.hidden.at(row, self.place.column + half), h, LANES);
                 }

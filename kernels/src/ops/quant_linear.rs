@@ -13,7 +13,6 @@
 #![allow(clippy::inline_always)]
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
 
@@ -215,7 +214,7 @@ impl Kernel for StoreBlock<'_> {
                 unsafe {
                     let mut y = s.load(values.as_ptr().add(half), LANES);
                     if let Some(activation) = store.activation {
-                        y = activation.lanes(s, y);
+                        [y] = activation.lanes(s, [y]);
                     }
                     if let Some(residual) = store.residual {
                         y = s.add(s.load(residual[at + half..at + half + n].as_ptr(), n), y);
@@ -286,16 +285,6 @@ pub fn quant_projection_reference(
 ) -> Result<Tensor> {
     let dequantized = weight.dequantize()?.to_dtype(x.dtype())?;
     projection_reference(x, norm, (&dequantized, bias), activation, residual)
-}
-
-/// [`quant_projection`] with an 8-bit weight and nothing around it.
-pub fn linear_int8(x: &Tensor, weight: &Arc<Int8Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
-    quant_projection(x, None, weight.as_ref().into(), bias, None, None)
-}
-
-/// [`quant_projection`] with a 4-bit weight and nothing around it.
-pub fn linear_int4(x: &Tensor, weight: &Arc<Int4Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
-    quant_projection(x, None, weight.as_ref().into(), bias, None, None)
 }
 
 #[cfg(test)]

@@ -124,14 +124,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if args.json {
         print_json(&json!({
             "threads": rayon::current_num_threads(), "path": path, "int8_path": gemm::int8_path_name(),
-            "int4_path": gemm::int4_path_name(), "ceiling_tflops": flops, "ceiling_read_gb_per_s": bytes,
+            "ceiling_tflops": flops, "ceiling_read_gb_per_s": bytes,
         }))?;
     } else {
         eprintln!(
-            "{} threads; products: {path}, int8: {}, int4: {}; ceilings: {flops:.2} TFLOP/s in bf16, {bytes:.1} GB/s from memory",
+            "{} threads; products: {path}, in few bits: {}; ceilings: {flops:.2} TFLOP/s in bf16, {bytes:.1} GB/s from memory",
             rayon::current_num_threads(),
-            gemm::int8_path_name(),
-            gemm::int4_path_name()
+            gemm::int8_path_name()
         );
         println!(
             "{:<40} {:>10} {:>17} {:>16} {:>14} {:>7} {:>9}",

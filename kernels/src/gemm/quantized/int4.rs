@@ -11,6 +11,7 @@ use super::kernel::{BLOCK, STRIP};
 use super::rows::QuantizedRows;
 use super::walk::{Place, Row, int4_tiles, share_columns, strips};
 use super::{Path, Weight, kernels, threads};
+use crate::memory::Packed;
 use crate::quant::{GROUP, Int4Groups};
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -60,10 +61,10 @@ impl Unit {
 const FEW_ROWS: usize = 16;
 
 /// A weight `(out, in)` in 4 bits with a scale for every 32 inputs of an output, laid out for the products.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Int4Weight {
     /// By pair of panels and group.
-    units: Vec<Unit>,
+    units: Packed<Unit>,
     out_features: usize,
     in_features: usize,
 }
@@ -87,7 +88,7 @@ impl Int4Weight {
         let groups = in_features.div_ceil(GROUP);
         assert_eq!(weight.values.len(), out_features * in_features, "values");
         assert_eq!(weight.scales.len(), out_features * groups, "scales");
-        let mut units = vec![Unit::ZERO; out_features.div_ceil(BLOCK) * groups];
+        let mut units = Packed::filled(out_features.div_ceil(BLOCK) * groups, Unit::ZERO);
         units.par_iter_mut().enumerate().for_each(|(index, unit)| {
             let (pair, group) = (index / groups, index % groups);
             for column in 0..BLOCK.min(out_features - pair * BLOCK) {

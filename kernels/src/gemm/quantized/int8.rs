@@ -10,6 +10,7 @@ use super::kernel::{BLOCK, DEPTH};
 use super::rows::QuantizedRows;
 use super::walk::{Place, Row, int8_tiles, share_columns, strips};
 use super::{Path, Weight, as_bytes, as_bytes_mut, kernels, threads};
+use crate::memory::Packed;
 use crate::quant::Int8Rows;
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -20,9 +21,9 @@ const QUAD: usize = 4;
 const FEW_ROWS: usize = 4;
 
 /// A weight `(out, in)` in 8 bits with a scale for each output, in the tiles of the products.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Int8Weight {
-    lines: Vec<Line>,
+    lines: Packed<Line>,
     /// Padded to whole pairs of panels.
     scales: Vec<f32>,
     out_features: usize,
@@ -47,7 +48,7 @@ impl Int8Weight {
         let (pairs, steps) = (out_features.div_ceil(BLOCK), in_features.div_ceil(DEPTH));
         let mut scales = rows.scales.clone();
         scales.resize(pairs * BLOCK, 0.0);
-        let mut lines = vec![Line::ZERO; pairs * steps * BLOCK];
+        let mut lines = Packed::filled(pairs * steps * BLOCK, Line::ZERO);
         let panels = lines.par_chunks_mut((steps * BLOCK).max(1));
         panels.zip(rows.values.par_chunks((BLOCK * in_features).max(1))).for_each(|(lines, values)| {
             let bytes = as_bytes_mut(lines);

@@ -86,7 +86,7 @@ impl Path {
     }
 }
 
-/// The path that 8-bit products take on this machine: `amx-int8`, `avx512-vnni`, `avx2` or `portable`.
+/// The path that products of 8-bit activations take on this machine: `amx-int8`, `avx512-vnni`, `avx2` or `portable`.
 pub fn int8_path_name() -> &'static str {
     match Path::best() {
         Path::Amx => "amx-int8",
@@ -96,11 +96,6 @@ pub fn int8_path_name() -> &'static str {
         Path::Avx2 => "avx2",
         Path::Portable => "portable",
     }
-}
-
-/// The path that 4-bit products take: also products of bytes.
-pub fn int4_path_name() -> &'static str {
-    int8_path_name()
 }
 
 /// A quantised weight `(out, in)`.
