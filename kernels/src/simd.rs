@@ -34,6 +34,8 @@ pub(crate) trait Simd: Copy {
     fn to_array(self, x: Self::V) -> [f32; LANES];
     /// The first `min(n, 16)` elements at `from`, zeros in the other lanes. They must be readable.
     unsafe fn load(self, from: *const f32, n: usize) -> Self::V;
+    /// The first `min(n, 16)` `bf16` bit patterns at `from`, zeros in the other lanes. They must be readable.
+    unsafe fn load_bf16(self, from: *const u16, n: usize) -> Self::V;
     /// Writes the first `min(n, 16)` lanes to `to`. They must be writable.
     unsafe fn store(self, to: *mut f32, x: Self::V, n: usize);
     /// Writes the first `min(n, 16)` lanes to `to` as `bf16` bit patterns, rounded to nearest even. They must be writable.
@@ -224,6 +226,9 @@ mod tests {
                 // SAFETY: both arrays have 16 elements and n is at most 16.
                 unsafe {
                     results.push(s.to_array(s.load(self.0.as_ptr(), n)));
+                    let mut rounded = [0; LANES];
+                    s.store_bf16(rounded.as_mut_ptr(), a, LANES);
+                    results.push(s.to_array(s.load_bf16(rounded.as_ptr(), n)));
                     s.store(stored.as_mut_ptr(), a, n);
                 }
                 results.push(stored);

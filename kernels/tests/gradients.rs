@@ -7,9 +7,10 @@ mod check;
 use candle_core::{DType, Device, Result, Tensor};
 use check::{Case, Rng, same_on_any_pool};
 use proptest::prelude::*;
+use swinseek_kernels::Precision;
 use swinseek_kernels::ops::activation::{self, gelu, silu_mul, softmax, swiglu};
 use swinseek_kernels::ops::attention::{
-    Mask, attention, attention_each, attention_each_reference, attention_reference,
+    Mask, attention, attention_each, attention_each_reference, attention_in, attention_reference,
 };
 use swinseek_kernels::ops::gather::{ZERO_ROW, gather_rows, gather_rows_reference};
 use swinseek_kernels::ops::instance_norm::{instance_norm, instance_norm_reference};
@@ -403,28 +404,42 @@ fn views_equal_copies() -> Result<()> {
 
 #[test]
 fn queries_with_keys_of_their_own_are_as_each_alone() -> Result<()> {
-    // Lengths around the tile of 64 keys; 1 and 3 query heads to a key head, and one key head for all.
-    for (heads, kv_heads, dim, v_dim) in [(4, 4, 16, 16), (6, 2, 10, 7), (100, 1, 24, 20)] {
-        let lengths = [1usize, 2, 63, 64, 65, 130];
-        let q = Case::new(13, &[&[lengths.len(), 1, heads, dim]]).tensors()?.remove(0);
-        let keys = lengths.iter().map(|&n| {
-            let joined = Case::new(n as u64, &[&[1, n, kv_heads, dim + v_dim]]).tensors()?.remove(0);
-            Ok((joined.narrow(3, 0, dim)?, joined.narrow(3, dim, v_dim)?))
-        });
-        let keys = keys.collect::<Result<Vec<_>>>()?;
-        let found = attention_each(&q, &keys, 0.3)?;
-        let plain = attention_each_reference(&q, &keys, 0.3)?;
-        assert_eq!(found.dims(), [lengths.len(), 1, heads, v_dim]);
-        // Means of values of O(1).
-        assert!((&found - plain)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? < 1e-5);
-        for (row, (k, v)) in keys.iter().enumerate() {
-            let alone = attention(&q.narrow(0, row, 1)?, k, v, None, Mask::None, 0.3)?;
-            let bits = |x: &Tensor| -> Result<Vec<u32>> {
-                Ok(x.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    // Lengths around the tile of 64 keys; 1 and 3 query heads to a key head, heads of several vectors and one key head for all.
+    for (heads, kv_heads, dim, v_dim) in [(4, 4, 16, 16), (6, 2, 10, 7), (3, 3, 70, 132), (100, 1, 24, 20)] {
+        for dtype in [DType::F32, DType::BF16] {
+            let lengths = [1usize, 2, 63, 64, 65, 130];
+            let q = Case::new(13, &[&[lengths.len(), 1, heads, dim]]).tensors()?.remove(0);
+            let keys = lengths.iter().map(|&n| {
+                let joined = Case::new(n as u64, &[&[1, n, kv_heads, dim + v_dim]]).tensors()?.remove(0);
+                let joined = joined.to_dtype(dtype)?;
+                Ok((joined.narrow(3, 0, dim)?, joined.narrow(3, dim, v_dim)?))
+            });
+            let keys = keys.collect::<Result<Vec<_>>>()?;
+            let found = attention_each(&q, &keys, 0.3)?;
+            let exact = |(k, v): &(Tensor, Tensor)| Ok((k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?));
+            let exact = keys.iter().map(exact).collect::<Result<Vec<_>>>()?;
+            let plain = attention_each_reference(&q, &exact, 0.3)?;
+            assert_eq!(found.dims(), [lengths.len(), 1, heads, v_dim]);
+            // Means of values of O(1): whatever keys are stored as, the rest is in f32.
+            assert!((&found - plain)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? < 1e-5);
+            for (row, (k, v)) in keys.iter().enumerate() {
+                let q = q.narrow(0, row, 1)?;
+                let alone = attention_in(Precision::Bf16, &q, k, v, Mask::None, 0.3)?;
+                let bits = |x: &Tensor| -> Result<Vec<u32>> {
+                    Ok(x.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+                };
+                assert_eq!(bits(&found.narrow(0, row, 1)?)?, bits(&alone)?, "row {row}");
+            }
+            assert!(attention_each(&q, &keys[1..], 0.3).is_err());
+            let causal = |q: &Tensor| {
+                attention_in(Precision::Bf16, q, &keys[5].0, &keys[5].1, Mask::Causal { offset: 129 }, 0.3)
             };
-            assert_eq!(bits(&found.narrow(0, row, 1)?)?, bits(&alone)?, "row {row}");
+            let some = causal(&q.narrow(0, 5, 1)?)?;
+            assert_eq!(
+                some.flatten_all()?.to_vec1::<f32>()?,
+                found.narrow(0, 5, 1)?.flatten_all()?.to_vec1::<f32>()?
+            );
         }
-        assert!(attention_each(&q, &keys[1..], 0.3).is_err());
     }
     Ok(())
 }

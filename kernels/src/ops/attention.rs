@@ -10,11 +10,13 @@ mod forward;
 mod problem;
 mod rows;
 mod scratch;
+mod single;
 mod tiled;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
 
 use self::problem::{Arguments, Heads, Problem, Sizes};
 use super::activation::softmax_reference;
@@ -74,7 +76,7 @@ pub fn attention(
 }
 
 /// [`attention`] without a bias at that precision: in `bf16`, queries, keys, values and probabilities are rounded for their
-/// products, unless gradients are wanted.
+/// products, unless gradients are wanted. Keys and values may be stored as `bf16`.
 ///
 /// A single query is computed in `f32` always: reading its keys is all the work, and laying them out would double it. Whoever
 /// reads a prompt in parts gets the same bits as from the whole when no part is a single token (or the prompt is).
@@ -86,8 +88,22 @@ pub fn attention_in(
     mask: Mask,
     scale: f64,
 ) -> Result<Tensor> {
-    let single = q.dims().get(1) == Some(&1);
-    if precision == Precision::F32 || single || [q, k, v].into_iter().any(Tensor::track_op) {
+    let (batch, q_len, _, _) = q.dims4()?;
+    let tracked = [q, k, v].into_iter().any(Tensor::track_op);
+    let sees_all = match mask {
+        Mask::None => true,
+        Mask::Causal { offset } => offset + 1 >= k.dim(1)?,
+        Mask::Additive(_) => false,
+    };
+    if q_len == 1 && sees_all && !tracked && q.device().is_cpu() && is_single(q, k)? {
+        let sizes = Sizes::new(q, k, v, None, &Mask::None)?;
+        return match k.dtype() {
+            DType::BF16 => single_in::<bf16>(q, &vec![(k, v, sizes); batch], false, scale),
+            _ => single_in::<f32>(q, &vec![(k, v, sizes); batch], false, scale),
+        };
+    }
+    let (k, v) = (&k.to_dtype(DType::F32)?, &v.to_dtype(DType::F32)?);
+    if precision == Precision::F32 || q_len == 1 || tracked {
         return attention(q, k, v, None, mask, scale);
     }
     let sizes = Sizes::new(q, k, v, None, &mask)?;
@@ -101,27 +117,36 @@ pub fn attention_in(
 /// One query for each of many key sets, as when sequences of different lengths decode together.
 ///
 /// `q (rows, 1, heads, dim)`; row `i` sees all of `keys[i] = (k, v)`, `k (1, kv_len, kv_heads, dim)`,
-/// `v (1, kv_len, kv_heads, v_dim)`. Row `i` of the result `(rows, 1, heads, v_dim)` is [`attention_in`] of that row alone,
-/// bit for bit. Not differentiable.
+/// `v (1, kv_len, kv_heads, v_dim)`, all in `f32` or all in `bf16`. Row `i` of the result `(rows, 1, heads, v_dim)` is
+/// [`attention_in`] of that row alone, bit for bit. Not differentiable.
 pub fn attention_each(q: &Tensor, keys: &[(Tensor, Tensor)], scale: f64) -> Result<Tensor> {
     let (rows, q_len, heads, _) = q.dims4()?;
     if rows != keys.len() || q_len != 1 {
         bail!("attention_each: q {:?} for {} key sets", q.shape(), keys.len());
     }
+    let sizes = |row: usize| Sizes::new(&q.narrow(0, row, 1)?, &keys[row].0, &keys[row].1, None, &Mask::None);
+    let sizes = (0..rows).map(sizes).collect::<Result<Vec<_>>>()?;
+    let unlike = |s: &Sizes| (s.kv_heads, s.v_dim) != (sizes[0].kv_heads, sizes[0].v_dim);
+    if sizes.iter().any(unlike) || keys.iter().any(|(k, _)| k.dtype() != keys[0].0.dtype()) {
+        bail!("attention_each: the key sets differ in more than their length");
+    }
+    let Some((first, _)) = keys.first() else {
+        return Tensor::zeros((0, 1, heads, 0), DType::F32, q.device());
+    };
+    if is_single(q, first)? {
+        let keys: Vec<_> = keys.iter().zip(sizes).map(|((k, v), sizes)| (k, v, sizes)).collect();
+        return match first.dtype() {
+            DType::BF16 => single_in::<bf16>(q, &keys, true, scale),
+            _ => single_in::<f32>(q, &keys, true, scale),
+        };
+    }
     let q = dense_rows(q)?;
-    let dense = |(k, v): &(Tensor, Tensor)| Ok((dense_rows(k)?, dense_rows(v)?));
-    let keys = keys.iter().map(dense).collect::<Result<Vec<_>>>()?;
+    let dense = |x: &Tensor| dense_rows(&x.to_dtype(DType::F32)?);
+    let keys = keys.iter().map(|(k, v)| Ok((dense(k)?, dense(v)?))).collect::<Result<Vec<_>>>()?;
     let (q_storage, q_layout) = q.storage_and_layout();
     let locked: Vec<_> = keys.iter().map(|(k, v)| (k.storage_and_layout(), v.storage_and_layout())).collect();
     let mut problems: Vec<Problem> = Vec::with_capacity(rows);
-    for (row, ((k, k_layout), (v, v_layout))) in locked.iter().enumerate() {
-        let sizes = Sizes::new(&q.narrow(0, row, 1)?, &keys[row].0, &keys[row].1, None, &Mask::None)?;
-        if problems
-            .first()
-            .is_some_and(|p| (p.sizes.kv_heads, p.sizes.v_dim) != (sizes.kv_heads, sizes.v_dim))
-        {
-            bail!("attention_each: the key sets differ in more than their length");
-        }
+    for (((k, k_layout), (v, v_layout)), sizes) in locked.iter().zip(sizes) {
         let operands = [
             Heads::new(cpu_elements(&q_storage)?, q_layout)?,
             Heads::new(cpu_elements(k)?, k_layout)?.repeated(),
@@ -131,6 +156,37 @@ pub fn attention_each(q: &Tensor, keys: &[(Tensor, Tensor)], scale: f64) -> Resu
     }
     let v_dim = problems.first().map_or(0, |problem| problem.sizes.v_dim);
     tensor(forward::forward_each(&problems), (rows, 1, heads, v_dim), &q)
+}
+
+/// Whether single queries are best read as [`single`] does.
+fn is_single(q: &Tensor, k: &Tensor) -> Result<bool> {
+    Ok(q.dim(2)? <= single::MAX_GROUP * k.dim(2)?)
+}
+
+/// Row `i` of `q (rows, 1, heads, dim)` sees all of `keys[i]`, the row `i` of them or, where they are its `own`, the only one.
+fn single_in<T: single::Element>(
+    q: &Tensor,
+    keys: &[(&Tensor, &Tensor, Sizes)],
+    own: bool,
+    scale: f64,
+) -> Result<Tensor> {
+    let (rows, _, heads, _) = q.dims4()?;
+    let q = dense_rows(q)?;
+    let dense = |&(k, v, sizes): &(&Tensor, &Tensor, Sizes)| Ok((dense_rows(k)?, dense_rows(v)?, sizes));
+    let keys = keys.iter().map(dense).collect::<Result<Vec<_>>>()?;
+    let (q_storage, q_layout) = q.storage_and_layout();
+    let locked: Vec<_> =
+        keys.iter().map(|(k, v, sizes)| (k.storage_and_layout(), v.storage_and_layout(), *sizes)).collect();
+    let mut queries = Vec::with_capacity(rows);
+    for (row, ((k, k_layout), (v, v_layout), sizes)) in locked.iter().enumerate() {
+        let k = Heads::new(single::elements::<T>(k)?, k_layout)?;
+        let v = Heads::new(single::elements::<T>(v)?, v_layout)?;
+        let (k, v) = if own { (k.repeated(), v.repeated()) } else { (k, v) };
+        let q = Heads::new(cpu_elements(&q_storage)?, q_layout)?;
+        queries.push(single::Query { sizes: *sizes, row, q, k, v, scale: scale as f32 });
+    }
+    let v_dim = locked.first().map_or(0, |(_, _, sizes)| sizes.v_dim);
+    tensor(single::forward(&queries), (rows, 1, heads, v_dim), &q)
 }
 
 /// [`attention_each`] of candle primitives.

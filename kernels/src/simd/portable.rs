@@ -58,6 +58,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16, n: usize) -> V {
+        // SAFETY: the caller vouches for the first `n` elements.
+        lanes(|i| if i < n { f32::from_bits(u32::from(unsafe { *from.add(i) }) << 16) } else { 0.0 })
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: V, n: usize) {
         // SAFETY: the caller vouches for the first `n` elements.
         unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, n.min(LANES)) }

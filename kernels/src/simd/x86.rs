@@ -132,6 +132,20 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16, n: usize) -> __m512 {
+        unsafe {
+            let words = if n >= LANES {
+                _mm256_loadu_si256(from.cast())
+            } else {
+                let mut all = [0u16; LANES];
+                std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
+                _mm256_loadu_si256(all.as_ptr().cast())
+            };
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m512, n: usize) {
         unsafe { _mm512_mask_storeu_ps(to, first(n), x) }
     }
@@ -358,6 +372,24 @@ impl Simd for Avx2 {
             let mut array = [0.0; LANES];
             std::ptr::copy_nonoverlapping(from, array.as_mut_ptr(), n);
             self.with_lanes(array)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16, n: usize) -> Pair {
+        unsafe {
+            let mut all = [0u16; LANES];
+            let from = if n >= LANES {
+                from
+            } else {
+                std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
+                all.as_ptr()
+            };
+            let half = |at: usize| {
+                let words = _mm_loadu_si128(from.add(at).cast());
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(words)))
+            };
+            [half(0), half(8)]
         }
     }
 

@@ -1,6 +1,6 @@
 //! Multi-head and grouped-query attention (Vaswani et al. 2017, Ainslie et al. 2023) with half-split rotation.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use swinseek_kernels::{
     Precision, Result, Weights,
     layers::{Linear, Norm},
@@ -84,11 +84,18 @@ impl MultiHeadAttention {
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
         let rotate = |x: &Tensor| rope(x, &pass.rotation.cos, &pass.rotation.sin, RopeLayout::HalfSplit);
-        let [q, k, mut v] = self.project(x, norm)?;
-        let (q, mut k) = (rotate(&q)?, rotate(&k)?);
+        let [q, mut k, mut v] = self.project(x, norm)?;
+        let q = rotate(&q)?;
+        k = rotate(&k)?;
         if let Some(cache) = cache {
-            k = cache.keys.append(&k, pass.past)?;
-            v = cache.values.append(&v, pass.past)?;
+            let kept = (
+                cache.keys.append(&self.kept(&k)?, pass.past)?,
+                cache.values.append(&self.kept(&v)?, pass.past)?,
+            );
+            // What is read here for the first time need not be read back.
+            if pass.past > 0 {
+                (k, v) = kept;
+            }
         }
         let attended = attention_in(self.precision, &q, &k, &v, pass.mask(), self.scale())?;
         self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
@@ -104,7 +111,7 @@ impl MultiHeadAttention {
     ) -> Result<Tensor> {
         let rotate = |x: &Tensor| rope(x, &step.rotation.cos, &step.rotation.sin, RopeLayout::HalfSplit);
         let [q, k, v] = self.project(x, norm)?;
-        let (q, k) = (rotate(&q)?, rotate(&k)?);
+        let (q, k, v) = (rotate(&q)?, self.kept(&rotate(&k)?)?, self.kept(&v)?);
         let mut keys = Vec::with_capacity(caches.len());
         for (row, (cache, pass)) in caches.iter_mut().zip(&step.passes).enumerate() {
             let k = cache.keys.append(&k.narrow(0, row, 1)?, pass.past)?;
@@ -112,6 +119,12 @@ impl MultiHeadAttention {
         }
         let attended = attention_each(&q, &keys, self.scale())?;
         self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
+    }
+
+    /// Keys or values as the cache keeps them: rounded to what the products of a prompt round them to.
+    fn kept(&self, x: &Tensor) -> Result<Tensor> {
+        let exact = self.precision == Precision::F32 || !x.device().is_cpu();
+        Ok(if exact { x.clone() } else { x.to_dtype(DType::BF16)? })
     }
 
     fn scale(&self) -> f64 {

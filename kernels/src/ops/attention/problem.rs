@@ -157,15 +157,15 @@ impl Arguments {
 
 /// A `(batch, tokens, heads, dim)` argument in memory, rows dense.
 #[derive(Clone, Copy)]
-pub(super) struct Heads<'a> {
-    elements: &'a [f32],
+pub(super) struct Heads<'a, T = f32> {
+    elements: &'a [T],
     start: usize,
     strides: [usize; 3],
 }
 
-impl<'a> Heads<'a> {
+impl<'a, T> Heads<'a, T> {
     /// Checks that all of it is inside `elements`.
-    pub(super) fn new(elements: &'a [f32], layout: &Layout) -> Result<Self> {
+    pub(super) fn new(elements: &'a [T], layout: &Layout) -> Result<Self> {
         let (dims, strides) = (layout.dims(), layout.stride());
         let &[b, t, h, d] = strides else { bail!("attention: {dims:?} has not four dimensions") };
         let reach: usize =
@@ -184,18 +184,20 @@ impl<'a> Heads<'a> {
         Self { strides: [0, t, h], ..self }
     }
 
+    /// The `dim` elements of one row.
+    #[inline(always)]
+    pub(super) fn row(&self, batch: usize, token: usize, head: usize, dim: usize) -> &'a [T] {
+        let [b, t, h] = self.strides;
+        &self.elements[self.start + batch * b + token * t + head * h..][..dim]
+    }
+}
+
+impl Heads<'_> {
     /// The rows of a head over tokens.
     pub(super) fn head(&self, batch: usize, head: usize) -> Tile {
         let first = self.start + batch * self.strides[0] + head * self.strides[2];
         // Not `add`: an argument without elements has no allocation to stay in.
         Tile { at: self.elements.as_ptr().wrapping_add(first), stride: self.strides[1] }
-    }
-
-    /// The `dim` elements of one row.
-    #[inline(always)]
-    pub(super) fn row(&self, batch: usize, token: usize, head: usize, dim: usize) -> &'a [f32] {
-        let [b, t, h] = self.strides;
-        &self.elements[self.start + batch * b + token * t + head * h..][..dim]
     }
 }
 

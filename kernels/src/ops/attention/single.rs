@@ -1,0 +1,262 @@
+//! One query a sequence, as in decoding: keys and values, in `f32` or `bf16`, are read once and in the order in which they lie,
+//! and nothing is laid out. Everything is computed in `f32`.
+#![allow(clippy::inline_always)]
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, Result, Storage, bail};
+use half::bf16;
+
+use super::problem::{Heads, Sizes};
+use crate::gemm::{self, Scratch, fetch};
+use crate::ops::support::{Out, written};
+use crate::simd::math::exp;
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Query heads that share keys, up to which reading keys is more work than multiplying them.
+pub(super) const MAX_GROUP: usize = 8;
+
+/// Keys that are taken together: those of all heads stay in the first-level cache.
+const KEYS: usize = 8;
+
+/// Vectors of a row of values whose sums are in registers at a time.
+const SUMS: usize = 4;
+
+/// What keys and values are stored as.
+pub(super) trait Element: Copy + Sync + 'static {
+    /// All elements that a storage holds.
+    fn elements(storage: &CpuStorage) -> Result<&[Self]>;
+    /// Sixteen elements, of which those beyond the first `n` are zero and not read.
+    ///
+    /// # Safety
+    /// The first `n` are readable.
+    unsafe fn load<S: Simd>(s: S, from: *const Self, n: usize) -> S::V;
+}
+
+impl Element for f32 {
+    fn elements(storage: &CpuStorage) -> Result<&[Self]> {
+        storage.as_slice()
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const Self, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load(from, n) }
+    }
+}
+
+impl Element for bf16 {
+    fn elements(storage: &CpuStorage) -> Result<&[Self]> {
+        storage.as_slice()
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const Self, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_bf16(from.cast(), n) }
+    }
+}
+
+/// All elements of a storage in main memory.
+pub(super) fn elements<T: Element>(storage: &Storage) -> Result<&[T]> {
+    match storage {
+        Storage::Cpu(storage) => T::elements(storage),
+        _ => bail!("the fused operations run in main memory only"),
+    }
+}
+
+/// One query row, batch row `row` of `q`, that sees all keys.
+pub(super) struct Query<'a, T> {
+    pub(super) sizes: Sizes,
+    pub(super) row: usize,
+    pub(super) q: Heads<'a>,
+    /// With strides of 0 where all rows share them.
+    pub(super) k: Heads<'a, T>,
+    pub(super) v: Heads<'a, T>,
+    pub(super) scale: f32,
+}
+
+/// The results of queries that are equal but for their keys, `(queries, 1, heads, v_dim)`.
+pub(super) fn forward<T: Element>(queries: &[Query<T>]) -> Vec<f32> {
+    let Some(Sizes { heads, kv_heads, v_dim, .. }) = queries.first().map(|query| query.sizes) else {
+        return Vec::new();
+    };
+    let multiplications =
+        queries.iter().map(|query| query.sizes.work()).sum::<usize>() / queries[0].sizes.batch;
+    let bytes = multiplications / (heads / kv_heads) * size_of::<T>();
+    let threads = gemm::threads_for(0, bytes);
+    let parts = threads.div_ceil(queries.len()).min(kv_heads);
+    let fill = |out: Out| {
+        gemm::run_chunks(threads, queries.len() * parts, |task| {
+            let (index, part) = (task / parts, task % parts);
+            let kv_heads = gemm::part(kv_heads, parts, part);
+            dispatch(Task { query: &queries[index], index, kv_heads, out });
+        });
+    };
+    // SAFETY: the parts cover all heads of all queries.
+    unsafe { written(queries.len() * heads * v_dim, fill) }
+}
+
+/// Some heads of a query.
+struct Task<'a, T> {
+    query: &'a Query<'a, T>,
+    /// Of the query among all.
+    index: usize,
+    kv_heads: Range<usize>,
+    out: Out,
+}
+
+impl<T: Element> Kernel for Task<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Query { sizes, row, q, k, v, scale } = self.query;
+        let (row, group) = (*row, sizes.group());
+        let Sizes { kv_len, heads, dim, v_dim, .. } = *sizes;
+        let first_head = self.kv_heads.start * group;
+        let count = self.kv_heads.len() * group;
+        let [dim_pad, v_pad, kv_pad] = [dim, v_dim, kv_len].map(|len| len.next_multiple_of(LANES));
+        let mut memory = [dim_pad, v_pad, kv_pad].map(|len| Scratch::take(count * len / LANES));
+        let [queries, sums, scores] = memory.each_mut().map(|memory| memory.as_mut_ptr().cast::<f32>());
+        // SAFETY: the scratch memory is as large as the sizes say and written before it is read; rows have as many elements.
+        unsafe {
+            for head in 0..count {
+                let from = q.row(row, 0, first_head + head, dim);
+                for at in (0..dim_pad).step_by(LANES) {
+                    let lanes = s.mul(s.load(from.as_ptr().add(at), dim - at), s.splat(*scale));
+                    s.store(queries.add(head * dim_pad + at), lanes, LANES);
+                }
+            }
+            for key in (0..kv_len).step_by(KEYS) {
+                let keys = key..kv_len.min(key + KEYS);
+                for kv_head in self.kv_heads.clone() {
+                    fetch_next(k, row, &keys, kv_len, kv_head, dim);
+                    for head in kv_head * group - first_head..(kv_head + 1) * group - first_head {
+                        for key in keys.clone() {
+                            let from = k.row(row, key, kv_head, dim).as_ptr();
+                            let mut sum = s.splat(0.0);
+                            for at in (0..dim_pad).step_by(LANES) {
+                                let query = s.load(queries.add(head * dim_pad + at), LANES);
+                                sum = s.fma(query, T::load(s, from.add(at), dim - at), sum);
+                            }
+                            *scores.add(head * kv_pad + key) = s.sum(sum);
+                        }
+                    }
+                }
+            }
+            for head in 0..count {
+                softmax(s, scores.add(head * kv_pad), kv_len);
+                for at in (0..v_pad).step_by(LANES) {
+                    s.store(sums.add(head * v_pad + at), s.splat(0.0), LANES);
+                }
+            }
+            for key in (0..kv_len).step_by(KEYS) {
+                let keys = key..kv_len.min(key + KEYS);
+                for kv_head in self.kv_heads.clone() {
+                    fetch_next(v, row, &keys, kv_len, kv_head, v_dim);
+                    for head in kv_head * group - first_head..(kv_head + 1) * group - first_head {
+                        let weights = scores.add(head * kv_pad);
+                        for at in (0..v_pad).step_by(SUMS * LANES) {
+                            let sums = sums.add(head * v_pad + at);
+                            let place = (row, kv_head, at, v_dim);
+                            if v_dim - at >= SUMS * LANES {
+                                mix::<S, T, SUMS>(s, v, place, &keys, weights, sums);
+                            } else {
+                                for step in (0..v_pad - at).step_by(LANES) {
+                                    let place = (row, kv_head, at + step, v_dim);
+                                    mix::<S, T, 1>(s, v, place, &keys, weights, sums.add(step));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            for head in 0..count {
+                for at in (0..v_dim).step_by(LANES) {
+                    let n = (v_dim - at).min(LANES);
+                    let to = (self.index * heads + first_head + head) * v_dim + at;
+                    s.store(self.out.part(to, n), s.load(sums.add(head * v_pad + at), LANES), n);
+                }
+            }
+        }
+    }
+}
+
+/// Asks for a head's rows of the keys that follow `keys`.
+#[inline(always)]
+fn fetch_next<T>(
+    rows: &Heads<T>,
+    row: usize,
+    keys: &Range<usize>,
+    kv_len: usize,
+    kv_head: usize,
+    dim: usize,
+) {
+    for key in keys.end..kv_len.min(keys.end + KEYS) {
+        let from = rows.row(row, key, kv_head, dim).as_ptr();
+        for at in (0..dim * size_of::<T>()).step_by(64) {
+            fetch(from.cast::<u8>().wrapping_add(at));
+        }
+    }
+}
+
+/// Turns scores into probabilities. Lanes are summed in order, then across.
+///
+/// # Safety
+/// The row has `len` scores, and room up to a multiple of sixteen.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(s: S, row: *mut f32, len: usize) {
+    let lowest = s.splat(f32::NEG_INFINITY);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut greatest = lowest;
+        for at in (0..len).step_by(LANES) {
+            greatest = s.max(greatest, s.keep(s.load(row.add(at), len - at), len - at, lowest));
+        }
+        let greatest = s.splat(s.greatest(greatest));
+        let mut total = s.splat(0.0);
+        for at in (0..len).step_by(LANES) {
+            let power = exp(s, s.sub(s.load(row.add(at), len - at), greatest));
+            let power = s.keep(power, len - at, s.splat(0.0));
+            total = s.add(total, power);
+            s.store(row.add(at), power, LANES);
+        }
+        let scale = s.splat(1.0 / s.sum(total));
+        for at in (0..len).step_by(LANES) {
+            s.store(row.add(at), s.mul(s.load(row.add(at), LANES), scale), LANES);
+        }
+    }
+}
+
+/// Adds the values of `keys`, `N` vectors from column `at` on, times their weights to `sums`.
+///
+/// # Safety
+/// The rows have `v_dim` elements, `N` vectors of sums are writable, and every key has a weight.
+#[inline(always)]
+unsafe fn mix<S: Simd, T: Element, const N: usize>(
+    s: S,
+    values: &Heads<T>,
+    (row, kv_head, at, v_dim): (usize, usize, usize, usize),
+    keys: &Range<usize>,
+    weights: *const f32,
+    sums: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut total = [s.splat(0.0); N];
+        for (i, total) in total.iter_mut().enumerate() {
+            *total = s.load(sums.add(i * LANES), LANES);
+        }
+        for key in keys.clone() {
+            let (from, weight) = (values.row(row, key, kv_head, v_dim).as_ptr(), s.splat(*weights.add(key)));
+            for (i, total) in total.iter_mut().enumerate() {
+                let at = at + i * LANES;
+                *total = s.fma(weight, T::load(s, from.add(at), v_dim - at), *total);
+            }
+        }
+        for (i, total) in total.into_iter().enumerate() {
+            s.store(sums.add(i * LANES), total, LANES);
+        }
+    }
+}
