@@ -31,7 +31,7 @@ mod linux {
 
     use super::Block;
     use crate::gemm::avx512;
-    use crate::gemm::matrix::LINES;
+    use crate::gemm::matrix::{LINES, Line};
 
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
@@ -191,6 +191,22 @@ mod linux {
         }
     }
 
+    /// Bytes between what is multiplied and what is fetched from memory.
+    const FETCH_AHEAD: usize = 4096;
+
+    /// Asks for the tile of a right panel that comes [`FETCH_AHEAD`] bytes after `tile`.
+    #[inline(always)]
+    fn fetch_ahead(tile: *const Line) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let ahead = tile.wrapping_byte_add(FETCH_AHEAD);
+        for line in 0..LINES {
+            // SAFETY: prefetching has no effect but on the cache, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast()) };
+        }
+    }
+
+    /// Up to 16 rows. There is little to multiply: where the right panels come from memory, they should come as fast as it
+    /// delivers them (31 GB/s on two cores with the fetching ahead, 29 without, 32 for reading alone).
     #[inline]
     unsafe fn one_panel(b: &Block) {
         // SAFETY: reads and writes only what the block describes.
@@ -198,33 +214,36 @@ mod linux {
             asm!(
                 "tileloadd tmm0, [{i0} + {si}]",
                 "tileloadd tmm1, [{i0} + {si} + 64]",
-                "test {n}, {n}",
-                "jz 3f",
-                "2:",
-                "tileloadd tmm4, [{a0} + {s}]",
-                "tileloadd tmm6, [{b0} + {s}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b1} + {s}]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "add {a0}, 1024",
-                "add {b0}, 1024",
-                "add {b1}, 1024",
-                "dec {n}",
-                "jnz 2b",
-                "3:",
-                "tilestored [{c0} + {sc}], tmm0",
-                "tilestored [{c0} + {sc} + 64], tmm1",
-                a0 = inout(reg) b.left => _,
-                b0 = inout(reg) b.right[0] => _,
-                b1 = inout(reg) b.right[1] => _,
-                n = inout(reg) b.steps => _,
-                s = in(reg) 64usize,
                 i0 = in(reg) b.init,
                 si = in(reg) b.init_ld * 4,
+                out("tmm0") _, out("tmm1") _,
+                options(nostack, readonly, preserves_flags),
+            );
+            for step in 0..b.steps {
+                let right = b.right.map(|panel| panel.wrapping_add(step * LINES));
+                if !b.right_again {
+                    right.into_iter().for_each(fetch_ahead);
+                }
+                asm!(
+                    "tileloadd tmm4, [{a0} + {s}]",
+                    "tileloadd tmm6, [{b0} + {s}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b1} + {s}]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    a0 = in(reg) b.left.add(step * LINES),
+                    b0 = in(reg) right[0],
+                    b1 = in(reg) right[1],
+                    s = in(reg) 64usize,
+                    out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly, preserves_flags),
+                );
+            }
+            asm!(
+                "tilestored [{c0} + {sc}], tmm0",
+                "tilestored [{c0} + {sc} + 64], tmm1",
                 c0 = in(reg) b.out,
                 sc = in(reg) b.out_ld * 4,
-                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
+                options(nostack, preserves_flags),
             );
         }
     }
