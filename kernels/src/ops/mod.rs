@@ -13,6 +13,7 @@ pub mod projection;
 pub mod quant_feed_forward;
 pub mod quant_linear;
 pub mod rope;
+pub mod round;
 mod support;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Multi-head and grouped-query attention (Vaswani et al. 2017, Ainslie et al. 2023) with half-split rotation.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use swinseek_kernels::{
     Precision, Result, Weights,
     layers::{Linear, Norm},
     ops::{
         attention::{attention_each, attention_in},
         rope::{RopeLayout, rope},
+        round::round_to_bf16,
     },
 };
 
@@ -124,7 +125,7 @@ impl MultiHeadAttention {
     /// Keys or values as the cache keeps them: rounded to what the products of a prompt round them to.
     fn kept(&self, x: &Tensor) -> Result<Tensor> {
         let exact = self.precision == Precision::F32 || !x.device().is_cpu();
-        Ok(if exact { x.clone() } else { x.to_dtype(DType::BF16)? })
+        Ok(if exact { x.clone() } else { round_to_bf16(x)? })
     }
 
     fn scale(&self) -> f64 {
