@@ -150,10 +150,16 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
             &[(foot, top_of_slope), (top_of_slope, end)],
             &[compute_box, memory_box],
         );
-        for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
+        for (point, label) in points.iter().zip(&labels) {
             if let Some(end) = label.leader(*point) {
                 line(*point, end, GREY.stroke_width(1))?;
             }
+        }
+        for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
+            // Where nothing else was free, a line passes behind the words and not through them.
+            let corners = [(label.left, label.top), (label.right, label.bottom)];
+            let corners = corners.map(|(x, y)| Point { x, y }.round());
+            root.draw(&Rectangle::new(corners, WHITE.filled()))?;
             // The side that looks at the point is exact; the width is an estimate.
             let middle = (label.left + label.right) / 2.0;
             let (x, side) = if label.left > point.x {
