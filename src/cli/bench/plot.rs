@@ -122,11 +122,9 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
         let description = "floating-point operations for each byte of weights and inputs";
         text(description, middle, style(LETTERS, INK, HPos::Center, VPos::Top))?;
 
-        // The roof, and its two numbers above it at the ends.
+        // The roof's two numbers stand above it, at its ends.
         let (foot, top_of_slope, end) =
             (pixel(x.values[0], slope * x.values[0]), pixel(ridge, flat), pixel(x.values[1], flat));
-        let roof = [foot, top_of_slope, end].map(Point::round).to_vec();
-        root.draw(&PathElement::new(roof, ROOF.stroke_width(2)))?;
         let compute = format!("products in bf16: {} GFLOP/s", number(three_digits(flat / 1e9)));
         let memory = format!("memory: {} GB/s", number(three_digits(slope / 1e9)));
         let at = Point { x: right - text_width(&compute) - 6.0, y: end.y - 10.0 - LETTERS };
@@ -155,11 +153,15 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
                 line(*point, end, GREY.stroke_width(1))?;
             }
         }
-        for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
-            // Where nothing else was free, a line passes behind the words and not through them.
+        // Where nothing else was free, a line passes behind the words and not through them.
+        for label in &labels {
             let corners = [(label.left, label.top), (label.right, label.bottom)];
             let corners = corners.map(|(x, y)| Point { x, y }.round());
             root.draw(&Rectangle::new(corners, WHITE.filled()))?;
+        }
+        let roof = [foot, top_of_slope, end].map(Point::round).to_vec();
+        root.draw(&PathElement::new(roof, ROOF.stroke_width(2)))?;
+        for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
             // The side that looks at the point is exact; the width is an estimate.
             let middle = (label.left + label.right) / 2.0;
             let (x, side) = if label.left > point.x {

@@ -34,9 +34,6 @@ pub(super) fn width(precision: Precision) -> f64 {
     }
 }
 
-/// Keys and values are kept in `f32`.
-const CACHED_WIDTH: f64 = 4.0;
-
 /// Multiply-adds and sizes of a decoder, of all its layers together. Norms and routers are left out: they are thousandths.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DecoderSizes {
@@ -107,11 +104,13 @@ impl DecoderSizes {
         }
         let (batch, keys) = (batch as f64, past as f64 + 1.0);
         let weights = [self.linear + self.head, self.latent + self.experts[0]];
+        // Latents are kept in `f32`.
+        let cached_width = if self.latent > 0.0 { 4.0 } else { width(precision.unquantized()) };
         Some(Work {
             flops: 2.0 * batch * (weights[0] + weights[1] + keys * self.pair[1]),
             bytes: weights[0] * width(precision)
                 + weights[1] * width(precision.unquantized())
-                + batch * keys * self.cached * CACHED_WIDTH,
+                + batch * keys * self.cached * cached_width,
             ceiling: Ceiling::Memory,
         })
     }
