@@ -148,3 +148,18 @@ pub(super) fn captioner(precision: Precision) -> Result<Donut> {
     }))?;
     Ok(Donut::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 28.3 and 87.8 million parameters (timm), less the classifier of 1000 classes; biases, norms and tables are the hundredth.
+    #[test]
+    fn swins_read_their_published_parameters() {
+        for (model, published) in SWINS.into_iter().zip([28.29e6 - 769e3, 87.77e6 - 1.025e6]) {
+            let pixels = 4.0 * 3.0 * 224.0 * 224.0;
+            let read = (model.work(1, Precision::Bf16).bytes - pixels) / 2.0;
+            assert!((read / published - 1.0).abs() < 0.01, "{}: {read:e} of {published:e}", model.name);
+        }
+    }
+}

@@ -115,3 +115,51 @@ impl DecoderSizes {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The parameters of published models, less their embeddings, are what a long prompt reads. Norms and routers are less than
+    /// a thousandth.
+    #[test]
+    fn prompts_read_all_weights_of_published_models() {
+        let llama_7b = json!({
+            "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008,
+            "vocab_size": 32000
+        });
+        let deepseek_v2_lite = json!({
+            "hidden_size": 2048, "num_hidden_layers": 27, "num_attention_heads": 16, "intermediate_size": 10944,
+            "vocab_size": 102400, "n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2,
+            "moe_intermediate_size": 1408, "first_k_dense_replace": 1, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64, "v_head_dim": 128
+        });
+        for (config, parameters, embeddings) in [
+            (llama_7b, 6_738_415_616.0, 32000.0 * 4096.0),
+            (deepseek_v2_lite, 15_706_484_224.0, 102400.0 * 2048.0),
+        ] {
+            let read = DecoderSizes::new(&config).prompt(512, Precision::Bf16).bytes / 2.0;
+            let published = parameters - embeddings;
+            assert!((read / published - 1.0).abs() < 1e-3, "{read:e} of {published:e}");
+        }
+    }
+
+    #[test]
+    fn a_step_computes_twice_its_weights_and_reads_them_once() {
+        let config = json!({
+            "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008,
+            "vocab_size": 32000
+        });
+        let sizes = DecoderSizes::new(&config);
+        let weights = 6_607_077_376.0;
+        let one = sizes.step(1, 0, Precision::Int8).expect("a dense model");
+        assert!((one.flops / (2.0 * weights) - 1.0).abs() < 1e-3, "{one:?}");
+        assert!((one.bytes / weights - 1.0).abs() < 1e-3, "{one:?}");
+        // Eight sequences share the weights and have 513 keys and values each.
+        let eight = sizes.step(8, 512, Precision::Bf16).expect("a dense model");
+        let cache = 8.0 * 513.0 * 2.0 * 4096.0 * 32.0 * 2.0;
+        assert!((eight.bytes / (2.0 * weights + cache) - 1.0).abs() < 1e-3, "{eight:?}");
+    }
+}
