@@ -21,7 +21,6 @@ const DIM: usize = 1280;
 const HIDDEN: usize = 3584;
 
 /// The weights of a layer, all layers the same but each in memory of its own.
-#[derive(Clone)]
 struct Layer<W> {
     qkv: W,
     output: W,
@@ -30,15 +29,19 @@ struct Layer<W> {
     down: W,
 }
 
-impl<W: Clone> Layer<W> {
+impl<W> Layer<W> {
     fn all(pack: impl Fn(&[f32], usize, usize) -> W) -> Vec<Self> {
-        let weight = |out: usize, inner: usize| {
-            let values = random(&[out, inner]).flatten_all().and_then(|values| values.to_vec1());
-            pack(&values.expect("f32 numbers"), out, inner)
+        // The largest weight is that of the queries, keys and values.
+        let values: Vec<f32> = random(&[3 * DIM * DIM]).to_vec1().expect("f32 numbers");
+        let weight = |out: usize, inner: usize| pack(&values[..out * inner], out, inner);
+        let layer = |_| Self {
+            qkv: weight(3 * DIM, DIM),
+            output: weight(DIM, DIM),
+            gate: weight(HIDDEN, DIM),
+            up: weight(HIDDEN, DIM),
+            down: weight(DIM, HIDDEN),
         };
-        let up = weight(HIDDEN, DIM);
-        let (qkv, output, down) = (weight(3 * DIM, DIM), weight(DIM, DIM), weight(DIM, HIDDEN));
-        vec![Self { qkv, output, gate: up.clone(), up, down }; LAYERS]
+        (0..LAYERS).map(layer).collect()
     }
 }
 

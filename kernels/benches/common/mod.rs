@@ -1,4 +1,5 @@
 //! What the benches share: short runs, random inputs, and rates in operations a second (`elem/s` is FLOP/s).
+#![allow(dead_code)] // No bench needs all of it.
 
 use std::hint::black_box;
 use std::time::Duration;
