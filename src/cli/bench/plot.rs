@@ -73,7 +73,8 @@ impl Axis {
     }
 }
 
-fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::Error>> {
+/// Axes that hold the points and the roof.
+fn axes(roofline: Roofline, dots: &[Dot]) -> (Axis, Axis) {
     let Roofline { bf16_flops: flat, read_bytes: slope } = roofline;
     let ridge = flat / slope;
     let range = |values: &mut dyn Iterator<Item = f64>, first: f64| {
@@ -83,6 +84,24 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
     let x = Axis { values: [left.min(1.0) / 2.5, right * 4.0], pixels: [FRAME[0], FRAME[2]] };
     let [low, high] = range(&mut dots.iter().map(|dot| dot.rate), flat);
     let y = Axis { values: [low.min(slope * x.values[0]) / 2.0, high * 2.0], pixels: [FRAME[3], FRAME[1]] };
+    (x, y)
+}
+
+/// Where the words of a label begin, end or have their middle. The side that looks at the point is exact, the width an estimate.
+fn anchor(label: &Label, point: Point) -> (f64, HPos) {
+    if label.left > point.x {
+        (label.left, HPos::Left)
+    } else if label.right < point.x {
+        (label.right, HPos::Right)
+    } else {
+        ((label.left + label.right) / 2.0, HPos::Center)
+    }
+}
+
+fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::Error>> {
+    let Roofline { bf16_flops: flat, read_bytes: slope } = roofline;
+    let ridge = flat / slope;
+    let (x, y) = axes(roofline, dots);
     let pixel = |intensity: f64, rate: f64| Point { x: x.at(intensity), y: y.at(rate) };
 
     let mut svg = String::new();
@@ -162,15 +181,7 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
         let roof = [foot, top_of_slope, end].map(Point::round).to_vec();
         root.draw(&PathElement::new(roof, ROOF.stroke_width(2)))?;
         for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
-            // The side that looks at the point is exact; the width is an estimate.
-            let middle = (label.left + label.right) / 2.0;
-            let (x, side) = if label.left > point.x {
-                (label.left, HPos::Left)
-            } else if label.right < point.x {
-                (label.right, HPos::Right)
-            } else {
-                (middle, HPos::Center)
-            };
+            let (x, side) = anchor(label, *point);
             let at = Point { x, y: (label.top + label.bottom) / 2.0 };
             text(&dot.name, at, style(LETTERS, INK, side, VPos::Center))?;
         }
