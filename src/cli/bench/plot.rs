@@ -94,7 +94,7 @@ fn anchor(label: &Label, point: Point) -> (f64, HPos) {
     } else if label.right < point.x {
         (label.right, HPos::Right)
     } else {
-        ((label.left + label.right) / 2.0, HPos::Center)
+        (f64::midpoint(label.left, label.right), HPos::Center)
     }
 }
 
@@ -137,7 +137,7 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
         text(&title, Point { x: left, y: 14.0 }, style(LETTERS + 2.0, INK, HPos::Left, VPos::Top))?;
         let corner = Point { x: left - 8.0, y: top - 14.0 };
         text("GFLOP/s", corner, style(LETTERS, INK, HPos::Right, VPos::Center))?;
-        let middle = Point { x: (left + right) / 2.0, y: bottom + 34.0 };
+        let middle = Point { x: f64::midpoint(left, right), y: bottom + 34.0 };
         let description = "floating-point operations for each byte of weights and inputs";
         text(description, middle, style(LETTERS, INK, HPos::Center, VPos::Top))?;
 
@@ -182,7 +182,7 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
         root.draw(&PathElement::new(roof, ROOF.stroke_width(2)))?;
         for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
             let (x, side) = anchor(label, *point);
-            let at = Point { x, y: (label.top + label.bottom) / 2.0 };
+            let at = Point { x, y: f64::midpoint(label.top, label.bottom) };
             text(&dot.name, at, style(LETTERS, INK, side, VPos::Center))?;
         }
         // Last, so that no leader crosses a mark.
