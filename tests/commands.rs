@@ -170,3 +170,52 @@ fn help_teaches() {
         assert!(help.contains(word), "no `{word}` in --help");
     }
 }
+
+#[test]
+fn the_roofline_plot_has_a_point_for_each_row_with_operations() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roofline.svg");
+    let path = file.to_str().expect("UTF-8");
+    let output = swinseek(&["bench", "--quick", "--json", "--filter", "swin-t", "--svg", path]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows: Vec<serde_json::Value> =
+        stdout(&output).lines().skip(1).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let known = rows.iter().filter(|row| row["flops"].is_number() && row["bytes"].is_number());
+    let svg = std::fs::read_to_string(&file).expect("the plot");
+    assert!(!rows.is_empty(), "no rows");
+    assert_eq!(svg.matches("<circle").count(), known.count());
+    // Before anything is measured.
+    let missing = folder.path().join("none").join("roofline.svg");
+    fails_naming(
+        &["bench", "--filter", "swin-t", "--svg", missing.to_str().expect("UTF-8")],
+        &["roofline.svg"],
+    );
+}
+
+#[cfg(not(feature = "onnx"))]
+#[test]
+fn an_onnx_rival_needs_the_feature() {
+    fails_naming(&["bench", "--onnx", "swin.onnx"], &["--onnx", "--features onnx"]);
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn an_onnx_rival_has_a_row() {
+    let model = "vision/tests/goldens/onnx_swin/model.onnx";
+    let library = "--onnx-library";
+    fails_naming(&["bench", "--filter", "onnx", "--onnx", "none.onnx"], &["none.onnx"]);
+    fails_naming(
+        &["bench", "--filter", "onnx", "--json", "--onnx", model, library, "none.so"],
+        &["ONNX Runtime", "none.so"],
+    );
+    if std::env::var_os("ORT_DYLIB_PATH").is_none_or(|path| path.is_empty()) {
+        println!("ORT_DYLIB_PATH is not set: ONNX Runtime is not tested");
+        return;
+    }
+    let output = swinseek(&["bench", "--quick", "--json", "--filter", "onnx", "--onnx", model]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let row: serde_json::Value =
+        serde_json::from_str(stdout(&output).lines().nth(1).expect("a row")).expect("JSON");
+    assert_eq!(row["name"], "onnx: model.onnx");
+    assert!(row["milliseconds"].as_f64().is_some_and(|time| time > 0.0), "{row}");
+}

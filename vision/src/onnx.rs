@@ -71,6 +71,16 @@ impl OnnxEncoder {
         Ok(Self { stages, pools: has("pooler_output"), session: Mutex::new(session) })
     }
 
+    /// Sizes of the pixels, `(batch, channels, height, width)`; `None` where the file leaves one free.
+    pub fn input_shape(&self) -> [Option<usize>; 4] {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let shape = session.inputs().first().and_then(|input| input.dtype().tensor_shape());
+        std::array::from_fn(|axis| {
+            let size = shape.and_then(|shape| shape.get(axis)).copied();
+            size.and_then(|size| usize::try_from(size).ok())
+        })
+    }
+
     /// Encodes normalised `pixels (batch, channels, height, width)`. `stages` holds what the file exports, and there are no
     /// logits or feature maps.
     ///

@@ -1,9 +1,13 @@
 //! `swinseek bench`: speed and memory on this machine.
 
+mod labels;
 mod load;
 mod models;
+mod onnx;
+mod plot;
 mod roofline;
 mod rows;
+mod work;
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -16,7 +20,9 @@ use serde::Serialize;
 use serde_json::json;
 use swinseek_kernels::gemm;
 
+use self::plot::Dot;
 use self::roofline::Roofline;
+use self::work::{Ceiling, Work};
 use super::args::ModelArgs;
 use super::output::print_json;
 use crate::server::PrecisionFlag;
@@ -26,7 +32,7 @@ use crate::server::PrecisionFlag;
 #[command(
     after_help = "Weights of the large models are random: speed does not depend on them. Each row is run once to warm up, then --runs
 times; the median is printed with the fastest and slowest run, and what it is of this machine's ceiling, measured at the start:
-products of matrices per second for encoders and prompts, reading of memory for the decoding of a single sequence.
+products of matrices per second for encoders and prompts, reading of memory for decoding.
 
 To compare with another program in turn, `--on-demand` runs the one row that --filter leaves for each line on standard input,
 and prints its milliseconds."
@@ -48,8 +54,11 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     all_precisions: bool,
     /// Run one row for each line on standard input.
-    #[arg(long, requires = "filter")]
+    #[arg(long, requires = "filter", conflicts_with = "svg")]
     on_demand: bool,
+    /// Draw the rows under this machine's ceilings (a roofline plot), each whose operations and bytes are known, as SVG.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    svg: Option<PathBuf>,
     /// Image or DICOM file for the report row.
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/images/phantom.dcm"))]
     image: PathBuf,
@@ -57,23 +66,14 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    onnx: onnx::OnnxArgs,
+    #[command(flatten)]
     load: load::LoadArgs,
-}
-
-/// What a run's time is compared with.
-#[derive(Debug, Clone, Copy)]
-enum Cost {
-    /// Floating-point operations.
-    Flops(f64),
-    /// Bytes read from memory.
-    Bytes(f64),
-    /// Nothing in particular.
-    Unknown,
 }
 
 /// A row, ready to run: each call does it once.
 struct Prepared {
-    cost: Cost,
+    work: Option<Work>,
     /// Tokens or images of a run, and their name.
     units: (f64, &'static str),
     run: Box<dyn FnMut() -> Result<()>>,
@@ -99,6 +99,10 @@ struct Row {
     rate: String,
     /// Operations or bytes a second, such as `1810 GFLOP/s`.
     work: String,
+    /// Floating-point operations of a run.
+    flops: Option<f64>,
+    /// Bytes of weights and inputs that a run reads.
+    bytes: Option<f64>,
     /// Part of the measured ceiling of this machine.
     share: Option<f64>,
     /// Largest memory of the process so far, MiB.
@@ -110,7 +114,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         load::run(&args.load, &args.image, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut cases = rows::cases(args);
+    let mut cases = rows::cases(args)?;
     // A whole name means that row alone, though others may begin like it.
     let exact = cases.iter().any(|case| case.name == args.filter);
     cases.retain(|case| if exact { case.name == args.filter } else { case.name.contains(&args.filter) });
@@ -119,6 +123,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         return on_demand(cases);
     }
     let roofline = Roofline::measure();
+    let mut dots = Vec::new();
+    // Drawn now too: a file that cannot be written is told before minutes of measuring, and an interrupted run leaves a picture.
+    let draw = |dots: &[Dot]| args.svg.as_ref().map_or(Ok(()), |path| plot::write(path, roofline, dots));
+    draw(&dots)?;
     let path = if args.model.precision == PrecisionFlag::F32 { "f32" } else { gemm::path_name() };
     let (flops, bytes) = (roofline.bf16_flops / 1e12, roofline.read_bytes / 1e9);
     if args.json {
@@ -141,7 +149,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     for case in cases {
         let mut prepared = (case.prepare)()?;
         let time = measure(runs, &mut prepared.run)?;
+        dots.extend(prepared.work.map(|work| Dot::new(&case.name, work, time.0 / 1e3)));
         emit(args, &row(case.name, time, &prepared, roofline))?;
+        draw(&dots)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -165,18 +175,19 @@ fn on_demand(mut cases: Vec<Case>) -> Result<ExitCode> {
 
 fn row(name: String, (milliseconds, range): (f64, [f64; 2]), prepared: &Prepared, roofline: Roofline) -> Row {
     let seconds = milliseconds / 1e3;
-    let (work, share) = match prepared.cost {
-        Cost::Flops(flops) => {
+    let (work, share) = match prepared.work {
+        Some(Work { flops, ceiling: Ceiling::Products, .. }) => {
             (format!("{:.0} GFLOP/s", flops / seconds / 1e9), Some(flops / seconds / roofline.bf16_flops))
         }
-        Cost::Bytes(bytes) => {
+        Some(Work { bytes, ceiling: Ceiling::Memory, .. }) => {
             (format!("{:.1} GB/s", bytes / seconds / 1e9), Some(bytes / seconds / roofline.read_bytes))
         }
-        Cost::Unknown => (String::new(), None),
+        None => (String::new(), None),
     };
     let (count, unit) = prepared.units;
     let rate = format!("{:.1} {unit}/s", count / seconds);
-    Row { name, milliseconds, range, rate, work, share, peak_mib: peak_mib() }
+    let [flops, bytes] = [prepared.work.map(|work| work.flops), prepared.work.map(|work| work.bytes)];
+    Row { name, milliseconds, range, rate, work, flops, bytes, share, peak_mib: peak_mib() }
 }
 
 fn emit(args: &BenchArgs, row: &Row) -> Result<()> {

@@ -11,6 +11,8 @@ use swinseek_kernels::{Precision, Trace, Weights};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
 use swinseek_vision::{Encoder, VisionConfig};
 
+use super::work::{Ceiling, DecoderSizes, Work, width};
+
 /// A Swin of published shape.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Swin {
@@ -19,7 +21,23 @@ pub(super) struct Swin {
     depths: [usize; 4],
     heads: [usize; 4],
     /// Multiply-adds of an image of 224 pixels, in thousands of millions (Liu et al. 2021, table 1).
-    pub(super) gmac: f64,
+    gmac: f64,
+}
+
+impl Swin {
+    /// What a batch computes and reads.
+    pub(super) fn work(&self, batch: usize, precision: Precision) -> Work {
+        // A block has 12 · dim² weights; two stages are joined by a layer of 4 · dim to 2 · dim features.
+        let stage = |(index, depth): (usize, &usize)| {
+            let dim = (self.embed_dim << index) as f64;
+            let merging = if index + 1 < self.depths.len() { 8.0 } else { 0.0 };
+            dim * dim * (12.0 * *depth as f64 + merging)
+        };
+        let weights: f64 = self.depths.iter().enumerate().map(stage).sum();
+        let pixels = (batch * 3 * 224 * 224 * size_of::<f32>()) as f64;
+        let flops = 2e9 * self.gmac * batch as f64;
+        Work { flops, bytes: weights * width(precision) + pixels, ceiling: Ceiling::Products }
+    }
 }
 
 pub(super) const SWINS: [Swin; 2] = [
@@ -70,12 +88,11 @@ fn decoder_config(name: &str) -> Value {
     }
 }
 
-/// A decoder, and what a token costs it.
+/// A decoder, and what it costs.
 pub(super) struct Bench {
     decoder: Decoder,
     config: LanguageConfig,
-    /// Parameters that a token multiplies with, the head included.
-    pub(super) active: f64,
+    pub(super) sizes: DecoderSizes,
 }
 
 impl Bench {
@@ -83,25 +100,7 @@ impl Bench {
         let json = decoder_config(name);
         let config = LanguageConfig::from_json(&json)?;
         let decoder = Decoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
-        let field = |name: &str| json[name].as_f64().unwrap_or(0.0);
-        let (hidden, layers) = (field("hidden_size"), field("num_hidden_layers"));
-        let head = hidden * field("vocab_size");
-        let dense = 3.0 * hidden * field("intermediate_size");
-        let active = if name == "mla-moe" {
-            let heads = field("num_attention_heads");
-            let (rank, rope) = (field("kv_lora_rank"), field("qk_rope_head_dim"));
-            let (nope, value) = (field("qk_nope_head_dim"), field("v_head_dim"));
-            let attention = hidden * heads * (nope + rope)
-                + hidden * (rank + rope)
-                + rank * heads * (nope + value)
-                + heads * value * hidden;
-            let experts = field("num_experts_per_tok") + field("n_shared_experts");
-            let moe = 3.0 * hidden * field("moe_intermediate_size") * experts;
-            layers * attention + dense + (layers - 1.0) * moe + head
-        } else {
-            layers * (4.0 * hidden * hidden + dense) + head
-        };
-        Ok(Self { decoder, config, active })
+        Ok(Self { decoder, config, sizes: DecoderSizes::new(&json) })
     }
 
     pub(super) fn cache(&self) -> Cache {
@@ -148,4 +147,19 @@ pub(super) fn captioner(precision: Precision) -> Result<Donut> {
         }
     }))?;
     Ok(Donut::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 28.3 and 87.8 million parameters (timm), less the classifier of 1000 classes; biases, norms and tables are the hundredth.
+    #[test]
+    fn swins_read_their_published_parameters() {
+        for (model, published) in SWINS.into_iter().zip([28.29e6 - 769e3, 87.77e6 - 1.025e6]) {
+            let pixels = 4.0 * 3.0 * 224.0 * 224.0;
+            let read = (model.work(1, Precision::Bf16).bytes - pixels) / 2.0;
+            assert!((read / published - 1.0).abs() < 0.01, "{}: {read:e} of {published:e}", model.name);
+        }
+    }
 }

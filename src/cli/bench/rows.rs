@@ -10,15 +10,16 @@ use swinseek_fusion::generate::generate;
 use swinseek_kernels::{Precision, Trace};
 
 use super::models::{self, Bench, DECODERS, SWINS, Swin};
-use super::{BenchArgs, Case, Cost, Prepared};
+use super::{BenchArgs, Case, Prepared, onnx};
 use crate::cli::args::ModelArgs;
 use crate::cli::{output, report};
 
 /// Tokens of a prompt.
 const PROMPT: usize = 512;
 
-pub(super) fn cases(args: &BenchArgs) -> Vec<Case> {
+pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
     let mut cases = report_cases(args);
+    cases.extend(onnx::case(&args.onnx)?);
     let precision = Precision::from(args.model.precision);
     for model in SWINS {
         for batch in [1, 8] {
@@ -58,7 +59,7 @@ pub(super) fn cases(args: &BenchArgs) -> Vec<Case> {
             }
         }
     }
-    cases
+    Ok(cases)
 }
 
 /// The image to pixels, and the whole of a report with the default model or the one that was named.
@@ -79,7 +80,7 @@ fn report_cases(args: &BenchArgs) -> Vec<Case> {
             let pipeline = ModelArgs { model, precision }.open()?;
             let image = image2;
             Ok(Prepared {
-                cost: Cost::Unknown,
+                work: None,
                 units: (1.0, "reports"),
                 run: Box::new(move || report::time_once(&pipeline, &image).map(drop)),
             })
@@ -96,13 +97,13 @@ fn preprocess(directory: &Path, image: &Path) -> Result<Prepared> {
         pipeline.preprocessor().apply(&picture.image)?;
         Ok(())
     };
-    Ok(Prepared { cost: Cost::Unknown, units: (1.0, "images"), run: Box::new(run) })
+    Ok(Prepared { work: None, units: (1.0, "images"), run: Box::new(run) })
 }
 
 fn swin(model: Swin, batch: usize, precision: Precision) -> Result<Prepared> {
     let (encoder, pixels) = (models::swin(model, precision)?, models::pixels(batch)?);
     Ok(Prepared {
-        cost: Cost::Flops(2e9 * model.gmac * batch as f64),
+        work: Some(model.work(batch, precision)),
         units: (batch as f64, "images"),
         run: Box::new(move || Ok(encoder.forward(&pixels, &mut Trace::off()).map(drop)?)),
     })
@@ -118,14 +119,14 @@ fn caption(precision: Precision, tokens: usize) -> Result<Prepared> {
         generate(&session, &[0], &params, |_| ControlFlow::Continue(()))?;
         Ok(())
     };
-    Ok(Prepared { cost: Cost::Unknown, units: (1.0, "captions"), run: Box::new(run) })
+    Ok(Prepared { work: None, units: (1.0, "captions"), run: Box::new(run) })
 }
 
 fn decoder(name: &str, precision: Precision, batch: usize, prefill: bool) -> Result<Prepared> {
     let bench = Bench::new(name, precision)?;
     if prefill {
         return Ok(Prepared {
-            cost: Cost::Flops(2.0 * bench.active * PROMPT as f64),
+            work: Some(bench.sizes.prompt(PROMPT, precision)),
             units: (PROMPT as f64, "tokens"),
             run: Box::new(move || bench.prefill(PROMPT, &mut bench.cache())),
         });
@@ -133,19 +134,12 @@ fn decoder(name: &str, precision: Precision, batch: usize, prefill: bool) -> Res
     let mut cache = bench.cache();
     bench.prefill(PROMPT, &mut cache)?;
     let mut caches = (0..batch).map(|_| cache.fork()).collect::<swinseek_kernels::Result<Vec<_>>>()?;
-    let bits = match precision {
-        Precision::F32 => 32.0,
-        Precision::Bf16 => 16.0,
-        Precision::Int8 => 8.0,
-        Precision::Int4 => 4.5,
-    };
-    // A batch shares the reading of dense weights: its cost is not that alone.
-    let cost = if batch == 1 { Cost::Bytes(bench.active * bits / 8.0) } else { Cost::Unknown };
+    let work = bench.sizes.step(batch, PROMPT, precision);
     let run = move || {
         for cache in &mut caches {
             cache.truncate(PROMPT);
         }
         bench.decode(&mut caches)
     };
-    Ok(Prepared { cost, units: (batch as f64, "tokens"), run: Box::new(run) })
+    Ok(Prepared { work, units: (batch as f64, "tokens"), run: Box::new(run) })
 }
