@@ -79,7 +79,9 @@ impl<T: Copy> Packed<T> {
     pub(crate) fn filled(len: usize, value: T) -> Self {
         static CURRENT: Mutex<Option<(Arc<Block>, usize)>> = Mutex::new(None);
         const {
-            assert!(size_of::<T>().is_multiple_of(size_of::<Line>()) && align_of::<T>() <= align_of::<Line>())
+            assert!(
+                size_of::<T>().is_multiple_of(size_of::<Line>()) && align_of::<T>() <= align_of::<Line>()
+            );
         };
         let lines = len * (size_of::<T>() / size_of::<Line>());
         let bytes = lines * size_of::<Line>();

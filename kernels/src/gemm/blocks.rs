@@ -296,11 +296,8 @@ pub(crate) unsafe fn for_blocks<S: Simd>(
             let at_a_time = BLOCK.div_ceil(now.len().max(1));
             for row_block in 0..row_blocks {
                 let row = row_block * BLOCK;
-                let sums = match (depth.sums, own) {
-                    (Some(sums), _) => sums.of(block, row_block),
-                    (None, Some(sums)) => sums.of(0, row_block),
-                    (None, None) => std::ptr::null_mut(),
-                };
+                let sums = depth.sums.map(|sums| sums.of(block, row_block));
+                let sums = sums.or(own.map(|sums| sums.of(0, row_block))).unwrap_or(std::ptr::null_mut());
                 // Two sets of results take turns.
                 let [first, second] = &mut results;
                 let (fresh, last) = if turn % 2 == 0 { (first, second) } else { (second, first) };
@@ -340,7 +337,7 @@ pub(crate) unsafe fn for_blocks<S: Simd>(
     if computed.rows > 0 {
         // SAFETY: the caller's promise.
         unsafe {
-            epilogue.block(s, computed.row, 0..computed.rows, computed.column, &results[(turn + 1) % 2])
+            epilogue.block(s, computed.row, 0..computed.rows, computed.column, &results[(turn + 1) % 2]);
         };
     }
 }

@@ -107,14 +107,11 @@ impl Kernel for Activate<'_> {
                 // caller gives each block of columns to one task.
                 unsafe {
                     let up = s.load(values.as_ptr().add(half), LANES);
-                    let h = match self.gates {
-                        Some(gates) => {
-                            s.mul(s.load(gates[row * COLUMNS + half..][..LANES].as_ptr(), LANES), up)
-                        }
-                        None => {
-                            let [h] = self.activation.lanes(s, [up]);
-                            h
-                        }
+                    let h = if let Some(gates) = self.gates {
+                        s.mul(s.load(gates[row * COLUMNS + half..][..LANES].as_ptr(), LANES), up)
+                    } else {
+                        let [h] = self.activation.lanes(s, [up]);
+                        h
                     };
                     s.store_bf16(self.hidden.at(row, self.place.column + half), h, LANES);
                 }

@@ -23,11 +23,10 @@ pub fn round_to_bf16(x: &Tensor) -> Result<Tensor> {
     let to = Shared(rounded.as_mut_ptr().cast());
     let at_a_time = (CHUNK / len.max(1)).max(1);
     for_each(starts.len().div_ceil(at_a_time), total, |task| {
-        let to = to;
         for (block, &start) in starts.iter().enumerate().skip(task * at_a_time).take(at_a_time) {
             let count = len.min(total - block * len);
-            // SAFETY: blocks lie in the storage and do not overlap in the result, which has room for all.
-            dispatch(Round { from: &all[start..start + count], to: unsafe { to.0.add(block * len) } });
+            // Blocks do not overlap in the result, which has room for all.
+            dispatch(Round { from: &all[start..start + count], to: to.at(block * len) });
         }
     });
     // SAFETY: the blocks cover all elements.
@@ -62,6 +61,12 @@ pub fn round_to_bf16_reference(x: &Tensor) -> Result<Tensor> {
 
 #[derive(Clone, Copy)]
 struct Shared(*mut u16);
+
+impl Shared {
+    fn at(self, element: usize) -> *mut u16 {
+        self.0.wrapping_add(element)
+    }
+}
 
 // SAFETY: tasks write disjoint parts.
 unsafe impl Send for Shared {}

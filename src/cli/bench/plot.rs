@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -98,6 +99,55 @@ fn anchor(label: &Label, point: Point) -> (f64, HPos) {
     }
 }
 
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// Where a plot is drawn.
+struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
+
+impl Canvas<'_> {
+    fn text(&self, text: &str, at: Point, style: &TextStyle) -> Drawn {
+        Ok(self.0.draw_text(text, style, at.round())?)
+    }
+
+    fn line(&self, from: Point, to: Point, style: ShapeStyle) -> Drawn {
+        Ok(self.0.draw(&PathElement::new(vec![from.round(), to.round()], style))?)
+    }
+
+    /// The frame with its numbers and words.
+    fn grid(&self, x: &Axis, y: &Axis) -> Drawn {
+        for tick in x.ticks() {
+            let at = x.at(tick);
+            self.line(Point { x: at, y: FRAME[1] }, Point { x: at, y: FRAME[3] }, FAINT.stroke_width(1))?;
+            let below = Point { x: at, y: FRAME[3] + 8.0 };
+            self.text(&number(tick), below, &style(LETTERS, INK, HPos::Center, VPos::Top))?;
+        }
+        for tick in y.ticks() {
+            let at = y.at(tick);
+            self.line(Point { x: FRAME[0], y: at }, Point { x: FRAME[2], y: at }, FAINT.stroke_width(1))?;
+            let beside = Point { x: FRAME[0] - 8.0, y: at };
+            self.text(&number(tick / 1e9), beside, &style(LETTERS, INK, HPos::Right, VPos::Center))?;
+        }
+        let [left, top, right, bottom] = FRAME;
+        self.line(Point { x: left, y: top }, Point { x: left, y: bottom }, GREY.stroke_width(1))?;
+        self.line(Point { x: left, y: bottom }, Point { x: right, y: bottom }, GREY.stroke_width(1))?;
+        let threads = rayon::current_num_threads();
+        let title = format!(
+            "swinseek bench on {threads} threads, under the ceilings that it measured on the machine"
+        );
+        self.text(&title, Point { x: left, y: 14.0 }, &style(LETTERS + 2.0, INK, HPos::Left, VPos::Top))?;
+        let corner = Point { x: left - 8.0, y: top - 14.0 };
+        self.text("GFLOP/s", corner, &style(LETTERS, INK, HPos::Right, VPos::Center))?;
+        let middle = Point { x: f64::midpoint(left, right), y: bottom + 34.0 };
+        let description = "floating-point operations for each byte of weights and inputs";
+        self.text(description, middle, &style(LETTERS, INK, HPos::Center, VPos::Top))?;
+        Ok(())
+    }
+}
+
+fn style<'a>(size: f64, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'a> {
+    ("sans-serif", size * FONT_SCALE).into_font().color(&color).pos(Pos::new(h, v))
+}
+
 fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::Error>> {
     let Roofline { bf16_flops: flat, read_bytes: slope } = roofline;
     let ridge = flat / slope;
@@ -106,47 +156,15 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
 
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let style = |size: f64, color: RGBColor, h: HPos, v: VPos| {
-            ("sans-serif", size * FONT_SCALE).into_font().color(&color).pos(Pos::new(h, v))
-        };
-        let text = |text: &str, at: Point, style: TextStyle| root.draw_text(text, &style, at.round());
-        let line = |from: Point, to: Point, style: ShapeStyle| {
-            root.draw(&PathElement::new(vec![from.round(), to.round()], style))
-        };
-        for tick in x.ticks() {
-            let at = x.at(tick);
-            line(Point { x: at, y: FRAME[1] }, Point { x: at, y: FRAME[3] }, FAINT.stroke_width(1))?;
-            let below = Point { x: at, y: FRAME[3] + 8.0 };
-            text(&number(tick), below, style(LETTERS, INK, HPos::Center, VPos::Top))?;
-        }
-        for tick in y.ticks() {
-            let at = y.at(tick);
-            line(Point { x: FRAME[0], y: at }, Point { x: FRAME[2], y: at }, FAINT.stroke_width(1))?;
-            let beside = Point { x: FRAME[0] - 8.0, y: at };
-            text(&number(tick / 1e9), beside, style(LETTERS, INK, HPos::Right, VPos::Center))?;
-        }
-        let [left, top, right, bottom] = FRAME;
-        line(Point { x: left, y: top }, Point { x: left, y: bottom }, GREY.stroke_width(1))?;
-        line(Point { x: left, y: bottom }, Point { x: right, y: bottom }, GREY.stroke_width(1))?;
-        let threads = rayon::current_num_threads();
-        let title = format!(
-            "swinseek bench on {threads} threads, under the ceilings that it measured on the machine"
-        );
-        text(&title, Point { x: left, y: 14.0 }, style(LETTERS + 2.0, INK, HPos::Left, VPos::Top))?;
-        let corner = Point { x: left - 8.0, y: top - 14.0 };
-        text("GFLOP/s", corner, style(LETTERS, INK, HPos::Right, VPos::Center))?;
-        let middle = Point { x: f64::midpoint(left, right), y: bottom + 34.0 };
-        let description = "floating-point operations for each byte of weights and inputs";
-        text(description, middle, style(LETTERS, INK, HPos::Center, VPos::Top))?;
-
+        let canvas = Canvas(SVGBackend::with_string(&mut svg, SIZE).into_drawing_area());
+        canvas.0.fill(&WHITE)?;
+        canvas.grid(&x, &y)?;
         // The roof's two numbers stand above it, at its ends.
         let (foot, top_of_slope, end) =
             (pixel(x.values[0], slope * x.values[0]), pixel(ridge, flat), pixel(x.values[1], flat));
         let compute = format!("products in bf16: {} GFLOP/s", number(three_digits(flat / 1e9)));
         let memory = format!("memory: {} GB/s", number(three_digits(slope / 1e9)));
-        let at = Point { x: right - text_width(&compute) - 6.0, y: end.y - 10.0 - LETTERS };
+        let at = Point { x: FRAME[2] - text_width(&compute) - 6.0, y: end.y - 10.0 - LETTERS };
         let compute_box = Label::of_size(text_width(&compute), LETTERS, at);
         // Its last letter stands over the slope.
         let rise = (top_of_slope.y - foot.y) / (top_of_slope.x - foot.x);
@@ -155,7 +173,7 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
         let memory_box = Label::of_size(width, LETTERS, at);
         for (caption, place) in [(&compute, compute_box), (&memory, memory_box)] {
             let at = Point { x: place.left, y: place.bottom };
-            text(caption, at, style(LETTERS, ROOF, HPos::Left, VPos::Bottom))?;
+            canvas.text(caption, at, &style(LETTERS, ROOF, HPos::Left, VPos::Bottom))?;
         }
 
         let points: Vec<Point> = dots.iter().map(|dot| pixel(dot.intensity, dot.rate)).collect();
@@ -169,27 +187,27 @@ fn draw(roofline: Roofline, dots: &[Dot]) -> Result<String, Box<dyn std::error::
         );
         for (point, label) in points.iter().zip(&labels) {
             if let Some(end) = label.leader(*point) {
-                line(*point, end, GREY.stroke_width(1))?;
+                canvas.line(*point, end, GREY.stroke_width(1))?;
             }
         }
         // Where nothing else was free, a line passes behind the words and not through them.
         for label in &labels {
             let corners = [(label.left, label.top), (label.right, label.bottom)];
             let corners = corners.map(|(x, y)| Point { x, y }.round());
-            root.draw(&Rectangle::new(corners, WHITE.filled()))?;
+            canvas.0.draw(&Rectangle::new(corners, WHITE.filled()))?;
         }
         let roof = [foot, top_of_slope, end].map(Point::round).to_vec();
-        root.draw(&PathElement::new(roof, ROOF.stroke_width(2)))?;
+        canvas.0.draw(&PathElement::new(roof, ROOF.stroke_width(2)))?;
         for ((dot, point), label) in dots.iter().zip(&points).zip(&labels) {
             let (x, side) = anchor(label, *point);
             let at = Point { x, y: f64::midpoint(label.top, label.bottom) };
-            text(&dot.name, at, style(LETTERS, INK, side, VPos::Center))?;
+            canvas.text(&dot.name, at, &style(LETTERS, INK, side, VPos::Center))?;
         }
         // Last, so that no leader crosses a mark.
         for point in &points {
-            root.draw(&Circle::new(point.round(), 5, MARK.filled()))?;
+            canvas.0.draw(&Circle::new(point.round(), 5, MARK.filled()))?;
         }
-        root.present()?;
+        canvas.0.present()?;
     }
     Ok(svg)
 }
