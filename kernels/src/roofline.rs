@@ -1,6 +1,7 @@
 //! Work that no operation here can do faster: whoever has a clock measures a machine's ceilings with it (Williams et al. 2009).
 
 use crate::gemm;
+use crate::memory::Packed;
 
 /// Blocks that each thread multiplies in a round: some tens of milliseconds.
 const BLOCKS: usize = 20_000;
@@ -15,14 +16,23 @@ pub fn multiply() -> f64 {
     (threads * BLOCKS) as f64 * gemm::CEILING_BLOCK_FLOPS
 }
 
-/// Memory to read from.
+/// A cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Words([u64; 8]);
+
+/// Memory to read from, mapped as packed weights are.
 #[derive(Debug)]
-pub struct Memory(Vec<u64>);
+pub struct Memory(Packed<Words>);
+
+/// Lines that are read together, and how far ahead of them lines are fetched.
+const TOGETHER: usize = 8;
+const AHEAD: usize = 64;
 
 impl Default for Memory {
     fn default() -> Self {
         // Written first: pages that were never written are all the same page of zeros.
-        Self(vec![1; MEMORY / size_of::<u64>()])
+        Self(Packed::filled(MEMORY / size_of::<Words>(), Words([1; 8])))
     }
 }
 
@@ -32,10 +42,14 @@ impl Memory {
         let threads = rayon::current_num_threads();
         gemm::run(threads, |thread| {
             let part = &self.0[gemm::part(self.0.len(), threads, thread)];
-            let sums = part.chunks_exact(64).fold([0u64; 64], |mut sums, chunk| {
-                sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum = sum.wrapping_add(*x));
-                sums
-            });
+            let mut sums = [[0u64; 8]; TOGETHER];
+            for lines in part.chunks_exact(TOGETHER) {
+                let ahead = lines.as_ptr().wrapping_add(AHEAD);
+                for (index, (sums, line)) in sums.iter_mut().zip(lines).enumerate() {
+                    gemm::fetch(ahead.wrapping_add(index));
+                    sums.iter_mut().zip(line.0).for_each(|(sum, word)| *sum = sum.wrapping_add(word));
+                }
+            }
             std::hint::black_box(sums);
         });
         size_of_val(&self.0[..]) as f64
