@@ -15,7 +15,7 @@ use candle_core::{Result, Tensor, bail};
 use super::activation::Activation;
 use super::linear::linear_reference;
 use super::norm::RowNorm;
-use super::projection::{LockedNorm, NormParameters, Schedule, Store, WriteRows};
+use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, share_rows};
 use super::support::{Elements, Out, tensor, written};
 use crate::gemm::{
     self, Depth, Epilogue, PackedWeight, Path, Results, Right, RowTiles, Scratch, Session, Sums, for_blocks,
@@ -121,7 +121,7 @@ enum Stage {
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
     weights: FeedForward<'a>,
-    source: WriteRows<'a>,
+    source: Source<'a>,
     post_norm: Option<RowNorm<'a>>,
     first_row: usize,
     rows: usize,
@@ -245,76 +245,59 @@ pub fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> {
     let post_norm = post_norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let elements = Elements::of(&x)?;
     let rows = elements.len() / dim.max(1);
-    let source = WriteRows { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
     let post_norm = post_norm.as_ref().map(LockedNorm::rows);
     // SAFETY: all rows and columns are computed.
     let y = unsafe { written(rows * dim, |out| run(weights, source, post_norm, rows, out)) };
     tensor(y, x.shape(), &x)
 }
 
-fn run(weights: &FeedForward, source: WriteRows<'_>, post_norm: Option<RowNorm<'_>>, rows: usize, out: Out) {
+fn run(weights: &FeedForward, source: Source<'_>, post_norm: Option<RowNorm<'_>>, rows: usize, out: Out) {
     if rows == 0 {
         return;
     }
     let (dim, hidden) = (source.dim, weights.up.out_features());
     let matrices = if weights.gate.is_some() { 3 } else { 2 };
     let bytes = weights.gate.map_or(0, PackedWeight::bytes) + weights.up.bytes() + weights.down.bytes();
-    let schedule = Schedule::new(rows, dim, rows * dim * hidden * matrices, bytes);
+    let threads = gemm::threads_for(rows * dim * hidden * matrices, bytes);
+    let schedule = Schedule::new(threads, rows, 2 * dim);
     let (steps, pairs, most) = (weights.up.pairs(), weights.down.pairs(), schedule.most_rows());
     let parts = steps.div_ceil(gemm::whole_passes(HIDDEN_BYTES / (2 * STEP * most))).max(1);
-    let with_chunk = |index: usize, body: &dyn Fn(Chunk)| {
+    schedule.run(|rows, threads| {
+        let depth = steps.div_ceil(parts) * STEP;
         let mut memory = [
             Scratch::take(RowTiles::lines(most, dim)),
-            Scratch::take(RowTiles::lines(most, steps.div_ceil(parts) * STEP)),
+            Scratch::take(RowTiles::lines(most, depth)),
             Scratch::take(if parts > 1 { Sums::lines(pairs, most) } else { 0 }),
         ];
         let [tiles, inner, sums] = &mut memory;
-        let rows = schedule.rows(index);
-        body(Chunk {
+        let chunk = Chunk {
             weights: *weights,
             source,
             post_norm,
             first_row: rows.start,
             rows: rows.len(),
             tiles: RowTiles::new(tiles, most, dim),
-            hidden: RowTiles::new(inner, most, steps.div_ceil(parts) * STEP),
+            hidden: RowTiles::new(inner, most, depth),
             sums: (parts > 1).then(|| Sums::new(sums, rows.len())),
             out,
-        });
-    };
-    let part = |part: usize| gemm::part(steps, parts, part);
-    if schedule.by_rows {
-        return gemm::run_chunks(schedule.threads, schedule.chunks(), |index| {
-            with_chunk(index, &|chunk| {
-                dispatch(Part(chunk, Stage::Rows(0..chunk.rows)));
-                for steps in (0..parts).map(part) {
-                    let chunk = chunk.with_hidden(steps.len());
-                    dispatch(Part(chunk, Stage::Hidden(steps.start, steps.clone())));
-                    dispatch(Part(chunk, Stage::Down(0..pairs, steps)));
-                }
-                dispatch(Part(chunk, Stage::Finish));
+        };
+        let share = |range: &Range<usize>, thread: usize| {
+            let part = gemm::part(range.len(), threads, thread);
+            range.start + part.start..range.start + part.end
+        };
+        share_rows(threads, chunk.rows, |rows| dispatch(Part(chunk, Stage::Rows(rows))));
+        for steps in (0..parts).map(|part| gemm::part(steps, parts, part)) {
+            let chunk = chunk.with_hidden(steps.len());
+            gemm::run(threads, |thread| {
+                dispatch(Part(chunk, Stage::Hidden(steps.start, share(&steps, thread))));
             });
-        });
-    }
-    let share = |range: &Range<usize>, thread: usize| {
-        let part = gemm::part(range.len(), schedule.threads, thread);
-        range.start + part.start..range.start + part.end
-    };
-    for index in 0..schedule.chunks() {
-        with_chunk(index, &|chunk| {
-            schedule.share_rows(0..chunk.rows, |rows| dispatch(Part(chunk, Stage::Rows(rows))));
-            for steps in (0..parts).map(part) {
-                let chunk = chunk.with_hidden(steps.len());
-                gemm::run(schedule.threads, |thread| {
-                    dispatch(Part(chunk, Stage::Hidden(steps.start, share(&steps, thread))));
-                });
-                gemm::run(schedule.threads, |thread| {
-                    dispatch(Part(chunk, Stage::Down(share(&(0..pairs), thread), steps.clone())));
-                });
-            }
-            dispatch(Part(chunk, Stage::Finish));
-        });
-    }
+            gemm::run(threads, |thread| {
+                dispatch(Part(chunk, Stage::Down(share(&(0..pairs), thread), steps.clone())));
+            });
+        }
+        dispatch(Part(chunk, Stage::Finish));
+    });
 }
 
 /// A weight `(out, in)` and its bias `(out)`.

@@ -69,15 +69,15 @@ impl<'a> LockedNorm<'a> {
     }
 }
 
-/// Writes rows as tiles, normalised where there is a norm.
+/// Rows of a product, normalised where there is a norm.
 #[derive(Clone, Copy)]
-pub(super) struct WriteRows<'a> {
+pub(super) struct Source<'a> {
     pub(super) norm: Option<RowNorm<'a>>,
     pub(super) x: &'a [f32],
     pub(super) dim: usize,
 }
 
-impl WriteRows<'_> {
+impl Source<'_> {
     /// Rows `rows` of `x` become rows 0, 1, .. of `tiles`.
     ///
     /// # Safety
@@ -121,6 +121,37 @@ impl Store<'_> {
     }
 }
 
+impl Store<'_> {
+    /// Stores 32 columns of row `row` of the product from `column` on.
+    ///
+    /// # Safety
+    /// Nobody else uses them.
+    #[inline(always)]
+    pub(super) unsafe fn row<S: Simd>(&self, s: S, row: usize, column: usize, results: [S::V; 2]) {
+        let to = self.to(row);
+        if to == NO_ROW {
+            return;
+        }
+        let at = to * self.columns + column;
+        for (half, mut y) in results.into_iter().enumerate() {
+            let Some(n) = (self.columns - column).checked_sub(half * LANES).filter(|&n| n > 0) else {
+                break;
+            };
+            if let Some(activation) = self.activation {
+                [y] = activation.lanes(s, [y]);
+            }
+            let at = at + half * LANES;
+            if let Some(residual) = self.residual {
+                let residual = &residual[at..at + n.min(LANES)];
+                // SAFETY: the slice has as many elements.
+                y = s.add(unsafe { s.load(residual.as_ptr(), n) }, y);
+            }
+            // SAFETY: the caller's promise.
+            unsafe { s.store(self.out.part(at, n.min(LANES)), y, n) };
+        }
+    }
+}
+
 impl Epilogue for Store<'_> {
     #[inline(always)]
     fn expect(&self, row: usize, lines: Range<usize>, column: usize) {
@@ -147,28 +178,8 @@ impl Epilogue for Store<'_> {
         results: &Results,
     ) {
         for i in lines {
-            let to = self.to(row + i);
-            if to == NO_ROW {
-                continue;
-            }
-            let at = to * self.columns + column;
-            for half in 0..2 {
-                let Some(n) = (self.columns - column).checked_sub(half * LANES).filter(|&n| n > 0) else {
-                    break;
-                };
-                let mut y = results.lanes(s, i, half);
-                if let Some(activation) = self.activation {
-                    [y] = activation.lanes(s, [y]);
-                }
-                let at = at + half * LANES;
-                if let Some(residual) = self.residual {
-                    let residual = &residual[at..at + n.min(LANES)];
-                    // SAFETY: the slice has as many elements.
-                    y = s.add(unsafe { s.load(residual.as_ptr(), n) }, y);
-                }
-                // SAFETY: the caller's promise.
-                unsafe { s.store(self.out.part(at, n.min(LANES)), y, n) };
-            }
+            // SAFETY: the caller's promise.
+            unsafe { self.row(s, row + i, column, [results.lanes(s, i, 0), results.lanes(s, i, 1)]) };
         }
     }
 }
@@ -176,41 +187,22 @@ impl Epilogue for Store<'_> {
 /// How rows are shared by threads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
-    pub(super) threads: usize,
+    threads: usize,
     /// Threads take chunks of rows; otherwise they share the columns of each chunk.
-    pub(super) by_rows: bool,
+    by_rows: bool,
     rows: usize,
     chunks: usize,
 }
 
 impl Schedule {
-    /// For `rows` rows that are packed `depth` deep.
-    pub(super) fn new(rows: usize, depth: usize, multiplications: usize, weight_bytes: usize) -> Self {
-        Self::with_threads(gemm::threads_for(multiplications, weight_bytes), rows, depth)
-    }
-
-    /// On the calling thread.
-    pub(super) fn alone(rows: usize, depth: usize) -> Self {
-        Self::with_threads(1, rows, depth)
-    }
-
-    fn with_threads(threads: usize, rows: usize, depth: usize) -> Self {
+    /// For `rows` rows that take `row_bytes` each when they are packed.
+    pub(super) fn new(threads: usize, rows: usize, row_bytes: usize) -> Self {
         let by_rows = threads == 1 || rows >= ROWS_PER_THREAD * threads;
-        let fitting = (ROW_BYTES / (2 * depth.max(1)) / BLOCK * BLOCK).clamp(BLOCK, MAX_ROWS);
+        let fitting = (ROW_BYTES / row_bytes.max(1) / BLOCK * BLOCK).clamp(BLOCK, MAX_ROWS);
         // All threads take as many chunks.
         let at_once = if by_rows { threads } else { 1 };
         let chunks = rows.div_ceil(at_once * fitting) * at_once;
         Self { threads, by_rows, rows, chunks: chunks.clamp(1, rows.div_ceil(BLOCK).max(1)) }
-    }
-
-    pub(super) fn chunks(&self) -> usize {
-        self.chunks
-    }
-
-    /// Rows of chunk `index`.
-    pub(super) fn rows(&self, index: usize) -> Range<usize> {
-        let blocks = gemm::part(self.rows.div_ceil(BLOCK), self.chunks, index);
-        blocks.start * BLOCK..self.rows.min(blocks.end * BLOCK)
     }
 
     /// Most rows of a chunk.
@@ -218,23 +210,33 @@ impl Schedule {
         self.rows.div_ceil(BLOCK).div_ceil(self.chunks) * BLOCK
     }
 
-    /// Runs `body` on parts of `rows` (of a chunk whose columns are shared), on as many threads as that pays for.
-    pub(super) fn share_rows(&self, rows: Range<usize>, body: impl Fn(Range<usize>) + Sync) {
-        if rows.len() < 2 * BLOCK {
-            return body(rows);
+    /// Calls `task` with each chunk of rows, and the number of threads that share its columns.
+    pub(super) fn run(&self, task: impl Fn(Range<usize>, usize) + Sync) {
+        let rows = |index: usize| {
+            let blocks = gemm::part(self.rows.div_ceil(BLOCK), self.chunks, index);
+            blocks.start * BLOCK..self.rows.min(blocks.end * BLOCK)
+        };
+        if self.by_rows {
+            gemm::run_chunks(self.threads, self.chunks, |index| task(rows(index), 1));
+        } else {
+            (0..self.chunks).for_each(|index| task(rows(index), self.threads));
         }
-        let blocks = rows.len().div_ceil(BLOCK);
-        gemm::run(self.threads, |thread| {
-            let part = gemm::part(blocks, self.threads, thread);
-            body(rows.start + part.start * BLOCK..rows.end.min(rows.start + part.end * BLOCK));
-        });
     }
+}
+
+/// Runs `body` on parts of the rows `0..rows` of a chunk, from multiples of 32 on, on so many threads if that pays.
+pub(super) fn share_rows(threads: usize, rows: usize, body: impl Fn(Range<usize>) + Sync) {
+    let threads = if rows < 2 * BLOCK { 1 } else { threads };
+    gemm::run(threads, |thread| {
+        let part = gemm::part(rows.div_ceil(BLOCK), threads, thread);
+        body(part.start * BLOCK..rows.min(part.end * BLOCK));
+    });
 }
 
 /// A chunk of rows.
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
-    source: WriteRows<'a>,
+    source: Source<'a>,
     first_row: usize,
     rows: usize,
     tiles: RowTiles,
@@ -297,7 +299,7 @@ pub fn projection(
     let (x, residual) = (x.contiguous()?, residual.map(Tensor::contiguous).transpose()?);
     let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
-    let source = WriteRows { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
     let fill = |out: Out| {
         let store =
             Store { out, first_row: 0, columns, activation, residual: residual.as_deref(), map: None };
@@ -329,13 +331,13 @@ pub fn grouped_projection<'a>(
             |first_row: usize| Store { out, first_row, columns, activation: None, residual: None, map: None };
         if let [only] = groups[..] {
             let (x, first_row, weight) = group(only);
-            return run(WriteRows { norm: None, x, dim }, rows, weight, store(first_row));
+            return run(Source { norm: None, x, dim }, rows, weight, store(first_row));
         }
         let bytes = groups.len() * columns * dim * 2;
         gemm::run_chunks(gemm::threads_for(rows * columns * dim, bytes), groups.len(), |index| {
             let (x, first_row, weight) = group(groups[index]);
-            let schedule = Schedule::alone(x.len() / dim, dim);
-            run_scheduled(schedule, WriteRows { norm: None, x, dim }, weight, store(first_row));
+            let schedule = Schedule::new(1, x.len() / dim, 2 * dim);
+            run_scheduled(schedule, Source { norm: None, x, dim }, weight, store(first_row));
         });
     };
     // SAFETY: the groups cover all rows.
@@ -343,36 +345,24 @@ pub fn grouped_projection<'a>(
     tensor(y, (rows, columns), &x)
 }
 
-fn run(source: WriteRows<'_>, rows: usize, weight: &PackedWeight, store: Store<'_>) {
+fn run(source: Source<'_>, rows: usize, weight: &PackedWeight, store: Store<'_>) {
     let multiplications = rows * source.dim * weight.out_features();
-    let schedule = Schedule::new(rows, source.dim, multiplications, weight.bytes());
+    let threads = gemm::threads_for(multiplications, weight.bytes());
+    let schedule = Schedule::new(threads, rows, 2 * source.dim);
     run_scheduled(schedule, source, weight, store);
 }
 
-fn run_scheduled(schedule: Schedule, source: WriteRows<'_>, weight: &PackedWeight, store: Store<'_>) {
-    let (dim, pairs) = (source.dim, weight.pairs());
-    let with_chunk = |index: usize, body: &dyn Fn(Chunk)| {
-        let rows = schedule.rows(index);
-        let mut memory = Scratch::take(RowTiles::lines(schedule.most_rows(), dim));
-        let tiles = RowTiles::new(&mut memory, schedule.most_rows(), dim);
-        body(Chunk { source, first_row: rows.start, rows: rows.len(), tiles, weight, store });
-    };
-    if schedule.by_rows {
-        return gemm::run_chunks(schedule.threads, schedule.chunks(), |index| {
-            with_chunk(index, &|chunk| {
-                dispatch(Part::Rows(chunk, 0..chunk.rows));
-                dispatch(Part::Columns(chunk, 0..pairs));
-            });
+fn run_scheduled(schedule: Schedule, source: Source<'_>, weight: &PackedWeight, store: Store<'_>) {
+    let (dim, pairs, most) = (source.dim, weight.pairs(), schedule.most_rows());
+    schedule.run(|rows, threads| {
+        let mut memory = Scratch::take(RowTiles::lines(most, dim));
+        let tiles = RowTiles::new(&mut memory, most, dim);
+        let chunk = Chunk { source, first_row: rows.start, rows: rows.len(), tiles, weight, store };
+        share_rows(threads, chunk.rows, |rows| dispatch(Part::Rows(chunk, rows)));
+        gemm::run(threads, |thread| {
+            dispatch(Part::Columns(chunk, gemm::part(pairs, threads, thread)));
         });
-    }
-    for index in 0..schedule.chunks() {
-        with_chunk(index, &|chunk| {
-            schedule.share_rows(0..chunk.rows, |rows| dispatch(Part::Rows(chunk, rows)));
-            gemm::run(schedule.threads, |thread| {
-                dispatch(Part::Columns(chunk, gemm::part(pairs, schedule.threads, thread)));
-            });
-        });
-    }
+    });
 }
 
 /// [`projection`] of candle primitives in `f32`; `weight (out, in)`, `bias (out)`.

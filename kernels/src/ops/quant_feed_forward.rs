@@ -14,8 +14,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::activation::Activation;
 use super::feed_forward::feed_forward_reference;
-use super::projection::{LockedNorm, NormParameters};
-use super::quant_linear::{COLUMNS, QuantWeight, Schedule, Source, Store};
+use super::projection::{LockedNorm, NormParameters, Source, Store};
+use super::quant_linear::{COLUMNS, QuantWeight, StoreBlock, schedule};
 use super::support::{Elements, Out, tensor, written};
 use crate::gemm::quantized::{Place, QuantizedRows, Row, as_floats_mut};
 use crate::gemm::{self, Scratch};
@@ -174,8 +174,7 @@ impl Weights<'_> {
         let (down, bias) = self.down;
         gemm::run(threads, |thread| {
             let pairs = gemm::part(down.pairs(), threads, thread);
-            // SAFETY: rows and columns belong to this part.
-            down.columns(&hidden, pairs, bias, |place, block| unsafe { store.block(place, block) });
+            down.columns(&hidden, pairs, bias, |place, block| dispatch(StoreBlock(*store, place, block)));
         });
     }
 }
@@ -209,11 +208,12 @@ pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tens
     };
     let matrices = if gate.is_some() { 3 } else { 2 };
     let bytes = gate.map_or(0, |gate| gate.0.bytes()) + up.0.bytes() + down.0.bytes();
-    let schedule = Schedule::new(rows, rows * dim * hidden * matrices, bytes);
+    let schedule = schedule(rows, dim, rows * dim * hidden * matrices, bytes);
     let fill = |out: Out| {
         schedule.run(|rows, threads| {
             let residual = residual.then_some(source.x);
-            let store = Store { out, first_row: rows.start, columns: dim, activation: None, residual };
+            let store =
+                Store { out, first_row: rows.start, columns: dim, activation: None, residual, map: None };
             locked.chunk(&source, rows, threads, &store);
         });
     };
@@ -239,7 +239,8 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::ops::quant_linear::tests::{error, random, same_on_threads};
+    use crate::ops::quant_linear::tests::random;
+    use crate::ops::tests::{error, flat, same_on_threads};
     use crate::quant::{Int4Weight, Int8Weight};
 
     struct Owned {
@@ -260,10 +261,6 @@ mod tests {
             let weight = if four_bits { (&self.int4).into() } else { (&self.int8).into() };
             (weight, bias.then_some(&self.bias))
         }
-    }
-
-    fn flat(x: &Tensor) -> Vec<f32> {
-        x.flatten_all().and_then(|x| x.to_vec1()).expect("f32 elements")
     }
 
     #[test]
@@ -299,7 +296,7 @@ mod tests {
                 let twice = QuantFeedForward { norm: norm(&weight2, &bias2), ..weights };
                 let expected = quant_feed_forward_reference(&x2, &twice)?;
                 // Two roundings to 8 bits, each of 0.5 % to 1 % of a typical value, see below `quant_linear`.
-                let error = error(&found, &expected, residual.then_some(&x))?;
+                let error = error(&found, &expected, residual.then_some(&x));
                 assert!(error < 0.03, "{rows} x {dim} x {hidden}, options {options}: {error}");
             }
         }
@@ -330,7 +327,7 @@ mod tests {
                         "{count} of {rows} rows from {first}"
                     );
                 }
-                same_on_threads(&|| quant_feed_forward(&x, &weights));
+                same_on_threads("quant_feed_forward", &|| quant_feed_forward(&x, &weights));
             }
         }
         Ok(())

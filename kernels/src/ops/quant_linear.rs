@@ -18,7 +18,7 @@ use candle_core::{Device, Result, Tensor, bail};
 
 use super::activation::Activation;
 use super::norm::RowNorm;
-use super::projection::{LockedNorm, NormParameters, projection_reference};
+use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, projection_reference};
 use super::support::{Elements, Out, tensor, written};
 use crate::gemm;
 use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, Weight};
@@ -95,55 +95,13 @@ impl<'a> From<&'a Int4Weight> for QuantWeight<'a> {
 /// Columns of a block.
 pub(super) const COLUMNS: usize = 32;
 
-/// Most rows of a chunk: enough for the products to hide the reading of weights, and few enough for the second-level cache.
-const MAX_ROWS: usize = 256;
-
-/// Rows for each thread from which on threads take chunks of rows; fewer rows are shared by columns.
-const ROWS_PER_THREAD: usize = 128;
-
-/// How rows are shared by threads.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Schedule {
-    pub(super) threads: usize,
-    /// Threads take chunks of rows; otherwise they share the columns of each chunk.
-    by_rows: bool,
-    rows: usize,
-    chunk: usize,
-}
-
-impl Schedule {
-    /// For so many multiplications that read so many bytes of weights.
-    pub(super) fn new(rows: usize, multiplications: usize, bytes: usize) -> Self {
-        let threads = quantized::threads_for(Path::best(), multiplications, bytes);
-        let by_rows = threads == 1 || rows >= ROWS_PER_THREAD * threads;
-        let sharing = if by_rows { threads } else { 1 };
-        // As many chunks for each thread, and all of a size.
-        let chunks = rows.div_ceil(MAX_ROWS * sharing).max(1) * sharing;
-        Self { threads, by_rows, rows, chunk: rows.div_ceil(chunks).next_multiple_of(COLUMNS).max(COLUMNS) }
-    }
-
-    /// Calls `task` with each chunk of rows, and the number of threads that share it.
-    pub(super) fn run(&self, task: impl Fn(Range<usize>, usize) + Sync) {
-        let chunks = self.rows.div_ceil(self.chunk);
-        let rows = |index: usize| index * self.chunk..self.rows.min((index + 1) * self.chunk);
-        if self.by_rows {
-            gemm::run_chunks(self.threads, chunks, |index| task(rows(index), 1));
-        } else {
-            (0..chunks).for_each(|index| task(rows(index), self.threads));
-        }
-    }
-}
-
-/// Rows that become activations in 8 bits, normalised where there is a norm.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) norm: Option<RowNorm<'a>>,
-    pub(super) x: &'a [f32],
-    pub(super) dim: usize,
+/// How rows are shared by threads, for so many multiplications that read so many bytes of weights.
+pub(super) fn schedule(rows: usize, depth: usize, multiplications: usize, bytes: usize) -> Schedule {
+    Schedule::new(quantized::threads_for(Path::best(), multiplications, bytes), rows, depth)
 }
 
 impl Source<'_> {
-    /// Rows `rows`, on the threads of the current pool if `split`.
+    /// Rows `rows` as activations in 8 bits, on the threads of the current pool if `split`.
     pub(super) fn quantized(&self, rows: Range<usize>, split: bool) -> QuantizedRows {
         QuantizedRows::build(rows.len(), self.dim, split, |row, to| {
             let x = &self.x[(rows.start + row) * self.dim..(rows.start + row + 1) * self.dim];
@@ -180,25 +138,8 @@ impl Kernel for Normalize<'_> {
     }
 }
 
-/// Writes blocks to rows of a matrix, with an activation, or added to a residual of the same shape.
-#[derive(Clone, Copy)]
-pub(super) struct Store<'a> {
-    pub(super) out: Out,
-    pub(super) first_row: usize,
-    pub(super) columns: usize,
-    pub(super) activation: Option<Activation>,
-    pub(super) residual: Option<&'a [f32]>,
-}
-
-impl Store<'_> {
-    /// # Safety
-    /// Nobody else uses these rows and columns of the output.
-    pub(super) unsafe fn block(&self, place: Place, block: &[Row]) {
-        dispatch(StoreBlock(*self, place, block));
-    }
-}
-
-struct StoreBlock<'a>(Store<'a>, Place, &'a [Row]);
+/// Stores rows of a block.
+pub(super) struct StoreBlock<'a>(pub(super) Store<'a>, pub(super) Place, pub(super) &'a [Row]);
 
 impl Kernel for StoreBlock<'_> {
     type Output = ();
@@ -207,20 +148,11 @@ impl Kernel for StoreBlock<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self(store, place, block) = self;
         for (i, values) in block.iter().enumerate() {
-            let at = (store.first_row + place.row + i) * store.columns + place.column;
-            for half in (0..place.columns).step_by(LANES) {
-                let n = (place.columns - half).min(LANES);
-                // SAFETY: a row of a block has 32 elements, the residual is checked, and the output is the caller's promise.
-                unsafe {
-                    let mut y = s.load(values.as_ptr().add(half), LANES);
-                    if let Some(activation) = store.activation {
-                        [y] = activation.lanes(s, [y]);
-                    }
-                    if let Some(residual) = store.residual {
-                        y = s.add(s.load(residual[at + half..at + half + n].as_ptr(), n), y);
-                    }
-                    s.store(store.out.part(at + half, n), y, n);
-                }
+            // SAFETY: a row of a block has 32 elements; who stores gives each block of columns to one task.
+            unsafe {
+                let values = values.as_ptr();
+                let values = [s.load(values, LANES), s.load(values.add(LANES), LANES)];
+                store.row(s, place.row + i, place.column, values);
             }
         }
     }
@@ -255,16 +187,15 @@ pub fn quant_projection(
     let bias = bias.as_ref().map(Elements::of).transpose()?;
     let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
     let fill = |out: Out| {
-        let schedule = Schedule::new(rows, rows * dim * columns, weight.bytes());
+        let schedule = schedule(rows, dim, rows * dim * columns, weight.bytes());
         schedule.run(|rows, threads| {
             let quantized = source.quantized(rows.clone(), threads > 1);
             let residual = residual.as_deref();
-            let store = Store { out, first_row: rows.start, columns, activation, residual };
+            let store = Store { out, first_row: rows.start, columns, activation, residual, map: None };
             gemm::run(threads, |thread| {
                 let pairs = gemm::part(weight.pairs(), threads, thread);
-                // SAFETY: rows and columns belong to this part.
-                weight.columns(&quantized, pairs, bias.as_deref(), |place, block| unsafe {
-                    store.block(place, block);
+                weight.columns(&quantized, pairs, bias.as_deref(), |place, block| {
+                    dispatch(StoreBlock(store, place, block));
                 });
             });
         });
@@ -292,6 +223,7 @@ pub(super) mod tests {
     use candle_core::DType;
 
     use super::*;
+    use crate::ops::tests::{error, same_on_threads};
 
     /// Of all sizes and signs, without a pattern.
     pub(crate) fn random(shape: &[usize], seed: usize) -> Result<Tensor> {
@@ -299,29 +231,6 @@ pub(super) mod tests {
             |i: usize| (((i + seed * 977) * (i + seed) * 7919 + i * 131) % 10007) as f32 / 5003.5 - 1.0;
         let values: Vec<f32> = (0..shape.iter().product()).map(value).collect();
         Tensor::from_vec(values, shape, &Device::Cpu)
-    }
-
-    /// The error, root mean square, as a part of the change that the operation makes (a residual would hide it).
-    pub(crate) fn error(found: &Tensor, expected: &Tensor, residual: Option<&Tensor>) -> Result<f64> {
-        assert_eq!(found.dims(), expected.dims());
-        let found = found.to_dtype(DType::F64)?;
-        let change = match residual {
-            Some(residual) => (expected - residual.to_dtype(DType::F64)?)?,
-            None => expected.to_dtype(DType::F64)?,
-        };
-        let square = |t: &Tensor| t.sqr()?.sum_all()?.to_scalar::<f64>();
-        let size = square(&change)?;
-        let wrong = square(&(found - expected.to_dtype(DType::F64)?)?)?;
-        Ok(if size == 0.0 { wrong } else { (wrong / size).sqrt() })
-    }
-
-    /// The same bits on one thread and on three.
-    pub(crate) fn same_on_threads(compute: &(dyn Fn() -> Result<Tensor> + Sync)) {
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            pool.install(compute).and_then(|y| y.flatten_all()?.to_vec1::<f32>()).expect("a result")
-        };
-        assert!(on(1) == on(3));
     }
 
     #[test]
@@ -367,7 +276,7 @@ pub(super) mod tests {
                 )?;
                 // A step of 8 bits is 1/127 of the greatest activation, and its rounding errs by 0.3 of that: about 0.5 %
                 // of the others, 1 % where a norm has made one large. A few results scatter more, and may cancel.
-                let error = error(&found, &expected, added.then_some(&residual))?;
+                let error = error(&found, &expected, added.then_some(&residual));
                 assert!(error < 0.025, "{lead:?} {out} x {inner}, options {options}: {error}");
             }
             // A view that is not contiguous.
@@ -403,7 +312,7 @@ pub(super) mod tests {
                         "{count} rows from {first}"
                     );
                 }
-                same_on_threads(&|| run(0, rows));
+                same_on_threads("quant_projection", &|| run(0, rows));
             }
         }
         Ok(())

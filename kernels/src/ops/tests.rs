@@ -54,7 +54,7 @@ impl Rng {
     }
 }
 
-fn flat(x: &Tensor) -> Vec<f32> {
+pub(super) fn flat(x: &Tensor) -> Vec<f32> {
     x.flatten_all().and_then(|x| x.to_vec1()).expect("f32 elements")
 }
 
@@ -73,7 +73,7 @@ fn doubled_norm((weight, bias): &NormPair) -> NormPair {
 }
 
 /// The error, root mean square, as a part of the change that the operation makes (a residual would hide it).
-fn error(found: &Tensor, expected: &Tensor, residual: Option<&Tensor>) -> f64 {
+pub(super) fn error(found: &Tensor, expected: &Tensor, residual: Option<&Tensor>) -> f64 {
     assert_eq!(found.dims(), expected.dims());
     let expected: Vec<f64> = expected.flatten_all().and_then(|x| x.to_vec1()).expect("f64 elements");
     let residual = residual.map_or_else(|| vec![0.0; expected.len()], flat);
@@ -103,7 +103,7 @@ fn check(what: &str, expected: &Tensor, residual: Option<&Tensor>, compute: &dyn
 }
 
 /// The same bits on one thread and on three.
-fn same_on_threads(what: &str, compute: &(dyn Fn() -> Result<Tensor> + Sync)) {
+pub(super) fn same_on_threads(what: &str, compute: &(dyn Fn() -> Result<Tensor> + Sync)) {
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         flat(&pool.install(compute).expect("a result"))

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, DEPTH};
 use super::rows::QuantizedRows;
-use super::walk::{Place, Row, int8_tiles, share_columns, strips};
-use super::{Path, Weight, as_bytes, as_bytes_mut, kernels, threads};
+use super::walk::{Place, Row, int8_tiles, strips};
+use super::{Path, Weight, as_bytes, as_bytes_mut, kernels};
 use crate::memory::Packed;
 use crate::quant::Int8Rows;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -88,41 +88,9 @@ impl Int8Weight {
         };
         (0..self.out_features).flat_map(row).collect()
     }
-
-    /// `out (rows, out) = x (rows, in) · Wᵀ + bias`; each row of `x` is quantised as [`crate::quant::quantize_row`] does.
-    ///
-    /// # Panics
-    /// If the lengths of the slices do not fit `rows` and the weight.
-    pub fn product(&self, x: &[f32], rows: usize, bias: Option<&[f32]>, out: &mut [f32]) {
-        self.product_on(Path::best(), x, rows, bias, out);
-    }
-
-    pub(super) fn product_on(
-        &self,
-        path: Path,
-        x: &[f32],
-        rows: usize,
-        bias: Option<&[f32]>,
-        out: &mut [f32],
-    ) {
-        let x = QuantizedRows::new(x, rows, self.in_features);
-        assert!(bias.is_none_or(|bias| bias.len() == self.out_features), "bias of {}", self.out_features);
-        let threads = threads(path, rows, self);
-        share_columns(threads, (rows, self.out_features), out, |pairs, write| {
-            self.columns(path, &x, pairs, bias, |place, block| write(place, block));
-        });
-    }
 }
 
 impl Weight for Int8Weight {
-    fn shape(&self) -> (usize, usize) {
-        self.shape()
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes()
-    }
-
     fn columns(
         &self,
         path: Path,

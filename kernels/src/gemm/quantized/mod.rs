@@ -100,12 +100,6 @@ pub fn int8_path_name() -> &'static str {
 
 /// A quantised weight `(out, in)`.
 pub(crate) trait Weight: Sync {
-    /// `(out, in)`
-    fn shape(&self) -> (usize, usize);
-
-    /// Memory that it takes.
-    fn bytes(&self) -> usize;
-
     /// The columns of `pairs` (32 each), some rows at a time, to an epilogue. It must not wait for other threads.
     fn columns(
         &self,
@@ -115,12 +109,6 @@ pub(crate) trait Weight: Sync {
         bias: Option<&[f32]>,
         epilogue: impl FnMut(Place, &[Row]),
     );
-}
-
-/// Threads worth using for a product of so many rows.
-fn threads(path: Path, rows: usize, weight: &impl Weight) -> usize {
-    let (out, inner) = weight.shape();
-    threads_for(path, rows * out * inner, weight.bytes())
 }
 
 /// Threads worth using for so many multiplications, which read so many bytes of weights.

@@ -19,14 +19,6 @@ pub(crate) struct QuantizedRows {
 }
 
 impl QuantizedRows {
-    /// Quantises `x (rows, in)`.
-    pub(crate) fn new(x: &[f32], rows: usize, in_features: usize) -> Self {
-        assert_eq!(x.len(), rows * in_features, "activations of {rows} x {in_features}");
-        Self::build(rows, in_features, true, |row, to| {
-            to.copy_from_slice(&x[row * in_features..(row + 1) * in_features]);
-        })
-    }
-
     /// Quantises rows that `write` gives, on the threads of the current pool if `split` and worth it.
     pub(crate) fn build(
         rows: usize,

@@ -1,5 +1,7 @@
 //! Every path against plain integers and `f64`, and the promises on bits: rows, threads, paths.
 
+use std::sync::Mutex;
+
 use proptest::prelude::*;
 
 use super::kernel::BLOCK;
@@ -34,17 +36,41 @@ impl Packed {
     }
 
     fn product(&self, path: Path, x: &[f32], rows: usize, bias: Option<&[f32]>) -> Vec<f32> {
-        let columns = match self {
-            Self::Int8(weight) => weight.shape().0,
-            Self::Int4(weight) => weight.shape().0,
-        };
-        let mut out = vec![f32::NAN; rows * columns];
         match self {
-            Self::Int8(weight) => weight.product_on(path, x, rows, bias, &mut out),
-            Self::Int4(weight) => weight.product_on(path, x, rows, bias, &mut out),
+            Self::Int8(weight) => product((weight, weight.shape()), path, x, rows, bias),
+            Self::Int4(weight) => product((weight, weight.shape()), path, x, rows, bias),
         }
-        out
     }
+}
+
+/// Rows in 8 bits.
+fn quantized(x: &[f32], rows: usize, inner: usize) -> QuantizedRows {
+    assert_eq!(x.len(), rows * inner);
+    QuantizedRows::build(rows, inner, true, |row, to| to.copy_from_slice(&x[row * inner..][..inner]))
+}
+
+/// `(rows, out)`, the columns shared by the threads of the pool.
+fn product(
+    (weight, (width, inner)): (&impl Weight, (usize, usize)),
+    path: Path,
+    x: &[f32],
+    rows: usize,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let x = quantized(x, rows, inner);
+    let out = Mutex::new(vec![f32::NAN; rows * width]);
+    let pairs = width.div_ceil(BLOCK);
+    let threads = rayon::current_num_threads();
+    parallel::run(threads, |thread| {
+        weight.columns(path, &x, parallel::part(pairs, threads, thread), bias, |place, block| {
+            let mut out = out.lock().unwrap();
+            for (row, values) in block.iter().enumerate() {
+                let to = (place.row + row) * width + place.column;
+                out[to..to + place.columns].copy_from_slice(&values[..place.columns]);
+            }
+        });
+    });
+    out.into_inner().unwrap()
 }
 
 /// The formula of the 8-bit product, with plain loops.
@@ -236,7 +262,7 @@ fn an_epilogue_sees_every_element_once() {
             }
         }
     };
-    let rows = QuantizedRows::new(&x, m, k);
+    let rows = quantized(&x, m, k);
     for pairs in [0..1, 1..3] {
         int8.columns(path, &rows, pairs.clone(), None, |place, block| add(0, place, block));
         int4.columns(path, &rows, pairs, None, |place, block| add(1, place, block));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::matrix::{LINES, Line};
-use super::super::parallel::{self, Scratch, Shared};
+use super::super::parallel::{self, Scratch};
 use super::int4::Unit;
 use super::kernel::{BLOCK, Groups, Kind, STRIP, Session, Strip, Sums, fetch};
 use super::rows::QuantizedRows;
@@ -208,33 +208,4 @@ pub(super) fn int4_tiles(
             finish(Place { row, column, rows: height, columns: width }, &mut block.0[..height]);
         }
     }
-}
-
-/// Runs `columns` for parts of the column pairs that cover all of a result `(rows, columns)`, on `threads` threads, each
-/// with a function that writes a block to `out`.
-pub(super) fn share_columns(
-    threads: usize,
-    (rows, width): (usize, usize),
-    out: &mut [f32],
-    columns: impl Fn(Range<usize>, &dyn Fn(Place, &[Row])) + Sync,
-) {
-    assert_eq!(out.len(), rows * width, "result of {rows} x {width}");
-    if out.is_empty() {
-        return;
-    }
-    let pairs = width.div_ceil(BLOCK);
-    let threads = threads.min(pairs);
-    let to = Shared::new(out.as_mut_ptr());
-    parallel::run(threads, |index| {
-        let write = |place: Place, block: &[Row]| {
-            for (row, values) in block.iter().enumerate() {
-                // SAFETY: the place lies inside the result, and no other task writes its columns.
-                unsafe {
-                    let to = to.get().add((place.row + row) * width + place.column);
-                    std::ptr::copy_nonoverlapping(values.as_ptr(), to, place.columns);
-                }
-            }
-        };
-        columns(parallel::part(pairs, threads, index), &write);
-    });
 }
