@@ -1,5 +1,7 @@
 //! Operations bound to their parameters, under the names checkpoints use (`weight`, `bias`).
 
+mod experts;
+
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
@@ -11,6 +13,8 @@ use crate::ops::quant_feed_forward::QuantFeedForward;
 use crate::ops::quant_linear::QuantWeight;
 use crate::quant::{Int4Weight, Int8Weight};
 use crate::{Error, Init, Precision, Result, Weights, ops};
+
+pub use experts::Experts;
 
 /// `y = x Wᵀ + b`, `x` of shape `(.., in_features)`.
 #[derive(Debug, Clone)]
@@ -31,6 +35,17 @@ enum Packed {
 }
 
 impl Packed {
+    /// Of `weight (out, in)`, and of a bias if it is not in few bits.
+    fn new(weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Self> {
+        let (out, inner) = weight.dims2()?;
+        let values = || weight.flatten_all()?.to_vec1::<f32>();
+        Ok(match precision {
+            Precision::Int8 => Self::Int8(Int8Weight::new(&values()?, out, inner)),
+            Precision::Int4 => Self::Int4(Int4Weight::new(&values()?, out, inner)),
+            Precision::F32 | Precision::Bf16 => Self::Bf16(ops::linear::pack(weight, bias)?),
+        })
+    }
+
     /// In `bf16`, or in few bits.
     fn weight(&self) -> std::result::Result<&PackedWeight, QuantWeight<'_>> {
         match self {
@@ -139,14 +154,8 @@ impl Linear {
             return Ok(None);
         }
         if self.packed.get().is_none() {
-            let (out, inner) = self.weight.dims2()?;
-            let values = || self.weight.flatten_all()?.to_vec1::<f32>();
             // Another thread may have been faster with the same content.
-            let _ = self.packed.set(match self.precision {
-                Precision::Int8 => Packed::Int8(Int8Weight::new(&values()?, out, inner)),
-                Precision::Int4 => Packed::Int4(Int4Weight::new(&values()?, out, inner)),
-                _ => Packed::Bf16(ops::linear::pack(&self.weight, self.bias.as_ref())?),
-            });
+            let _ = self.packed.set(Packed::new(&self.weight, self.bias.as_ref(), self.precision)?);
         }
         Ok(self.packed.get())
     }
@@ -162,7 +171,7 @@ impl Linear {
     }
 }
 
-/// One weight per group of rows, without biases: the experts of a mixture.
+/// One weight per group of rows, without biases.
 #[derive(Debug, Clone)]
 pub struct GroupedLinear {
     weight: Tensor,

@@ -3,8 +3,7 @@
 use candle_core::{DType, Tensor};
 use swinseek_kernels::{
     Init, Result, Trace, Weights,
-    layers::{FeedForward, GroupedLinear},
-    ops::{activation::swiglu, gather::gather_rows},
+    layers::{Experts, FeedForward},
 };
 
 use crate::{
@@ -16,46 +15,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct MixtureOfExperts {
     router: Router,
-    /// `(experts, 2 · intermediate, dim)`, gate first.
-    gate_up_proj: GroupedLinear,
-    /// `(experts, dim, intermediate)`
-    down_proj: GroupedLinear,
+    experts: Experts,
     shared: Option<FeedForward>,
-    top_k: usize,
-    num_experts: usize,
     /// Names in the trace: `router.N.experts`, `.weights`, `.scores`.
     trace_names: [String; 3],
-}
-
-/// The token-expert pairs of a batch in the order of their experts.
-struct Dispatch {
-    /// Pair at each place, as token · top_k + choice.
-    order: Vec<u32>,
-    /// Place of each pair.
-    place: Vec<u32>,
-    /// First place of each expert, and the number of pairs.
-    offsets: Vec<usize>,
-}
-
-impl Dispatch {
-    fn new(experts: &[u32], num_experts: usize) -> Self {
-        let mut offsets = vec![0; num_experts + 1];
-        for &e in experts {
-            offsets[e as usize + 1] += 1;
-        }
-        for e in 0..num_experts {
-            offsets[e + 1] += offsets[e];
-        }
-        let mut next = offsets.clone();
-        let (mut order, mut place) = (vec![0; experts.len()], vec![0; experts.len()]);
-        for (pair, &e) in experts.iter().enumerate() {
-            let at = &mut next[e as usize];
-            order[*at] = pair as u32;
-            place[pair] = *at as u32;
-            *at += 1;
-        }
-        Self { order, place, offsets }
-    }
 }
 
 impl MixtureOfExperts {
@@ -69,11 +32,8 @@ impl MixtureOfExperts {
         };
         Ok(Self {
             router: Router::new(dim, moe, &w.pp("gate"))?,
-            gate_up_proj: GroupedLinear::from_parts(gate_up_proj, w.precision())?,
-            down_proj: GroupedLinear::from_parts(down_proj, w.precision())?,
+            experts: Experts::from_parts(gate_up_proj, down_proj, w.precision())?,
             shared,
-            top_k: moe.top_k,
-            num_experts: moe.num_experts,
             trace_names: ["experts", "weights", "scores"].map(|leaf| format!("router.{index}.{leaf}")),
         })
     }
@@ -84,34 +44,9 @@ impl MixtureOfExperts {
         let rows = x.reshape((b * t, dim))?;
         let routing = self.router.route(&rows)?;
         self.record(&routing, trace)?;
-        let mut y = self.experts(&rows, &routing)?;
-        if let Some(shared) = &self.shared {
-            y = (y + shared.forward(&rows)?)?;
-        }
+        let shared = self.shared.as_ref().map(|shared| shared.forward(&rows)).transpose()?;
+        let y = self.experts.forward(&rows, (&routing.experts, &routing.weights), shared.as_ref())?;
         Ok(y.reshape((b, t, dim))?)
-    }
-
-    /// `Σ_e w_e W_down,e(SwiGLU_e(x))` for `x (N, dim)`, each expert's rows in one product.
-    fn experts(&self, x: &Tensor, routing: &Routing) -> Result<Tensor> {
-        let (n, dim) = x.dims2()?;
-        let pairs = n * self.top_k;
-        let dispatch = Dispatch::new(&routing.experts, self.num_experts);
-        let tokens: Vec<u32> = dispatch.order.iter().map(|&pair| pair / self.top_k as u32).collect();
-        let x = gather_rows(&x.unsqueeze(0)?, &tokens)?.squeeze(0)?;
-        let inner = swiglu(&self.gate_up_proj.forward(&x, &dispatch.offsets)?)?;
-        // W_down is linear: its narrow input is cheaper to weight than its output.
-        let weights = gather_rows(&routing.weights.reshape((1, pairs, 1))?, &dispatch.order)?.squeeze(0)?;
-        let inner = inner.broadcast_mul(&weights)?;
-        let y = self.down_proj.forward(&inner, &dispatch.offsets)?;
-        if n == 1 {
-            return Ok(y.sum_keepdim(0)?);
-        }
-        // Choice by choice, the sum over choices is a product with a row of ones: many times faster than candle's
-        // sum over a leading dimension, and the same additions.
-        let place: Vec<u32> = (0..pairs).map(|i| dispatch.place[i % n * self.top_k + i / n]).collect();
-        let y = gather_rows(&y.unsqueeze(0)?, &place)?.reshape((self.top_k, n * dim))?;
-        let ones = Tensor::ones((1, self.top_k), y.dtype(), y.device())?;
-        Ok(ones.matmul(&y)?.reshape((n, dim))?)
     }
 
     fn record(&self, routing: &Routing, trace: &mut Trace) -> Result<()> {

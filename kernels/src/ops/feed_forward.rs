@@ -16,7 +16,7 @@ use super::activation::Activation;
 use super::linear::linear_reference;
 use super::norm::RowNorm;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, share_rows};
-use super::support::{Elements, Out, tensor, written};
+use super::support::{Elements, tensor, written};
 use crate::gemm::{
     self, Depth, Epilogue, PackedWeight, Path, Results, Right, RowTiles, Scratch, Session, Sums, for_blocks,
 };
@@ -130,7 +130,7 @@ struct Chunk<'a> {
     hidden: RowTiles,
     /// Where there is more than one part.
     sums: Option<Sums>,
-    out: Out,
+    store: Store<'a>,
 }
 
 struct Part<'a>(Chunk<'a>, Stage);
@@ -179,15 +179,7 @@ impl Chunk<'_> {
 
     #[inline(always)]
     unsafe fn down_columns<S: Simd>(&self, s: S, pairs: Range<usize>, steps: Range<usize>) {
-        let residual = (self.weights.residual && self.post_norm.is_none()).then_some(self.source.x);
-        let mut store = Store {
-            out: self.out,
-            first_row: self.first_row,
-            columns: self.source.dim,
-            activation: None,
-            residual,
-            map: None,
-        };
+        let mut store = self.store.below(self.first_row);
         let session = Session::new(Path::best());
         let depth = Depth { first: steps.start, sums: self.sums };
         let (left, right) = ((self.hidden, self.rows), Right::One(self.weights.down));
@@ -203,7 +195,7 @@ impl Chunk<'_> {
         for row in self.first_row..self.first_row + self.rows {
             let x = self.weights.residual.then(|| &self.source.x[row * dim..(row + 1) * dim]);
             // SAFETY: the rows of the result are this part's own.
-            unsafe { norm_in_place(s, norm, x, self.out.part(row * dim, dim)) };
+            unsafe { norm_in_place(s, norm, x, self.store.out.part(row * dim, dim)) };
         }
     }
 }
@@ -245,21 +237,40 @@ pub fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> {
     let post_norm = post_norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let elements = Elements::of(&x)?;
     let rows = elements.len() / dim.max(1);
-    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim, map: None };
     let post_norm = post_norm.as_ref().map(LockedNorm::rows);
     // SAFETY: all rows and columns are computed.
-    let y = unsafe { written(rows * dim, |out| run(weights, source, post_norm, rows, out)) };
+    let y = unsafe {
+        written(rows * dim, |out| {
+            let residual = (weights.residual && post_norm.is_none()).then_some(source.x);
+            let store = Store { out, first_row: 0, columns: dim, activation: None, residual, map: None };
+            run(weights, source, post_norm, store, rows, threads_for(weights, rows));
+        })
+    };
     tensor(y, x.shape(), &x)
 }
 
-fn run(weights: &FeedForward, source: Source<'_>, post_norm: Option<RowNorm<'_>>, rows: usize, out: Out) {
+/// Threads worth using for so many rows.
+pub(super) fn threads_for(weights: &FeedForward, rows: usize) -> usize {
+    let FeedForward { gate, up, down, .. } = weights;
+    let matrices = if gate.is_some() { 3 } else { 2 };
+    let bytes = gate.map_or(0, PackedWeight::bytes) + up.bytes() + down.bytes();
+    gemm::threads_for(rows * up.in_features() * up.out_features() * matrices, bytes)
+}
+
+/// Rows `0..rows` of `source`, to `store`.
+pub(super) fn run(
+    weights: &FeedForward,
+    source: Source<'_>,
+    post_norm: Option<RowNorm<'_>>,
+    store: Store<'_>,
+    rows: usize,
+    threads: usize,
+) {
     if rows == 0 {
         return;
     }
-    let (dim, hidden) = (source.dim, weights.up.out_features());
-    let matrices = if weights.gate.is_some() { 3 } else { 2 };
-    let bytes = weights.gate.map_or(0, PackedWeight::bytes) + weights.up.bytes() + weights.down.bytes();
-    let threads = gemm::threads_for(rows * dim * hidden * matrices, bytes);
+    let dim = source.dim;
     let schedule = Schedule::new(threads, rows, 2 * dim);
     let (steps, pairs, most) = (weights.up.pairs(), weights.down.pairs(), schedule.most_rows());
     let parts = steps.div_ceil(gemm::whole_passes(HIDDEN_BYTES / (2 * STEP * most))).max(1);
@@ -280,7 +291,7 @@ fn run(weights: &FeedForward, source: Source<'_>, post_norm: Option<RowNorm<'_>>
             tiles: RowTiles::new(tiles, most, dim),
             hidden: RowTiles::new(inner, most, depth),
             sums: (parts > 1).then(|| Sums::new(sums, rows.len())),
-            out,
+            store,
         };
         let share = |range: &Range<usize>, thread: usize| {
             let part = gemm::part(range.len(), threads, thread);

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod experts;
 pub mod feed_forward;
 pub mod gather;
 pub mod instance_norm;

@@ -75,23 +75,31 @@ pub(super) struct Source<'a> {
     pub(super) norm: Option<RowNorm<'a>>,
     pub(super) x: &'a [f32],
     pub(super) dim: usize,
+    /// Row of `x` that each row of the product comes from; without it they are the same.
+    pub(super) map: Option<&'a [usize]>,
 }
 
 impl Source<'_> {
-    /// Rows `rows` of `x` become rows 0, 1, .. of `tiles`.
+    /// What row `row` of the product comes from.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        let row = self.map.map_or(row, |map| map[row]);
+        &self.x[row * self.dim..(row + 1) * self.dim]
+    }
+
+    /// Rows `rows` of the product become rows 0, 1, .. of `tiles`.
     ///
     /// # Safety
     /// The rows of `tiles` belong to the caller.
     #[inline(always)]
     pub(super) unsafe fn write<S: Simd>(&self, s: S, rows: Range<usize>, tiles: RowTiles) {
-        let x = &self.x[rows.start * self.dim..rows.end * self.dim];
-        for row in 0..rows.len() {
+        for (to, row) in rows.enumerate() {
+            let x = self.row(row).as_ptr();
             // SAFETY: the row has `dim` elements.
             unsafe {
-                let x = x.as_ptr().add(row * self.dim);
                 match &self.norm {
-                    Some(norm) => norm.write(s, x, tiles, row),
-                    None => tiles.write(s, row, x, self.dim),
+                    Some(norm) => norm.write(s, x, tiles, to),
+                    None => tiles.write(s, to, x, self.dim),
                 }
             }
         }
@@ -118,6 +126,11 @@ impl Store<'_> {
     #[inline(always)]
     fn to(&self, row: usize) -> usize {
         self.map.map_or(self.first_row + row, |map| map[row])
+    }
+
+    /// For the rows of the product from `rows` on.
+    pub(super) fn below(self, rows: usize) -> Self {
+        Self { first_row: self.first_row + rows, map: self.map.map(|map| &map[rows..]), ..self }
     }
 }
 
@@ -265,8 +278,7 @@ impl Kernel for Part<'_> {
                     chunk.source.write(s, from, chunk.tiles.below(rows.start));
                 }
                 Self::Columns(chunk, blocks) => {
-                    let mut store =
-                        Store { first_row: chunk.store.first_row + chunk.first_row, ..chunk.store };
+                    let mut store = chunk.store.below(chunk.first_row);
                     let session = Session::new(Path::best());
                     let (left, right) = ((chunk.tiles, chunk.rows), Right::One(chunk.weight));
                     for_blocks(s, &session, left, right, blocks, Depth::WHOLE, &mut store);
@@ -299,7 +311,7 @@ pub fn projection(
     let (x, residual) = (x.contiguous()?, residual.map(Tensor::contiguous).transpose()?);
     let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
-    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim, map: None };
     let fill = |out: Out| {
         let store =
             Store { out, first_row: 0, columns, activation, residual: residual.as_deref(), map: None };
@@ -331,13 +343,13 @@ pub fn grouped_projection<'a>(
             |first_row: usize| Store { out, first_row, columns, activation: None, residual: None, map: None };
         if let [only] = groups[..] {
             let (x, first_row, weight) = group(only);
-            return run(Source { norm: None, x, dim }, rows, weight, store(first_row));
+            return run(Source { norm: None, x, dim, map: None }, rows, weight, store(first_row));
         }
         let bytes = groups.len() * columns * dim * 2;
         gemm::run_chunks(gemm::threads_for(rows * columns * dim, bytes), groups.len(), |index| {
             let (x, first_row, weight) = group(groups[index]);
             let schedule = Schedule::new(1, x.len() / dim, 2 * dim);
-            run_scheduled(schedule, Source { norm: None, x, dim }, weight, store(first_row));
+            run_scheduled(schedule, Source { norm: None, x, dim, map: None }, weight, store(first_row));
         });
     };
     // SAFETY: the groups cover all rows.

@@ -14,10 +14,10 @@ use candle_core::{Result, Tensor, bail};
 
 use super::activation::Activation;
 use super::feed_forward::feed_forward_reference;
-use super::projection::{LockedNorm, NormParameters, Source, Store};
-use super::quant_linear::{COLUMNS, QuantWeight, StoreBlock, schedule};
+use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store};
+use super::quant_linear::{COLUMNS, QuantWeight, StoreBlock};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::quantized::{Place, QuantizedRows, Row, as_floats_mut};
+use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, as_floats_mut};
 use crate::gemm::{self, Scratch};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -121,16 +121,34 @@ impl Kernel for Activate<'_> {
 }
 
 /// A weight and the elements of its bias.
-type Locked<'a> = (QuantWeight<'a>, Option<&'a [f32]>);
+pub(super) type Locked<'a> = (QuantWeight<'a>, Option<&'a [f32]>);
 
-struct Weights<'a> {
-    gate: Option<Locked<'a>>,
-    up: Locked<'a>,
-    activation: Activation,
-    down: Locked<'a>,
+/// The weights of an MLP.
+#[derive(Clone, Copy)]
+pub(super) struct LockedWeights<'a> {
+    pub(super) gate: Option<Locked<'a>>,
+    pub(super) up: Locked<'a>,
+    pub(super) activation: Activation,
+    pub(super) down: Locked<'a>,
 }
 
-impl Weights<'_> {
+impl LockedWeights<'_> {
+    /// Threads worth using for so many rows.
+    pub(super) fn threads_for(&self, rows: usize) -> usize {
+        let Self { gate, up, down, .. } = self;
+        let ((hidden, dim), matrices) = (up.0.shape(), if gate.is_some() { 3 } else { 2 });
+        let bytes = gate.map_or(0, |gate| gate.0.bytes()) + up.0.bytes() + down.0.bytes();
+        quantized::threads_for(Path::best(), rows * dim * hidden * matrices, bytes)
+    }
+
+    /// Rows `0..rows` of `source`, to `store`.
+    pub(super) fn run(&self, source: &Source<'_>, store: &Store<'_>, rows: usize, threads: usize) {
+        Schedule::new(threads, rows, source.dim).run(|rows, threads| {
+            let store = store.below(rows.start);
+            self.chunk(source, rows, threads, &store);
+        });
+    }
+
     /// Hidden columns of `pairs`.
     fn hidden_columns(&self, x: &QuantizedRows, rows: usize, pairs: Range<usize>, hidden: Hidden) {
         let mut gates = Vec::new();
@@ -199,23 +217,17 @@ pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tens
     let (gate_bias, up_bias, down_bias) = (gate_bias?, up_bias?, down_bias?);
     let elements = Elements::of(&x)?;
     let rows = elements.len() / dim.max(1);
-    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
-    let locked = Weights {
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim, map: None };
+    let locked = LockedWeights {
         gate: gate.map(|(gate, _)| (gate, gate_bias.as_deref())),
         up: (up.0, up_bias.as_deref()),
         activation,
         down: (down.0, down_bias.as_deref()),
     };
-    let matrices = if gate.is_some() { 3 } else { 2 };
-    let bytes = gate.map_or(0, |gate| gate.0.bytes()) + up.0.bytes() + down.0.bytes();
-    let schedule = schedule(rows, dim, rows * dim * hidden * matrices, bytes);
     let fill = |out: Out| {
-        schedule.run(|rows, threads| {
-            let residual = residual.then_some(source.x);
-            let store =
-                Store { out, first_row: rows.start, columns: dim, activation: None, residual, map: None };
-            locked.chunk(&source, rows, threads, &store);
-        });
+        let residual = residual.then_some(source.x);
+        let store = Store { out, first_row: 0, columns: dim, activation: None, residual, map: None };
+        locked.run(&source, &store, rows, locked.threads_for(rows));
     };
     // SAFETY: all rows and columns are computed.
     let y = unsafe { written(rows * dim, fill) };

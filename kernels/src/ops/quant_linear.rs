@@ -95,16 +95,11 @@ impl<'a> From<&'a Int4Weight> for QuantWeight<'a> {
 /// Columns of a block.
 pub(super) const COLUMNS: usize = 32;
 
-/// How rows are shared by threads, for so many multiplications that read so many bytes of weights.
-pub(super) fn schedule(rows: usize, depth: usize, multiplications: usize, bytes: usize) -> Schedule {
-    Schedule::new(quantized::threads_for(Path::best(), multiplications, bytes), rows, depth)
-}
-
 impl Source<'_> {
     /// Rows `rows` as activations in 8 bits, on the threads of the current pool if `split`.
     pub(super) fn quantized(&self, rows: Range<usize>, split: bool) -> QuantizedRows {
         QuantizedRows::build(rows.len(), self.dim, split, |row, to| {
-            let x = &self.x[(rows.start + row) * self.dim..(rows.start + row + 1) * self.dim];
+            let x = self.row(rows.start + row);
             match &self.norm {
                 Some(norm) => dispatch(Normalize { norm, x, to }),
                 None => to.copy_from_slice(x),
@@ -185,10 +180,10 @@ pub fn quant_projection(
     let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
     let bias = bias.as_ref().map(Elements::of).transpose()?;
-    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim };
+    let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim, map: None };
     let fill = |out: Out| {
-        let schedule = schedule(rows, dim, rows * dim * columns, weight.bytes());
-        schedule.run(|rows, threads| {
+        let threads = quantized::threads_for(Path::best(), rows * dim * columns, weight.bytes());
+        Schedule::new(threads, rows, dim).run(|rows, threads| {
             let quantized = source.quantized(rows.clone(), threads > 1);
             let residual = residual.as_deref();
             let store = Store { out, first_row: rows.start, columns, activation, residual, map: None };
