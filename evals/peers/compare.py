@@ -2,9 +2,9 @@
 """Compares `swinseek bench` with its peers on one machine, in one run: every round runs each program once, in turn, so
 that whatever disturbs the machine hits all alike. Prints a Markdown table of medians and ratios.
 
-    python -m venv venv && venv/bin/pip install torch timm transformers openvino onnx onnxscript
+    python -m venv venv && venv/bin/pip install torch torchvision timm transformers openvino onnx onnxscript opencv-python-headless
     cargo build --release
-    venv/bin/python evals/peers/compare.py [--threads 2] [--rounds 15] [swin] [prefill] [decode] [caption]
+    venv/bin/python evals/peers/compare.py [--threads 2] [--rounds 15] [swin] [prefill] [decode] [caption] [pixels]
 
 Weights are random on both sides: speed does not depend on them. Peers that are not installed are left out.
 """
@@ -19,14 +19,15 @@ import sys
 import tempfile
 import time
 
+from decoders import DECODERS, VOCABULARY
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-class Ours:
-    """A row of `swinseek bench --on-demand`: one run for each line."""
+class OnDemand:
+    """A program that says a name, and then runs once for each line and prints its milliseconds."""
 
-    def __init__(self, args, name, *flags):
-        command = [args.swinseek, "bench", "--on-demand", "--filter", name, *flags]
+    def __init__(self, *command):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.name = self.process.stdout.readline().strip()
 
@@ -38,6 +39,11 @@ class Ours:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+def ours(args, name, *flags):
+    """A row of `swinseek bench`."""
+    return OnDemand(args.swinseek, "bench", "--on-demand", "--filter", name, *flags)
 
 
 def timed(call):
@@ -77,8 +83,8 @@ def swin(args):
         torch.manual_seed(0)
         model = timm.create_model(model_name, pretrained=False, num_classes=0, global_pool="").eval()
         for batch in (1, 8):
-            ours = Ours(args, f"{name} 224, batch {batch}")
-            cases = {f"swinseek bf16": ours}
+            swinseek = ours(args, f"{name} 224, batch {batch}")
+            cases = {"swinseek bf16": swinseek}
             pixels = torch.randn(batch, 3, 224, 224)
             with contextlib.suppress(ImportError):
                 cases["OpenVINO bf16"] = openvino(args, model, pixels)
@@ -87,7 +93,7 @@ def swin(args):
                 cases["timm eager bf16"] = timed(lambda: low(small))
                 table(f"{name} 224, batch {batch}", cases, args.rounds)
             model.to(torch.float32)
-            ours.close()
+            swinseek.close()
 
 
 def openvino(args, model, pixels):
@@ -105,22 +111,11 @@ def openvino(args, model, pixels):
     return timed(lambda: request.infer({0: data}))
 
 
-DECODERS = {
-    "0.5b": dict(hidden_size=1280, num_hidden_layers=20, num_attention_heads=20, num_key_value_heads=20, intermediate_size=3584),
-    "1.3b": dict(hidden_size=2048, num_hidden_layers=24, num_attention_heads=16, num_key_value_heads=16, intermediate_size=5632),
-    "mla-moe": dict(hidden_size=1024, num_hidden_layers=12, num_attention_heads=8, num_key_value_heads=8, intermediate_size=2816,
-                    n_routed_experts=32, num_experts_per_tok=4, n_shared_experts=2, moe_intermediate_size=768,
-                    first_k_dense_replace=1, q_lora_rank=None, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64,
-                    v_head_dim=128, n_group=1, topk_group=1, topk_method="greedy", norm_topk_prob=False,
-                    routed_scaling_factor=1.0),
-}
-
-
 def decoder(name):
     import torch
     from transformers import AutoModelForCausalLM, DeepseekV2Config, LlamaConfig
     kind = DeepseekV2Config if name == "mla-moe" else LlamaConfig
-    config = kind(vocab_size=32256, max_position_embeddings=4096, tie_word_embeddings=False, **DECODERS[name])
+    config = kind(vocab_size=VOCABULARY, max_position_embeddings=4096, tie_word_embeddings=False, **DECODERS[name])
     torch.set_default_dtype(torch.bfloat16)
     model = AutoModelForCausalLM.from_config(config).eval()
     torch.set_default_dtype(torch.float32)
@@ -136,7 +131,8 @@ def language(args, what, tokens, past, batches):
             for batch in batches:
                 row = f"decoder {name} {{}}: {what}" + (f", batch {batch}" if batch > 1 else "")
                 flags = {"bf16": [], "int8": ["--precision", "int8"], "int4": ["--precision", "int4"]}
-                ours = {f"swinseek {p}": Ours(args, row.format(p), *flags[p]) for p in args.precisions}
+                programs = {f"swinseek {p}": ours(args, row.format(p), *flags[p]) for p in args.precisions}
+                programs |= others(args, name, tokens, past, batch)
                 ids = torch.randint(300, 32000, (batch, tokens))
                 cache = None
                 if past:
@@ -148,10 +144,24 @@ def language(args, what, tokens, past, batches):
                     model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
                     if cache is not None:
                         cache.crop(-tokens)
-                table(row.format("").replace(" :", ":"), {**ours, "transformers bf16": timed(step)}, args.rounds)
-                for process in ours.values():
+                table(row.format("").replace(" :", ":"), {**programs, "transformers bf16": timed(step)}, args.rounds)
+                for process in programs.values():
                     process.close()
             del model
+
+
+def others(args, decoder, tokens, past, batch):
+    """The same case in llama.cpp and vLLM, where they are."""
+    case = ["--decoder", decoder, "--tokens", str(tokens), "--past", str(past), "--batch", str(batch), "--threads", str(args.threads)]
+    folder = os.path.dirname(os.path.abspath(__file__))
+    programs = {}
+    if args.llama and decoder != "mla-moe":
+        kinds = {"bf16": "bf16", "int8": "q8_0", "int4": "q4_0"}
+        for kind in (kinds[precision] for precision in args.precisions):
+            programs[f"llama.cpp {kind}"] = OnDemand(args.llama, os.path.join(folder, "llama_cpp.py"), *case, "--weights", kind)
+    if args.vllm and decoder != "mla-moe":
+        programs["vLLM bf16"] = OnDemand(args.vllm, os.path.join(folder, "vllm_cpu.py"), *case)
+    return programs
 
 
 def caption(args):
@@ -167,24 +177,86 @@ def caption(args):
     pixels = torch.randn(1, 3, 224, 224, dtype=torch.bfloat16)
     for what, tokens in (("first token", 1), ("60 tokens", 60)):
         flags = {"bf16": [], "int8": ["--precision", "int8"]}
-        ours = {f"swinseek {p}": Ours(args, f"caption, swin-b + mbart {p}: {what}", *f) for p, f in flags.items()}
+        programs = {f"swinseek {p}": ours(args, f"caption, swin-b + mbart {p}: {what}", *f) for p, f in flags.items()}
 
         def run():
             with torch.inference_mode():
                 model.generate(pixel_values=pixels, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1)
-        table(f"caption: {what}", {**ours, "transformers bf16": timed(run)}, args.rounds)
-        for process in ours.values():
+        table(f"caption: {what}", {**programs, "transformers bf16": timed(run)}, args.rounds)
+        for process in programs.values():
             process.close()
+
+
+def photograph(path):
+    """A smooth coloured picture of 2000 x 2000 with some noise, as JPEG of quality 92."""
+    import numpy
+    from PIL import Image
+    random = numpy.random.default_rng(0)
+
+    def layer(size, how):
+        return numpy.asarray(Image.fromarray(random.random((size, size), dtype=numpy.float32)).resize((2000, 2000), how))
+    gray = layer(12, Image.Resampling.BICUBIC) + 0.2 * layer(200, Image.Resampling.BILINEAR)
+    gray = gray + random.standard_normal((2000, 2000), dtype=numpy.float32) * 0.01
+    gray = (gray - gray.min()) / (gray.max() - gray.min())
+    color = numpy.stack([gray, numpy.roll(gray, 37, 0), numpy.roll(gray, 91, 1)], -1)
+    Image.fromarray((color * 255).astype(numpy.uint8)).save(path, quality=92)
+
+
+def pixels(args):
+    """A JPEG of 2000 x 2000, in memory, to a normalised tensor of 3 x 192 x 192."""
+    import io
+    import numpy
+    import torch
+    import torchvision
+    from PIL import Image
+    from torchvision.transforms.v2 import functional
+    mean, deviation = (numpy.array(v, numpy.float32) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    folder = tempfile.TemporaryDirectory()
+    path = os.path.join(folder.name, "photograph.jpg")
+    photograph(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    swinseek = ours(args, "image to pixels, default model", "--image", path)
+
+    def normal(image):
+        return numpy.ascontiguousarray(((numpy.asarray(image, numpy.float32) / 255 - mean) / deviation).transpose(2, 0, 1))
+
+    def pil(draft):
+        image = Image.open(io.BytesIO(data))
+        if draft:
+            image.draft("RGB", (384, 384))
+        return normal(image.convert("RGB").resize((192, 192), Image.Resampling.BICUBIC))
+
+    def vision():
+        image = torchvision.io.decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        image = functional.resize(image, [192, 192], interpolation=functional.InterpolationMode.BICUBIC, antialias=True)
+        return functional.normalize(image.float() / 255, mean.tolist(), deviation.tolist())
+
+    cases = {"swinseek": swinseek, "PIL": timed(lambda: pil(False)), "PIL, draft": timed(lambda: pil(True)), "torchvision": timed(vision)}
+    with contextlib.suppress(ImportError):
+        import cv2
+        cv2.setNumThreads(args.threads)
+
+        def opencv(flags, how):
+            image = cv2.resize(cv2.imdecode(numpy.frombuffer(data, numpy.uint8), flags), (192, 192), interpolation=how)
+            return normal(image[..., ::-1])
+        cases["OpenCV cubic"] = timed(lambda: opencv(cv2.IMREAD_COLOR, cv2.INTER_CUBIC))
+        cases["OpenCV reduced 1/4, area"] = timed(lambda: opencv(cv2.IMREAD_REDUCED_COLOR_4, cv2.INTER_AREA))
+    table("JPEG 2000 x 2000 to pixels", cases, 5 * args.rounds)
+    swinseek.close()
+    folder.cleanup()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["swin", "prefill", "decode", "caption"])
+    parser.add_argument("parts", nargs="*", default=["swin", "prefill", "decode", "caption", "pixels"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--swinseek", default=os.path.join(ROOT, "target", "release", "swinseek"))
     parser.add_argument("--decoders", nargs="*", default=list(DECODERS), choices=list(DECODERS))
     parser.add_argument("--precisions", nargs="*", default=["bf16", "int8", "int4"], choices=["bf16", "int8", "int4"])
+    parser.add_argument("--llama", metavar="PYTHON", help="an interpreter that has llama-cpp-python and gguf: llama.cpp is compared too")
+    parser.add_argument("--vllm", metavar="PYTHON", help="an interpreter that has vllm-cpu: vLLM is compared too")
     args = parser.parse_args()
     os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(args.threads)
     import torch
@@ -206,8 +278,10 @@ def main():
             language(args, "decode at 512", 1, 512, [1, 8])
         elif part == "caption":
             caption(args)
+        elif part == "pixels":
+            pixels(args)
         else:
-            sys.exit(f"{part}: expected swin, prefill, decode or caption")
+            sys.exit(f"{part}: expected swin, prefill, decode, caption or pixels")
 
 
 if __name__ == "__main__":

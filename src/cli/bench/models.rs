@@ -7,11 +7,35 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use swinseek_fusion::checkpoint::FreshSource;
 use swinseek_fusion::donut::{Donut, DonutConfig};
-use swinseek_kernels::{Precision, Trace, Weights};
+use swinseek_kernels::{Init, Precision, TensorSource, Trace, Weights};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
 use swinseek_vision::{Encoder, VisionConfig};
 
 use super::work::{Ceiling, DecoderSizes, Work, width};
+
+/// Normal values, the same ones again and again: a thousand million new ones would take longer than any measurement.
+struct Pool(Vec<f32>);
+
+impl TensorSource for Pool {
+    fn tensor(&self, _name: &str, shape: &[usize], init: Init) -> swinseek_kernels::Result<Tensor> {
+        let count = shape.iter().product();
+        let values = match init {
+            Init::Const(value) => vec![value as f32; count],
+            Init::Normal { std } => self.0.iter().map(|x| x * std as f32).cycle().take(count).collect(),
+        };
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    fn shape(&self, _name: &str) -> Option<Vec<usize>> {
+        None
+    }
+}
+
+fn weights(precision: Precision) -> Result<Weights> {
+    // A prime number of them: rows of matrices differ.
+    let pool = FreshSource::new(1).tensor("pool", &[1_000_003], Init::Normal { std: 1.0 })?;
+    Ok(Weights::new(Arc::new(Pool(pool.to_vec1()?)), precision))
+}
 
 /// A Swin of published shape.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +76,7 @@ pub(super) fn swin(swin: Swin, precision: Precision) -> Result<Encoder> {
         "depths": depths, "num_heads": heads, "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": true,
         "hidden_act": "gelu", "use_absolute_embeddings": false, "layer_norm_eps": 1e-5
     }))?;
-    Ok(Encoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?)
+    Ok(Encoder::new(&config, &weights(precision)?)?)
 }
 
 pub(super) fn pixels(batch: usize) -> Result<Tensor> {
@@ -99,7 +123,7 @@ impl Bench {
     pub(super) fn new(name: &str, precision: Precision) -> Result<Self> {
         let json = decoder_config(name);
         let config = LanguageConfig::from_json(&json)?;
-        let decoder = Decoder::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?;
+        let decoder = Decoder::new(&config, &weights(precision)?)?;
         Ok(Self { decoder, config, sizes: DecoderSizes::new(&json) })
     }
 
@@ -146,7 +170,7 @@ pub(super) fn captioner(precision: Precision) -> Result<Donut> {
             "decoder_ffn_dim": 4096, "max_position_embeddings": 1024, "scale_embedding": true, "activation_function": "gelu"
         }
     }))?;
-    Ok(Donut::new(&config, &Weights::new(Arc::new(FreshSource::new(1)), precision))?)
+    Ok(Donut::new(&config, &weights(precision)?)?)
 }
 
 #[cfg(test)]

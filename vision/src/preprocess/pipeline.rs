@@ -152,7 +152,7 @@ impl Work<'_> {
         };
         let left = offset(self.raster.width, width);
         let top = offset(self.raster.height, height);
-        self.raster = self.raster.place(left, top, width, height)?;
+        self.raster.place(left, top, width, height)?;
         self.geometry.place(left, top, width, height);
         Ok(())
     }

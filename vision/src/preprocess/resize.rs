@@ -172,13 +172,42 @@ impl<'a> Raster<'a> {
     }
 
     /// Put at `(left, top)` of a black canvas of `width` by `height`; negative offsets crop.
-    pub(super) fn place(&self, left: i64, top: i64, width: usize, height: usize) -> Result<Self> {
+    pub(super) fn place(&mut self, left: i64, top: i64, width: usize, height: usize) -> Result<()> {
         check_size(width, height)?;
-        let inside = |at: usize, offset: i64, size: usize| {
-            usize::try_from(at as i64 - offset).ok().filter(|&from| from < size)
+        if (left, top, width, height) == (0, 0, self.width, self.height) {
+            return Ok(());
+        }
+        self.values = match &self.values {
+            Values::Whole(samples) => Values::Whole(self.placed(samples, left, top, width, height).into()),
+            Values::Real(samples) => Values::Real(self.placed(samples, left, top, width, height)),
         };
-        let from = |x, y| inside(x, left, self.width).zip(inside(y, top, self.height));
-        Ok(self.moved(width, height, from))
+        (self.width, self.height) = (width, height);
+        Ok(())
+    }
+
+    fn placed<T: Copy + Default>(
+        &self,
+        samples: &[T],
+        left: i64,
+        top: i64,
+        width: usize,
+        height: usize,
+    ) -> Vec<T> {
+        // Where `from` pixels begin and end on a side of `to`.
+        let span = |offset: i64, from: usize, to: usize| {
+            let end = (offset + from as i64).clamp(0, to as i64);
+            offset.clamp(0, end) as usize..end as usize
+        };
+        let (columns, rows) = (span(left, self.width, width), span(top, self.height, height));
+        let channels = self.channels;
+        let mut canvas = vec![T::default(); width * height * channels];
+        for y in rows.filter(|_| !columns.is_empty()) {
+            let from = (y as i64 - top) as usize * self.width + (columns.start as i64 - left) as usize;
+            let (from, to) = (from * channels, (y * width + columns.start) * channels);
+            let count = columns.len() * channels;
+            canvas[to..to + count].copy_from_slice(&samples[from..from + count]);
+        }
+        canvas
     }
 
     /// Turned by 90 degrees clockwise.
@@ -260,4 +289,43 @@ fn run(source: &ImageRef, to: (u32, u32), kind: PixelType, algorithm: ResizeAlg)
 
 fn refused(error: impl std::fmt::Display) -> Error {
     Error::Input(format!("image cannot be resized: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preprocess::image::Channels;
+
+    /// Every pixel of a canvas is the one that an offset moves there, or black.
+    #[test]
+    fn pictures_are_placed_pixel_by_pixel() -> Result<()> {
+        for (width, height, channels) in
+            [(5, 3, Channels::Rgb), (4, 4, Channels::Luma), (1, 6, Channels::Rgb)]
+        {
+            let count = channels.count();
+            let samples: Vec<u8> = (1..=(width * height * count) as u8).collect();
+            let deep = samples.iter().map(|&s| u16::from(s) * 257).collect();
+            for samples in [Samples::U8(samples), Samples::U16(deep)] {
+                let image = Image::new(width, height, channels, samples).expect("as many samples");
+                let picture = Raster::new(&image);
+                for (left, top, w, h) in [
+                    (0, 0, width, height),
+                    (2, 1, 9, 8),
+                    (-2, -1, 2, 1),
+                    (-3, 2, 4, 9),
+                    (40, 0, 3, 3),
+                    (-9, -9, 2, 2),
+                ] {
+                    let mut placed = picture.clone();
+                    placed.place(left, top, w, h)?;
+                    let expected = picture.moved(w, h, |x, y| {
+                        let x = usize::try_from(x as i64 - left).ok().filter(|&x| x < width)?;
+                        Some((x, usize::try_from(y as i64 - top).ok().filter(|&y| y < height)?))
+                    });
+                    assert_eq!(placed, expected, "{width} x {height} at {left}, {top} of {w} x {h}");
+                }
+            }
+        }
+        Ok(())
+    }
 }
