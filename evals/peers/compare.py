@@ -158,9 +158,9 @@ def others(args, decoder, tokens, past, batch):
     if args.llama and decoder != "mla-moe":
         kinds = {"bf16": "bf16", "int8": "q8_0", "int4": "q4_0"}
         for kind in (kinds[precision] for precision in args.precisions):
-            programs[f"llama.cpp {kind}"] = OnDemand(args.llama, os.path.join(folder, "llama_cpp.py"), *case, "--weights", kind)
+            programs[f"llama.cpp {kind}"] = OnDemand(args.llama, os.path.join(folder, "run_llama.py"), *case, "--weights", kind)
     if args.vllm and decoder != "mla-moe":
-        programs["vLLM bf16"] = OnDemand(args.vllm, os.path.join(folder, "vllm_cpu.py"), *case)
+        programs["vLLM bf16"] = OnDemand(args.vllm, os.path.join(folder, "run_vllm.py"), *case)
     return programs
 
 

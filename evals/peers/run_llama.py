@@ -2,7 +2,7 @@
 """llama.cpp for compare.py: one case with random weights, run once for each line on standard input, its milliseconds printed.
 
     pip install llama-cpp-python gguf numpy     (compiled for this machine: CMAKE_ARGS=-DGGML_NATIVE=ON, --no-binary llama-cpp-python)
-    python llama_cpp.py --decoder 0.5b --weights q4_0 --past 512 --batch 8 [--folder DIR]
+    python run_llama.py --decoder 0.5b --weights q4_0 --past 512 --batch 8 [--folder DIR]
 
 The weights are made once, in bf16, quantised by llama.cpp itself, and kept in the folder. The cache is in bf16: f16, its
 default, is slower on processors like the one that evals/results/speed.md names.

