@@ -1,6 +1,7 @@
 //! NEON: `sdot` adds four products of signed bytes to each word; without it, products of 16 bits are added in pairs.
 #![allow(clippy::inline_always)] // The kernels are compiled once with `sdot` and once without.
 
+#[allow(clippy::wildcard_imports)] // Thirty intrinsics under their well-known names.
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
