@@ -1,14 +1,16 @@
 //! Sixteen `f32` lanes, written once and compiled for each vector unit, chosen when the program runs.
 //!
 //! A [`Kernel`] is generic over [`Simd`]; [`dispatch`] runs it with the widest unit of this processor. The lanes are
-//! sixteen everywhere (one AVX-512 register, two AVX2 ones, an array), so sums associate in one way and AVX-512 and AVX2
-//! agree bit for bit; only the portable path, which has no fused multiply-add, may differ in the last bit.
+//! sixteen everywhere (one AVX-512 register, two AVX2 ones, four of NEON, an array), so sums associate in one way and the
+//! vector units agree bit for bit; only the portable path, which has no fused multiply-add, may differ in the last bit.
 //!
 //! Everything that a kernel calls must be inlined into the function that enables the vector unit, or else each
 //! operation is a call through memory: hence `inline(always)` throughout, and no closures on lanes.
 #![allow(clippy::inline_always)]
 
 pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 pub(crate) mod product;
 #[cfg(target_arch = "x86_64")]
@@ -129,9 +131,14 @@ pub(crate) enum Unit {
     /// Whatever the compiler makes of arrays.
     Portable,
     /// AVX2 with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 F.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 /// The widest unit of this processor.
@@ -144,6 +151,10 @@ fn detected() -> Unit {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Unit::Avx2;
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if neon::available() {
+        return Unit::Neon;
     }
     Unit::Portable
 }
@@ -160,7 +171,10 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         Unit::Avx512 => unsafe { x86::run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
         Unit::Avx2 => unsafe { x86::run_avx2(kernel) },
-        _ => kernel.run(portable::Portable),
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Unit::Neon => unsafe { neon::run(kernel) },
+        Unit::Portable => kernel.run(portable::Portable),
     }
 }
 
@@ -179,7 +193,12 @@ pub(crate) mod testing {
 
     /// `body` on each unit in turn (on this thread: other threads of a pool keep the widest).
     pub(crate) fn on_each_unit<T>(mut body: impl FnMut(Unit) -> T) -> Vec<T> {
+        #[cfg(target_arch = "x86_64")]
         let units = [Unit::Portable, Unit::Avx2, Unit::Avx512];
+        #[cfg(target_arch = "aarch64")]
+        let units = [Unit::Portable, Unit::Neon];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let units = [Unit::Portable];
         let run = |unit: Unit| {
             FORCED.with(|forced| forced.set(Some(unit)));
             let result = body(unit);
@@ -226,13 +245,18 @@ mod tests {
                 // SAFETY: both arrays have 16 elements and n is at most 16.
                 unsafe {
                     results.push(s.to_array(s.load(self.0.as_ptr(), n)));
-                    let mut rounded = [0; LANES];
-                    s.store_bf16(rounded.as_mut_ptr(), a, LANES);
+                    let mut rounded = [0x3f80; LANES];
+                    s.store_bf16(rounded.as_mut_ptr(), a, n);
+                    results.push(s.to_array(s.load_bf16(rounded.as_ptr(), LANES)));
                     results.push(s.to_array(s.load_bf16(rounded.as_ptr(), n)));
                     s.store(stored.as_mut_ptr(), a, n);
                 }
                 results.push(stored);
             }
+            let mut pairs = [0.0; LANES];
+            // SAFETY: sixteen words.
+            unsafe { s.store_bf16_pairs(pairs.as_mut_ptr(), a, b) };
+            results.push(pairs);
             results
         }
     }
@@ -252,6 +276,32 @@ mod tests {
 
     fn on_each_unit_operations(a: &[f32; LANES], b: &[f32; LANES]) -> Vec<Vec<[f32; LANES]>> {
         testing::on_each_unit(|_| dispatch(Operations(a, b)))
+    }
+
+    struct Round<'a>(&'a [f32; LANES]);
+
+    impl Kernel for Round<'_> {
+        type Output = [u16; LANES];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let mut rounded = [0; LANES];
+            // SAFETY: sixteen words.
+            unsafe { s.store_bf16(rounded.as_mut_ptr(), s.with_lanes(*self.0), LANES) };
+            rounded
+        }
+    }
+
+    #[test]
+    fn rounding_is_that_of_half() {
+        // Ties to either side, what rounds up to infinity, and what is no number.
+        let special = [1.003_906_3, 1.011_718_8, 0.0, f32::INFINITY, f32::NAN, f32::MAX, 1.7e-3, 3.39e38];
+        let x: [f32; LANES] =
+            std::array::from_fn(|i| if i % 2 == 0 { special[i / 2] } else { -special[i / 2] });
+        let expected = x.map(|x| half::bf16::from_f32(x).to_bits());
+        for found in testing::on_each_unit(|unit| (unit, dispatch(Round(&x)))) {
+            assert_eq!(found.1, expected, "{:?}", found.0);
+        }
     }
 
     struct Transpose<'a> {

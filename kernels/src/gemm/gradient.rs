@@ -1,13 +1,13 @@
 //! Backward of `y = x Wᵀ + b` in `bf16`: one walk over the rows for all gradients.
 
 use super::Path;
-use super::avx512;
 use super::kernel::{Session, Share, compute};
 use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix, Output, PackedRight, packed_len};
 use super::pack::{self, Side};
 use super::parallel::{self, Scratch, Shared};
 use super::product::{ROWS_PER_PASS, packed_product};
 use super::single::transpose;
+use super::vector;
 
 /// What a backward pass reads, all row-major.
 #[derive(Debug, Clone, Copy)]
@@ -181,14 +181,7 @@ fn add_column_sums(data: &[f32], sums: &mut [f32]) {
         return;
     }
     for block in data.chunks(ROWS_PER_BLOCK * sums.len()) {
-        // SAFETY: the function needs AVX-512, which is there.
-        unsafe {
-            if avx512::available() {
-                avx512::add_rows(block, sums);
-            } else {
-                add_rows(block, sums);
-            }
-        }
+        vector::add_rows(block, sums);
     }
 }
 

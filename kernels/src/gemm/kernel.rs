@@ -2,8 +2,12 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::matrix::{BLOCK, LINES, Line};
-use super::{Path, amx, avx512, portable};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
+use super::{Path, amx, portable, vector};
 
 /// Tiles along the depth after which the next block of columns is due: 64 KiB of packed operands.
 const STEPS_PER_PASS: usize = 32;
@@ -23,6 +27,7 @@ pub(super) struct Block {
     pub(super) rows: usize,
     pub(super) right: [*const Line; 2],
     /// Whether the right panels, of so few steps that they stay in the first-level cache, are used again soon.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Only AMX needs it.
     pub(super) right_again: bool,
     pub(super) steps: usize,
     pub(super) init: *const f32,
@@ -90,7 +95,10 @@ impl Session {
         unsafe {
             match self.0 {
                 Path::Amx => amx::block(block),
+                #[cfg(target_arch = "x86_64")]
                 Path::Avx512 => avx512::block(block),
+                #[cfg(target_arch = "aarch64")]
+                Path::Neon => neon::block(block),
                 Path::Portable => portable::block(block),
             }
         }
@@ -127,7 +135,10 @@ pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
     unsafe {
         match session.0 {
             Path::Amx => walk(share, |b| amx::block(b)),
+            #[cfg(target_arch = "x86_64")]
             Path::Avx512 => walk(share, |b| avx512::block(b)),
+            #[cfg(target_arch = "aarch64")]
+            Path::Neon => walk(share, |b| neon::block(b)),
             Path::Portable => walk(share, |b| portable::block(b)),
         }
     }
@@ -162,7 +173,7 @@ unsafe fn walk(share: &Share<'_>, kernel: impl Fn(&Block)) {
                         out_ld: share.columns,
                     };
                     // Rows of the result are often far away: fetch those of the next block in time.
-                    avx512::prefetch_rows(out.wrapping_add(BLOCK * share.columns), share.columns);
+                    vector::prefetch_rows(out.wrapping_add(BLOCK * share.columns), share.columns);
                     let columns = (share.columns - pair * BLOCK).min(BLOCK);
                     if block.rows.is_multiple_of(LINES) && columns == BLOCK {
                         kernel(&block);
@@ -188,23 +199,11 @@ unsafe fn edge(block: &Block, columns: usize, kernel: impl Fn(&Block)) {
     // SAFETY: only the `rows` by `columns` inside the result are read and written.
     unsafe {
         if block.init_ld != 0 {
-            copy_rows((block.init, block.init_ld), (inner.out, BLOCK), rows, columns);
+            vector::copy_rows((block.init, block.init_ld), (inner.out, BLOCK), rows, columns);
             inner.init = inner.out;
             inner.init_ld = BLOCK;
         }
         kernel(&inner);
-        copy_rows((inner.out, BLOCK), (block.out, block.out_ld), rows, columns);
-    }
-}
-
-/// Copies `rows` rows of at most 32 elements between two pointers with leading dimensions.
-unsafe fn copy_rows(from: (*const f32, usize), to: (*mut f32, usize), rows: usize, columns: usize) {
-    // SAFETY: the caller's promise; the first function is called where AVX-512 is.
-    unsafe {
-        if avx512::available() {
-            avx512::copy_rows(from, to, rows, columns);
-        } else {
-            portable::copy_rows(from, to, rows, columns);
-        }
+        vector::copy_rows((inner.out, BLOCK), (block.out, block.out_ld), rows, columns);
     }
 }

@@ -1,16 +1,19 @@
 //! Matrix products on the CPU: `bf16` operands with `f32` accumulation, and plain `f32`.
 //!
 //! Operands are packed into tiles of 16 lines by 32 depth (see `pack`) that all kernels share:
-//! AMX where the processor and the system allow it, else AVX-512, else portable Rust. Every element
+//! AMX where the processor and the system allow it, else AVX-512 or NEON, else portable Rust. Every element
 //! of a result is summed over the depth in one fixed order, so it depends neither on the other rows
 //! nor on the number of threads. Work is split over rayon's current pool, large products only.
 
 mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocks;
 mod gradient;
 mod kernel;
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod parallel;
 mod portable;
@@ -20,6 +23,7 @@ mod single;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod vector;
 
 use std::sync::OnceLock;
 
@@ -38,11 +42,39 @@ pub(crate) use tiles::{CEILING_BLOCK_FLOPS, ColumnTiles, RowTiles, ceiling_block
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
     Amx,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Portable,
 }
 
 impl Path {
+    /// Whether this machine has it.
+    fn available(self) -> bool {
+        match self {
+            Self::Amx => amx::available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::available(),
+            Self::Portable => true,
+        }
+    }
+
+    /// Every path that runs here, the fastest first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let all = [
+            Self::Amx,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon,
+            Self::Portable,
+        ];
+        all.into_iter().filter(|path| path.available())
+    }
+
     /// The fastest path of this machine, found once.
     pub(crate) fn best() -> Self {
         static BEST: OnceLock<Path> = OnceLock::new();
@@ -50,35 +82,17 @@ impl Path {
         if let Some(forced) = testing::forced() {
             return forced;
         }
-        *BEST.get_or_init(|| {
-            if amx::available() {
-                Self::Amx
-            } else if avx512::available() {
-                Self::Avx512
-            } else {
-                Self::Portable
-            }
-        })
-    }
-
-    /// Every path that runs here, for tests.
-    #[cfg(test)]
-    pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        if avx512::available() {
-            all.push(Self::Avx512);
-        }
-        if amx::available() {
-            all.push(Self::Amx);
-        }
-        all
+        *BEST.get_or_init(|| Self::all().next().unwrap_or(Self::Portable))
     }
 
     /// Rough throughput of one thread in floating-point operations per nanosecond.
     fn flops_per_ns(self) -> f64 {
         match self {
             Self::Amx => 500.0,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 80.0,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 30.0,
             Self::Portable => 10.0,
         }
     }
@@ -96,11 +110,14 @@ pub(crate) fn worth_splitting(multiplications: usize) -> bool {
     threads_for(multiplications, 0) > 1
 }
 
-/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512` or `portable`.
+/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512`, `neon` or `portable`.
 pub fn path_name() -> &'static str {
     match Path::best() {
         Path::Amx => "amx-bf16",
+        #[cfg(target_arch = "x86_64")]
         Path::Avx512 => "avx512",
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon => "neon",
         Path::Portable => "portable",
     }
 }

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::Path;
+#[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix};
 use super::parallel::{self, Shared};
@@ -49,9 +50,11 @@ pub(super) fn panels_of(path: Path, side: Side, source: Matrix<'_>, range: Range
         unsafe {
             let dst = dst.add(((panel - range.start) * steps + step) * LINES);
             match path {
+                #[cfg(target_arch = "x86_64")]
                 Path::Amx => avx512::pack_tile(spot, side, dst),
+                #[cfg(target_arch = "x86_64")]
                 Path::Avx512 => avx512::pack_tile_basic(spot, side, dst),
-                Path::Portable => portable::pack_tile(spot, side, dst),
+                _ => portable::pack_tile(spot, side, dst),
             }
         }
     };

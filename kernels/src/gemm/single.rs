@@ -1,10 +1,9 @@
 //! `f32` products, for comparison with other implementations. The left operand is read in place; the right
 //! one is packed into panels of 32 columns, depth by depth.
 
-use super::avx512;
 use super::matrix::{BLOCK, DEPTH, LINES, Line, Matrix, Output};
 use super::parallel::{self, Scratch, Shared};
-use super::portable;
+use super::vector;
 
 /// Depths packed at a time: a panel of 32 columns then takes 32 KiB of the first-level cache.
 const PASS: usize = 256;
@@ -121,20 +120,13 @@ pub(super) unsafe fn transpose(
     rows: usize,
     columns: usize,
 ) {
-    let wide = avx512::available();
     for row in (0..rows).step_by(LINES) {
         for column in (0..columns).step_by(LINES) {
             let from = (from.0.wrapping_add(row * from.1 + column), from.1);
             let to = (to.0.wrapping_add(column * to.1 + row), to.1);
             let (height, width) = ((rows - row).min(LINES), (columns - column).min(LINES));
-            // SAFETY: both squares lie inside the matrices; AVX-512 is there where it is used.
-            unsafe {
-                if wide {
-                    avx512::transpose_square(from, to, height, width);
-                } else {
-                    portable::transpose_square(from, to, height, width);
-                }
-            }
+            // SAFETY: both squares lie inside the matrices.
+            unsafe { vector::transpose_square(from, to, height, width) };
         }
     }
 }
@@ -178,18 +170,14 @@ impl Pass<'_> {
             };
             if columns < BLOCK {
                 if init_ld != 0 {
-                    portable::copy_rows((init, init_ld), (aside.as_mut_ptr(), BLOCK), rows, columns);
+                    vector::copy_rows((init, init_ld), (aside.as_mut_ptr(), BLOCK), rows, columns);
                     (block.init, block.init_ld) = (aside.as_ptr(), BLOCK);
                 }
                 (block.out, block.out_ld) = (aside.as_mut_ptr(), BLOCK);
             }
-            if avx512::available() {
-                avx512::block_f32(&block);
-            } else {
-                portable::block_f32(&block);
-            }
+            vector::block_f32(&block);
             if columns < BLOCK {
-                portable::copy_rows((aside.as_ptr(), BLOCK), (out, self.columns), rows, columns);
+                vector::copy_rows((aside.as_ptr(), BLOCK), (out, self.columns), rows, columns);
             }
         }
     }

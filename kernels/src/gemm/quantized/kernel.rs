@@ -39,6 +39,7 @@ pub(super) struct Strip {
 /// A panel is the tiles of 16 rows, one after the other. Sums are 32 words of `i32` a row; rows past `rows` may be
 /// written, up to 32.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Only AMX needs it.
 pub(super) struct Sums {
     pub(super) left: *const Line,
     /// Lines of a tile of the first row panel.
@@ -59,6 +60,7 @@ pub(super) struct Sums {
 
 /// Up to 16 rows by 16 columns of 4-bit products over some groups, for AMX: `out += Σ scale · (integer sum of the group)`.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Only AMX needs it.
 pub(super) struct Groups {
     /// The tile that the first group, an even one, lies in; the next group is the other half of it.
     pub(super) left: *const Line,
@@ -110,12 +112,7 @@ impl Drop for Session {
 /// Asks for `lines` lines from `from` on.
 #[inline]
 pub(super) fn fetch(from: *const Line, lines: usize) {
-    #[cfg(target_arch = "x86_64")]
     for line in 0..lines {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: prefetching has no effect but on the cache, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+        super::super::fetch(from.wrapping_add(line));
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, lines);
 }

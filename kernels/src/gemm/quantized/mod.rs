@@ -14,6 +14,8 @@ mod avx2;
 mod int4;
 mod int8;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod rows;
 #[cfg(test)]
@@ -42,6 +44,11 @@ pub(crate) enum Path {
     Vnni,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON with its dot products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Portable,
 }
 
@@ -54,16 +61,28 @@ impl Path {
             Self::Vnni => vnni::available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => neon::dot_available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::available(),
             Self::Portable => true,
         }
     }
 
     /// Every path that runs here, the fastest first.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        #[cfg(target_arch = "x86_64")]
-        let all = [Self::Amx, Self::Vnni, Self::Avx2, Self::Portable];
-        #[cfg(not(target_arch = "x86_64"))]
-        let all = [Self::Amx, Self::Portable];
+        let all = [
+            Self::Amx,
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon,
+            Self::Portable,
+        ];
         all.into_iter().filter(|path| path.available())
     }
 
@@ -81,12 +100,17 @@ impl Path {
             Self::Vnni => 200.0,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => 50.0,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => 100.0,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 30.0,
             Self::Portable => 5.0,
         }
     }
 }
 
-/// The path that products of 8-bit activations take on this machine: `amx-int8`, `avx512-vnni`, `avx2` or `portable`.
+/// The path that products of 8-bit activations take on this machine: `amx-int8`, `avx512-vnni`, `avx2`,
+/// `neon-dotprod`, `neon` or `portable`.
 pub fn int8_path_name() -> &'static str {
     match Path::best() {
         Path::Amx => "amx-int8",
@@ -94,6 +118,10 @@ pub fn int8_path_name() -> &'static str {
         Path::Vnni => "avx512-vnni",
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 => "avx2",
+        #[cfg(target_arch = "aarch64")]
+        Path::NeonDot => "neon-dotprod",
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon => "neon",
         Path::Portable => "portable",
     }
 }
@@ -127,6 +155,10 @@ fn kernels(path: Path) -> (StripKernel, StripKernel) {
         Path::Amx | Path::Vnni => (vnni::int8, vnni::int4),
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 => (avx2::int8, avx2::int4),
+        #[cfg(target_arch = "aarch64")]
+        Path::NeonDot => (neon::int8_dot, neon::int4_dot),
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon => (neon::int8, neon::int4),
         _ => (portable::int8, portable::int4),
     }
 }
