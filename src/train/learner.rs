@@ -10,7 +10,7 @@ use swinseek_kernels::{Precision, Weights};
 
 use super::batch::Batch;
 use super::metrics::Line;
-use super::optimizer::{self, AdamW, AdamWConfig, Gradients};
+use super::optimizer::{self, AdamW, AdamWConfig};
 use super::recipe::{BatchTable, LossTable};
 use super::router::{self, Loads};
 use super::step::{Contribution, contribution};
@@ -69,16 +69,17 @@ impl Learner {
         let contributions = self.contributions(draw)?;
         let mut line = Line { learning_rate, ..Line::default() };
         let mut loads = Loads::new();
-        let mut gradients = Gradients::new();
-        let share = 1.0 / contributions.len() as f32;
+        let share = 1.0 / contributions.len() as f64;
+        let mut gradients = Vec::with_capacity(contributions.len());
         for (name, part) in contributions {
-            line.loss += part.loss * f64::from(share);
+            line.loss += part.loss * share;
             *line.losses.entry(name).or_default() = part.loss;
             line.findings_loss = part.findings_loss.or(line.findings_loss);
-            add_gradients(&mut gradients, part.gradients, share);
+            gradients.push(part.gradients);
             add_loads(&mut loads, part.loads);
         }
         anyhow::ensure!(line.loss.is_finite(), "the loss is {}", line.loss);
+        let mut gradients = optimizer::mean(&gradients)?;
         line.gradient_norm = optimizer::clip_gradients(&mut gradients, self.rules.batch.max_grad_norm);
         self.optimizer.step(&gradients, learning_rate)?;
         router::balance(&loads, &self.vars, self.rules.losses.router_bias_rate)?;
@@ -116,17 +117,6 @@ impl Learner {
             .into_iter()
             .map(|slot| slot.unwrap_or_else(|| Err(anyhow!("a worker stopped; this is a bug"))))
             .collect()
-    }
-}
-
-fn add_gradients(sum: &mut Gradients, part: Gradients, share: f32) {
-    for (name, values) in part {
-        match sum.get_mut(&name) {
-            Some(total) => total.iter_mut().zip(&values).for_each(|(total, value)| *total += share * value),
-            None => {
-                sum.insert(name, values.into_iter().map(|value| share * value).collect());
-            }
-        }
     }
 }
 
