@@ -7,9 +7,9 @@ in one run: every round runs each program once, in turn. Prints a Markdown table
     venv/bin/python evals/peers/train_step.py [--threads 2] [--rounds 15] [f32] [bf16] [bf16-compiled]
 
 The peer is put together from transformers' own parts (Swinv2, DeepseekV3, Mllama's cross-attention) and PyTorch's
-convolutions, in the sizes of samples/model; it has as many parameters. It takes all images in one batch, uses the fused AdamW,
-and whatever computes the experts and the attention fastest here: each way is tried first. Its router is not balanced, which
-is a little less work than ours.
+convolutions, in the sizes of samples/model; it has as many parameters. It uses the fused AdamW, grouped products for the experts,
+and whichever attention and split of the batch is fastest here: each is tried first. Its router is not balanced, which is a
+little less work than ours.
 """
 import argparse
 import functools
