@@ -247,6 +247,17 @@ def pixels(args):
     folder.cleanup()
 
 
+def machine(threads, *packages):
+    """The day, the processor and the versions of what is installed."""
+    versions = []
+    for name in packages:
+        with contextlib.suppress(Exception):
+            versions.append(f"{name} {__import__(name).__version__}")
+    with open("/proc/cpuinfo") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.processor())
+    return f"{datetime.date.today()}, {model}, {threads} threads, Python {platform.python_version()}, {', '.join(versions)}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["swin", "prefill", "decode", "caption", "pixels"])
@@ -261,13 +272,7 @@ def main():
     os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(args.threads)
     import torch
     torch.set_num_threads(args.threads)
-    versions = [f"torch {torch.__version__}"]
-    for name in ("timm", "transformers", "openvino"):
-        with contextlib.suppress(Exception):
-            versions.append(f"{name} {__import__(name).__version__}")
-    with open("/proc/cpuinfo") as info:
-        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.processor())
-    print(f"{datetime.date.today()}, {model}, {args.threads} threads, Python {platform.python_version()}, {', '.join(versions)}\n")
+    print(machine(args.threads, "torch", "timm", "transformers", "openvino") + "\n")
     print("| case | program | median ms | middle half | times ours |\n|---|---|---|---|---|", flush=True)
     for part in args.parts:
         if part == "swin":

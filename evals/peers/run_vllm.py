@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -25,7 +26,8 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    os.environ.update(HF_HUB_OFFLINE="1", VLLM_CPU_KVCACHE_SPACE="2", VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1",
+    os.setpgrp()
+    os.environ.update(HF_HUB_OFFLINE="1", VLLM_CPU_KVCACHE_SPACE="1", VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1",
                       DO_NOT_TRACK="1", VLLM_CPU_OMP_THREADS_BIND=f"0-{args.threads - 1}")
     from vllm import LLM, SamplingParams
     with tempfile.TemporaryDirectory() as folder:
@@ -52,8 +54,7 @@ def main():
             print((generate(args.past, 33) - first) / 32, flush=True)
         else:
             print(generate(args.tokens, 1), flush=True)
-    sys.stdout.flush()
-    os._exit(0)  # its engine's process may not end otherwise
+    os.killpg(0, signal.SIGKILL)  # its engine's processes may not end otherwise
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ use swinseek_kernels::ops::activation::{self, gelu, silu_mul, softmax, swiglu};
 use swinseek_kernels::ops::attention::{
     Mask, attention, attention_each, attention_each_reference, attention_in, attention_reference,
 };
-use swinseek_kernels::ops::gather::{ZERO_ROW, gather_rows, gather_rows_reference};
+use swinseek_kernels::ops::gather::{
+    ZERO_ROW, gather_rows, gather_rows_reference, gather_sums, gather_sums_reference,
+};
 use swinseek_kernels::ops::instance_norm::{instance_norm, instance_norm_reference};
 use swinseek_kernels::ops::loss::{IGNORE, cross_entropy, cross_entropy_reference};
 use swinseek_kernels::ops::norm::{self, l2_normalize, layer_norm, rms_norm};
@@ -225,6 +227,15 @@ proptest! {
                 |x| gather_rows(&x[0], &index),
                 |x| gather_rows_reference(&x[0], &index),
             );
+            for count in [2, 3] {
+                let index = &index[..index.len() / count * count];
+                if !index.is_empty() {
+                    Case::new(seed, &[&[batch, rows, dim]]).check(
+                        |x| gather_sums(&x[0], index, count),
+                        |x| gather_sums_reference(&x[0], index, count),
+                    );
+                }
+            }
         }
     }
 }
@@ -234,6 +245,10 @@ fn gather_refuses_an_index_past_the_rows() -> Result<()> {
     let x = Tensor::zeros((1, 3, 2), DType::F32, &Device::Cpu)?;
     let error = gather_rows(&x, &[0, 3]).expect_err("row 3 of 3").to_string();
     assert!(error.contains("index 3") && error.contains("3 rows"), "{error}");
+    let error = gather_sums(&x, &[0, 1, 2], 2).expect_err("three rows two by two").to_string();
+    assert!(error.contains("3 rows") && error.contains("2 by 2"), "{error}");
+    let (flat, index) = (x.squeeze(0)?, [2, ZERO_ROW, 0]);
+    assert_eq!(gather_rows(&flat, &index)?.dims(), [3, 2], "one batch item, without the dimension");
     Ok(())
 }
 
@@ -258,6 +273,7 @@ fn threads_do_not_show() {
     same_on_any_pool(&shapes[..1], |x| softmax(&x[0]));
     let index: Vec<u32> = (0..1500u32).map(|i| i * 7919 % 700).collect();
     same_on_any_pool(&shapes[..1], |x| gather_rows(&x[0], &index));
+    same_on_any_pool(&shapes[..1], |x| gather_sums(&x[0], &index, 3));
     let targets: Vec<u32> = (0..600).map(|i| if i % 5 == 0 { IGNORE } else { i % 77 }).collect();
     same_on_any_pool(&[&[600, 77]], |x| cross_entropy(&x[0], &targets));
     let rotated: &[&[usize]] = &[&[3, 50, 8, 36], &[1, 50, 18], &[1, 50, 18]];

@@ -10,6 +10,7 @@ use super::data::Record;
 use super::findings::Region;
 
 /// Inputs and targets of a micro-batch, right-padded.
+#[derive(Clone)]
 pub struct Batch {
     /// `(rows, channels, height, width)`.
     pub pixels: Tensor,

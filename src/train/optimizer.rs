@@ -1,9 +1,10 @@
 //! AdamW (Loshchilov & Hutter 2019), as `torch.optim.AdamW`: decoupled decay, bias-corrected moments.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::{Context, Result};
-use candle_core::{Device, Tensor, Var};
+use anyhow::{Context, Result, ensure};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, Tensor, Var, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -62,11 +63,9 @@ impl AdamW {
                 return Ok(());
             };
             let var = &vars[name];
-            let mut value = var.flatten_all()?.to_vec1::<f32>()?;
             let decay = if var.rank() > 1 { update.decay } else { 1.0 };
-            update.apply(&mut value, gradient, moments, decay);
-            var.set(&Tensor::from_vec(value, var.shape(), &Device::Cpu)?)?;
-            Ok(())
+            let moments = RefCell::new(moments);
+            Ok(var.inplace_op1(&Applied { update: &update, gradient, moments, decay })?)
         })
     }
 
@@ -136,17 +135,76 @@ impl Update {
     }
 }
 
-/// Scales `gradients` so that their joint L2 norm is at most `max_norm`; returns the norm before.
-pub fn clip_gradients(gradients: &mut Gradients, max_norm: f64) -> f64 {
-    let mut names: Vec<&String> = gradients.keys().collect();
-    names.sort_unstable(); // a fixed order of summation, so that a resumed run rounds alike
-    let square = |values: &[f32]| values.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-    let norm = names.iter().map(|name| square(&gradients[*name])).sum::<f64>().sqrt();
-    if norm > max_norm {
-        let scale = (max_norm / norm) as f32;
-        for gradient in gradients.values_mut().flatten() {
-            *gradient *= scale;
+/// An update of one parameter where it lies.
+struct Applied<'a> {
+    update: &'a Update,
+    gradient: &'a [f32],
+    moments: RefCell<&'a mut Moments>,
+    decay: f32,
+}
+
+impl InplaceOp1 for Applied<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(values), Some((start, end))) if end - start == self.gradient.len() => {
+                let moments = &mut self.moments.borrow_mut();
+                self.update.apply(&mut values[start..end], self.gradient, moments, self.decay);
+                Ok(())
+            }
+            _ => bail!("adamw: parameters are contiguous `f32` values, as many as their gradient's"),
         }
     }
+}
+
+/// The mean over micro-batches, added in their order; a micro-batch without a gradient counts as zeros.
+pub fn mean(parts: &[BTreeMap<String, Tensor>]) -> Result<Gradients> {
+    let share = 1.0 / parts.len() as f32;
+    let names: BTreeSet<&String> = parts.iter().flat_map(BTreeMap::keys).collect();
+    let mean = |name: &String| {
+        let mut sum = Vec::new();
+        for gradient in parts.iter().filter_map(|part| part.get(name)) {
+            let gradient = gradient.contiguous()?;
+            let (storage, layout) = gradient.storage_and_layout();
+            let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+                anyhow::bail!("the gradient of `{name}` is not in this computer's memory");
+            };
+            let values = &storage.as_slice::<f32>()?[start..end];
+            if sum.is_empty() {
+                sum.extend(values.iter().map(|value| share * value));
+            } else {
+                ensure!(sum.len() == values.len(), "the gradients of `{name}` differ in shape");
+                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += share * value);
+            }
+        }
+        Ok((name.clone(), sum))
+    };
+    names.into_par_iter().map(mean).collect()
+}
+
+/// Scales `gradients` so that their joint L2 norm is at most `max_norm`; returns the norm before.
+pub fn clip_gradients(gradients: &mut Gradients, max_norm: f64) -> f64 {
+    let mut values: Vec<(&String, &mut Vec<f32>)> = gradients.iter_mut().collect();
+    values.sort_unstable_by_key(|(name, _)| *name); // a fixed order of summation, so that a resumed run rounds alike
+    let squares: Vec<f64> = values.par_iter().map(|(_, values)| sum_of_squares(values)).collect();
+    let norm = squares.iter().sum::<f64>().sqrt();
+    if norm > max_norm {
+        let scale = (max_norm / norm) as f32;
+        values.par_iter_mut().for_each(|(_, values)| values.iter_mut().for_each(|value| *value *= scale));
+    }
     norm
+}
+
+/// In lanes, each in order: one sum after the other would wait for each addition.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let mut lanes = [0.0; 16];
+    for values in values.chunks(lanes.len()) {
+        for (sum, &value) in lanes.iter_mut().zip(values) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    lanes.iter().sum()
 }

@@ -11,7 +11,6 @@ use swinseek_kernels::ops::loss::{IGNORE, cross_entropy};
 
 use super::batch::Batch;
 use super::findings::Targets;
-use super::optimizer::Gradients;
 use super::router::{self, Loads};
 
 /// What a micro-batch contributes to a step.
@@ -20,8 +19,8 @@ pub struct Contribution {
     pub loss: f64,
     /// Dense findings loss, when the data has boxes and the model the head.
     pub findings_loss: Option<f64>,
-    /// Gradients of the weighted sum.
-    pub gradients: Gradients,
+    /// Gradients of the weighted sum, by parameter.
+    pub gradients: BTreeMap<String, Tensor>,
     /// Tokens by expert.
     pub loads: Loads,
 }
@@ -44,12 +43,8 @@ pub fn contribution(
         None => next_token.clone(),
     };
     let store = total.backward()?;
-    let mut gradients = Gradients::new();
-    for (name, var) in vars {
-        if let Some(gradient) = store.get(var.as_tensor()) {
-            gradients.insert(name.clone(), gradient.flatten_all()?.to_vec1()?);
-        }
-    }
+    let gradient = |(name, var): (&String, &Var)| Some((name.clone(), store.get(var.as_tensor())?.clone()));
+    let gradients = vars.iter().filter_map(gradient).collect();
     let findings_loss = findings.map(|loss| loss.to_scalar::<f32>()).transpose()?.map(f64::from);
     let experts = model.config().language.moe.as_ref().map_or(0, |moe| moe.num_experts);
     Ok(Contribution {
@@ -65,7 +60,7 @@ fn answer_loss(model: &SwinSeek, hidden: &Tensor, targets: &[u32]) -> Result<Ten
     let (rows, length, dim) = hidden.dims3()?;
     let learnt = |(index, &target): (usize, &u32)| (target != IGNORE).then_some((index as u32, target));
     let (index, targets): (Vec<u32>, Vec<u32>) = targets.iter().enumerate().filter_map(learnt).unzip();
-    let hidden = gather_rows(&hidden.reshape((1, rows * length, dim))?, &index)?.squeeze(0)?;
+    let hidden = gather_rows(&hidden.reshape((rows * length, dim))?, &index)?;
     Ok(cross_entropy(&model.logits(&hidden)?, &targets)?)
 }
 

@@ -254,6 +254,18 @@ pub(crate) fn fetch<T>(address: *const T) {
     let _ = address;
 }
 
+/// Asks for the line of an address that is to be written.
+#[inline(always)]
+pub(crate) fn fetch_to_write<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching has no effect but on the cache, whatever the address; processors without the instruction ignore it.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    fetch(address);
+}
+
 /// The greatest number of steps up to `most` that makes whole passes over the depth, at least 1.
 pub(crate) fn whole_passes(most: usize) -> usize {
     if most < CACHED_STEPS { most.max(1) } else { most / CACHED_STEPS * CACHED_STEPS }

@@ -27,7 +27,9 @@ mod vector;
 
 use std::sync::OnceLock;
 
-pub(crate) use blocks::{Depth, Epilogue, Results, Right, Sums, fetch, for_blocks, whole_passes};
+pub(crate) use blocks::{
+    Depth, Epilogue, Results, Right, Sums, fetch, fetch_to_write, for_blocks, whole_passes,
+};
 pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
 pub(crate) use kernel::Session;
 pub use matrix::PackedWeight;

@@ -6,7 +6,11 @@ use candle_core::Tensor;
 
 use super::Packed;
 use crate::ops::experts::{Expert, Grouped, experts};
-use crate::ops::{activation::swiglu, gather::gather_rows, linear::grouped_linear};
+use crate::ops::{
+    activation::swiglu,
+    gather::{gather_rows, gather_sums},
+    linear::grouped_linear,
+};
 use crate::{Error, Precision, Result};
 
 /// SwiGLU experts: `E_e(x) = W_down,e (SiLU(W_gate,e x) ⊙ W_up,e x)`, without biases.
@@ -81,26 +85,22 @@ impl Experts {
         (chosen, weights): (&[u32], &Tensor),
         plus: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let ((n, dim), (_, choices)) = (x.dims2()?, weights.dims2()?);
+        let (_, choices) = weights.dims2()?;
         let Grouped { pairs, offsets } = Grouped::new(chosen, self.count())?;
         let count = pairs.len();
         let rows: Vec<u32> = pairs.iter().map(|pair| (pair / choices) as u32).collect();
-        let x = gather_rows(&x.unsqueeze(0)?, &rows)?.squeeze(0)?;
+        let x = gather_rows(x, &rows)?;
         let inner = swiglu(&grouped_linear(&x, &self.gate_up, &offsets, self.precision)?)?;
         // W_down is linear: its narrow input is cheaper to weight than its output.
         let order: Vec<u32> = pairs.iter().map(|&pair| pair as u32).collect();
-        let weights = gather_rows(&weights.reshape((1, count, 1))?, &order)?.squeeze(0)?;
+        let weights = gather_rows(&weights.reshape((count, 1))?, &order)?;
         let inner = inner.broadcast_mul(&weights)?;
         let y = grouped_linear(&inner, &self.down, &offsets, self.precision)?;
-        // Choice by choice, the sum over choices is a product with a row of ones: many times faster than candle's
-        // sum over a leading dimension, and the same additions.
         let mut places = vec![0; count];
         for (place, &pair) in pairs.iter().enumerate() {
-            places[pair % choices * n + pair / choices] = place as u32;
+            places[pair] = place as u32;
         }
-        let y = gather_rows(&y.unsqueeze(0)?, &places)?.reshape((choices, n * dim))?;
-        let ones = Tensor::ones((1, choices), y.dtype(), y.device())?;
-        let y = ones.matmul(&y)?.reshape((n, dim))?;
+        let y = gather_sums(&y, &places, choices)?;
         plus.map_or_else(|| Ok(y.clone()), |plus| Ok((plus + &y)?))
     }
 }

@@ -14,13 +14,22 @@ pub const ZERO_ROW: u32 = u32::MAX;
 const CHUNK: usize = 1 << 14;
 
 /// Row `m` of the result is row `index[m]` of each batch item, or zeros for [`ZERO_ROW`]:
-/// `x (batch, rows, dim)` to `(batch, index.len(), dim)`. Rows may repeat or be left out. Differentiable in `x`.
+/// `x (.., rows, dim)` to `(.., index.len(), dim)`. Rows may repeat or be left out. Differentiable in `x`.
 pub fn gather_rows(x: &Tensor, index: &[u32]) -> Result<Tensor> {
-    let (_, rows, _) = x.dims3()?;
+    gather_sums(x, index, 1)
+}
+
+/// Row `m` of the result is the sum of the rows `index[m · count ..][.. count]` of each batch item, added in that order:
+/// `x (.., rows, dim)` to `(.., index.len() / count, dim)`. [`ZERO_ROW`] adds nothing. Differentiable in `x`.
+pub fn gather_sums(x: &Tensor, index: &[u32], count: usize) -> Result<Tensor> {
+    let &[.., rows, _] = x.dims() else { bail!("gather_rows: {:?} has no rows", x.dims()) };
     if let Some(i) = index.iter().find(|&&i| i != ZERO_ROW && i as usize >= rows) {
         bail!("gather_rows: index {i} with {rows} rows");
     }
-    x.contiguous()?.apply_op1(GatherRows { index: index.into() })
+    if count == 0 || !index.len().is_multiple_of(count) {
+        bail!("gather_rows: {} rows cannot be added {count} by {count}", index.len());
+    }
+    x.contiguous()?.apply_op1(GatherRows { index: index.into(), count })
 }
 
 /// [`gather_rows`] of candle primitives.
@@ -31,8 +40,17 @@ pub fn gather_rows_reference(x: &Tensor, index: &[u32]) -> Result<Tensor> {
     padded.index_select(&Tensor::new(index, x.device())?, 1)
 }
 
+/// [`gather_sums`] of candle primitives.
+pub fn gather_sums_reference(x: &Tensor, index: &[u32], count: usize) -> Result<Tensor> {
+    let rows = gather_rows_reference(x, index)?;
+    let (batch, places, dim) = rows.dims3()?;
+    rows.reshape((batch, places / count, count, dim))?.sum(2)
+}
+
 struct GatherRows {
     index: Arc<[u32]>,
+    /// Rows of `index` that are added to one.
+    count: usize,
 }
 
 impl GatherRows {
@@ -60,6 +78,16 @@ impl GatherRows {
         }
     }
 
+    /// Adds up the rows of places `places` of the result (of one batch item) from `x` to `to`.
+    fn add(&self, x: &[f32], dim: usize, places: Range<usize>, to: *mut f32) {
+        for (i, place) in places.enumerate() {
+            let index = &self.index[place * self.count..][..self.count];
+            let rows = index.iter().filter(|&&i| i != ZERO_ROW).map(|&i| &x[i as usize * dim..][..dim]);
+            // SAFETY: `to` has room for all of `places`.
+            unsafe { sum_rows(to.add(i * dim), dim, rows) };
+        }
+    }
+
     /// For each of `rows` source rows, the places of the result that it went to, in order: `(starts, places)`.
     fn inverse(&self, rows: usize) -> (Vec<u32>, Vec<u32>) {
         let mut starts = vec![0u32; rows + 1];
@@ -73,10 +101,18 @@ impl GatherRows {
         let mut places = vec![0; starts[rows] as usize];
         for (place, &source) in self.index.iter().enumerate().filter(|&(_, &i)| i != ZERO_ROW) {
             let slot = &mut next[source as usize];
-            places[*slot as usize] = place as u32;
+            places[*slot as usize] = (place / self.count) as u32;
             *slot += 1;
         }
         (starts, places)
+    }
+}
+
+/// `(.., rows, dim)` as `(batch, rows, dim)`.
+fn items(dims: &[usize]) -> (usize, usize, usize) {
+    match dims {
+        [batch @ .., rows, dim] => (batch.iter().product(), *rows, *dim),
+        _ => (0, 0, 0),
     }
 }
 
@@ -104,26 +140,31 @@ impl CustomOp1 for GatherRows {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = elements(x, layout)?;
-        let (batch, rows, dim) = layout.shape().dims3()?;
-        let shape = (batch, self.index.len(), dim);
+        let (batch, rows, dim) = items(layout.dims());
+        let places = self.index.len() / self.count;
+        let mut shape = layout.dims().to_vec();
+        let rank = shape.len();
+        shape[rank - 2] = places;
         let fill = |y: Out| {
-            for_places(shape, y, |item, places, to| {
-                self.copy(&x[item * rows * dim..(item + 1) * rows * dim], dim, places, to);
+            for_places((batch, places, dim), y, |item, places, to| {
+                let x = &x[item * rows * dim..(item + 1) * rows * dim];
+                if self.count == 1 { self.copy(x, dim, places, to) } else { self.add(x, dim, places, to) }
             });
         };
         // SAFETY: the places cover the output.
-        Ok(output(unsafe { written(shape.0 * shape.1 * dim, fill) }, shape))
+        Ok(output(unsafe { written(batch * places * dim, fill) }, shape))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (batch, rows, dim) = x.dims3()?;
+        let (batch, rows, dim) = items(x.dims());
         let grad = grad.contiguous()?;
         let grad = Elements::of(&grad)?;
         let grad: &[f32] = &grad;
         let (starts, places) = self.inverse(rows);
+        let results = self.index.len() / self.count;
         let fill = |dx: Out| {
             for_places((batch, rows, dim), dx, |item, range, to| {
-                let row = |place: u32| &grad[(item * self.index.len() + place as usize) * dim..][..dim];
+                let row = |place: u32| &grad[(item * results + place as usize) * dim..][..dim];
                 for (i, source) in range.enumerate() {
                     let places = &places[starts[source] as usize..starts[source + 1] as usize];
                     // SAFETY: `to` has room for the range's rows; each is written before it is seen as a slice.

@@ -168,13 +168,19 @@ impl Store<'_> {
 impl Epilogue for Store<'_> {
     #[inline(always)]
     fn expect(&self, row: usize, lines: Range<usize>, column: usize) {
-        let Some(residual) = self.residual else { return };
         for line in lines {
             let to = self.to(row + line);
-            if to != NO_ROW {
-                let at = residual.as_ptr().wrapping_add(to * self.columns + column);
-                gemm::fetch(at);
-                gemm::fetch(at.wrapping_add(LANES));
+            if to == NO_ROW {
+                continue;
+            }
+            let at = to * self.columns + column;
+            let results = self.out.address(at);
+            gemm::fetch_to_write(results);
+            gemm::fetch_to_write(results.wrapping_add(LANES));
+            if let Some(residual) = self.residual {
+                let residual = residual.as_ptr().wrapping_add(at);
+                gemm::fetch(residual);
+                gemm::fetch(residual.wrapping_add(LANES));
             }
         }
     }

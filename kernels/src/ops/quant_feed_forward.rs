@@ -15,7 +15,7 @@ use candle_core::{Result, Tensor, bail};
 use super::activation::Activation;
 use super::feed_forward::feed_forward_reference;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store};
-use super::quant_linear::{COLUMNS, QuantWeight, StoreBlock};
+use super::quant_linear::{COLUMNS, QuantWeight};
 use super::support::{Elements, Out, tensor, written};
 use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, as_floats_mut};
 use crate::gemm::{self, Scratch};
@@ -155,16 +155,16 @@ impl LockedWeights<'_> {
         let activation = self.activation;
         let (up, bias) = self.up;
         let Some((gate, gate_bias)) = self.gate else {
-            return up.columns(x, pairs, bias, |place, block| {
+            return up.columns(x, pairs, bias, |place: Place, block: &mut [Row]| {
                 dispatch(Activate { gates: None, activation, hidden, place, block });
             });
         };
         gates.resize(rows * COLUMNS, 0.0);
         for pair in pairs {
-            gate.columns(x, pair..pair + 1, gate_bias, |place, block| {
+            gate.columns(x, pair..pair + 1, gate_bias, |place: Place, block: &mut [Row]| {
                 dispatch(Gate { gates: &mut gates, activation, place, block });
             });
-            up.columns(x, pair..pair + 1, bias, |place, block| {
+            up.columns(x, pair..pair + 1, bias, |place: Place, block: &mut [Row]| {
                 dispatch(Activate { gates: Some(&gates), activation, hidden, place, block });
             });
         }
@@ -192,7 +192,7 @@ impl LockedWeights<'_> {
         let (down, bias) = self.down;
         gemm::run(threads, |thread| {
             let pairs = gemm::part(down.pairs(), threads, thread);
-            down.columns(&hidden, pairs, bias, |place, block| dispatch(StoreBlock(*store, place, block)));
+            down.columns(&hidden, pairs, bias, *store);
         });
     }
 }

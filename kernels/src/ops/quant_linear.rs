@@ -20,8 +20,8 @@ use super::activation::Activation;
 use super::norm::RowNorm;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, projection_reference};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm;
-use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, Weight};
+use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, Weight};
+use crate::gemm::{self, Epilogue};
 use crate::quant::{Int4Weight, Int8Weight};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -65,17 +65,17 @@ impl QuantWeight<'_> {
         self.shape().0.div_ceil(COLUMNS)
     }
 
-    /// The columns of `pairs`, some rows at a time, to an epilogue, which must not wait for other threads.
+    /// The columns of `pairs`, some rows at a time, for `then`, which must not wait for other threads.
     pub(super) fn columns(
         &self,
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        epilogue: impl FnMut(Place, &[Row]),
+        then: impl Finish,
     ) {
         match self {
-            Self::Int8(weight) => weight.columns(Path::best(), x, pairs, bias, epilogue),
-            Self::Int4(weight) => weight.columns(Path::best(), x, pairs, bias, epilogue),
+            Self::Int8(weight) => weight.columns(Path::best(), x, pairs, bias, then),
+            Self::Int4(weight) => weight.columns(Path::best(), x, pairs, bias, then),
         }
     }
 }
@@ -133,8 +133,21 @@ impl Kernel for Normalize<'_> {
     }
 }
 
+/// Rows go where a [`Store`] says.
+impl Finish for Store<'_> {
+    #[inline]
+    fn expect(&self, place: Place, lines: Range<usize>) {
+        Epilogue::expect(self, place.row, lines, place.column);
+    }
+
+    #[inline]
+    fn finish(&mut self, place: Place, rows: &mut [Row]) {
+        dispatch(StoreBlock(*self, place, rows));
+    }
+}
+
 /// Stores rows of a block.
-pub(super) struct StoreBlock<'a>(pub(super) Store<'a>, pub(super) Place, pub(super) &'a [Row]);
+struct StoreBlock<'a>(Store<'a>, Place, &'a [Row]);
 
 impl Kernel for StoreBlock<'_> {
     type Output = ();
@@ -189,9 +202,7 @@ pub fn quant_projection(
             let store = Store { out, first_row: rows.start, columns, activation, residual, map: None };
             gemm::run(threads, |thread| {
                 let pairs = gemm::part(weight.pairs(), threads, thread);
-                weight.columns(&quantized, pairs, bias.as_deref(), |place, block| {
-                    dispatch(StoreBlock(store, place, block));
-                });
+                weight.columns(&quantized, pairs, bias.as_deref(), store);
             });
         });
     };

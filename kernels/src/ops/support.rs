@@ -85,6 +85,12 @@ impl Out {
         Self { at: memory.as_mut_ptr(), len: memory.len() }
     }
 
+    /// The address of element `at`, to be fetched.
+    #[inline(always)]
+    pub(crate) fn address(self, at: usize) -> *const f32 {
+        self.at.wrapping_add(at)
+    }
+
     /// The address of element `start` of `len` elements that the caller, and nobody else, writes.
     #[inline(always)]
     pub(crate) unsafe fn part(self, start: usize, len: usize) -> *mut f32 {

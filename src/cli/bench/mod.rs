@@ -7,6 +7,7 @@ mod onnx;
 mod plot;
 mod roofline;
 mod rows;
+mod train;
 mod work;
 
 use std::io::BufRead;
@@ -32,7 +33,8 @@ use crate::server::PrecisionFlag;
 #[command(
     after_help = "Weights of the large models are random: speed does not depend on them. Each row is run once to warm up, then --runs
 times; the median is printed with the fastest and slowest run, and what it is of this machine's ceiling, measured at the start:
-products of matrices per second for encoders and prompts, reading of memory for decoding.
+products of matrices per second for encoders and prompts, reading of memory for decoding. The training step is that of `swinseek train`:
+two micro-batches side by side, forward and backward, clipping and AdamW, in the precision of training whatever --precision says.
 
 To compare with another program in turn, `--on-demand` runs the one row that --filter leaves for each line on standard input,
 and prints its milliseconds."

@@ -10,7 +10,7 @@ use swinseek_fusion::generate::generate;
 use swinseek_kernels::{Precision, Trace};
 
 use super::models::{self, Bench, DECODERS, SWINS, Swin};
-use super::{BenchArgs, Case, Prepared, onnx};
+use super::{BenchArgs, Case, Prepared, onnx, train};
 use crate::cli::args::ModelArgs;
 use crate::cli::{output, report};
 
@@ -62,7 +62,7 @@ pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The image to pixels, and the whole of a report with the default model or the one that was named.
+/// The image to pixels, the whole of a report and a training step with the default model or the one that was named.
 fn report_cases(args: &BenchArgs) -> Vec<Case> {
     let (directory, image) = (args.model.directory(), args.image.clone());
     let precision = args.model.precision;
@@ -86,7 +86,10 @@ fn report_cases(args: &BenchArgs) -> Vec<Case> {
             })
         }),
     };
-    vec![pixels, report]
+    let directory = args.model.directory();
+    let train =
+        Case { name: train::name(), large: true, prepare: Box::new(move || train::step(&directory?)) };
+    vec![pixels, report, train]
 }
 
 fn preprocess(directory: &Path, image: &Path) -> Result<Prepared> {

@@ -14,7 +14,7 @@ mod other {
     }
     pub(crate) unsafe fn configure(_: Kind, _: usize) {}
     pub(crate) unsafe fn release() {}
-    pub(crate) unsafe fn int8(_: &Sums) {}
+    pub(crate) unsafe fn int8(_: &Sums, _: impl Fn(usize)) {}
     pub(crate) unsafe fn int4(_: &Groups) {}
 }
 
@@ -72,12 +72,12 @@ mod linux {
     /// Bytes of a row of sums.
     const ROW: usize = 128;
 
-    /// Multiplies one block of bytes.
+    /// Multiplies one block of bytes, and calls `between` with the number of each step after it.
     ///
     /// # Safety
     /// As [`Sums`] says, after `configure` for bytes and as many rows (16 if there are more), before [`release`].
     #[inline]
-    pub(crate) unsafe fn int8(s: &Sums) {
+    pub(crate) unsafe fn int8(s: &Sums, between: impl Fn(usize)) {
         let two = s.rows > LINES;
         let second = s.out.wrapping_byte_add(LINES * ROW);
         // SAFETY: reads and writes only what the block describes.
@@ -116,6 +116,7 @@ mod linux {
                     );
                 }
                 fetch(s.next.wrapping_add(step * s.fetch), s.fetch);
+                between(step);
             }
             asm!("tilestored [{c} + {r}], tmm0", "tilestored [{c} + {r} + 64], tmm1",
                 c = in(reg) s.out, r = in(reg) ROW, options(nostack));

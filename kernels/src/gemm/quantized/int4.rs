@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, STRIP};
 use super::rows::QuantizedRows;
-use super::walk::{Place, Row, int4_tiles, strips};
+use super::walk::{Finish, Place, Row, int4_tiles, strips};
 use super::{Path, Weight, kernels};
 use crate::memory::Packed;
 use crate::quant::{GROUP, Int4Groups};
@@ -136,7 +136,7 @@ impl Weight for Int4Weight {
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        mut epilogue: impl FnMut(Place, &[Row]),
+        mut then: impl Finish,
     ) {
         assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
         assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
@@ -145,8 +145,8 @@ impl Weight for Int4Weight {
             if let Some(bias) = bias {
                 start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
             }
-            dispatch(Finish { block, rows: &x.scales(place.row)[..place.rows], bias: &start });
-            epilogue(place, block);
+            dispatch(Scale { block, rows: &x.scales(place.row)[..place.rows], bias: &start });
+            then.finish(place, block);
         };
         let groups = self.groups();
         if path == Path::Amx && x.rows() > FEW_ROWS && groups > 0 {
@@ -159,13 +159,13 @@ impl Weight for Int4Weight {
 }
 
 /// Multiplies sums by the scales of their rows.
-struct Finish<'a> {
+struct Scale<'a> {
     block: &'a mut [Row],
     rows: &'a [f32],
     bias: &'a [f32; BLOCK],
 }
 
-impl Kernel for Finish<'_> {
+impl Kernel for Scale<'_> {
     type Output = ();
 
     /// Plain loops, in which nothing is fused: all units round alike.

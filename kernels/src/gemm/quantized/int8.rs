@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, DEPTH};
 use super::rows::QuantizedRows;
-use super::walk::{Place, Row, int8_tiles, strips};
+use super::walk::{Finish, Place, Row, int8_tiles, strips};
 use super::{Path, Weight, as_bytes, as_bytes_mut, kernels};
 use crate::memory::Packed;
 use crate::quant::Int8Rows;
@@ -97,27 +97,18 @@ impl Weight for Int8Weight {
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        mut epilogue: impl FnMut(Place, &[Row]),
+        then: impl Finish,
     ) {
         assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
         assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        let finish = |place: Place, block: &mut [Row]| {
-            let mut start = [0.0; BLOCK];
-            if let Some(bias) = bias {
-                start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
-            }
-            let rows = &x.scales(place.row)[..place.rows];
-            let columns = self.scales[place.column..place.column + BLOCK].as_chunks().0;
-            dispatch(Finish { block, rows, columns: &columns[0], bias: &start });
-            epilogue(place, block);
-        };
+        let then = Scaled { weight: self, x, bias, then };
         let steps = self.steps();
         if path == Path::Amx && x.rows() > FEW_ROWS && steps > 0 {
-            return int8_tiles(self.out_features, x, pairs, &self.lines, finish);
+            return int8_tiles(self.out_features, x, pairs, &self.lines, then);
         }
         let right = |pair: usize| self.lines[pair * steps * BLOCK..].as_ptr();
         // SAFETY: the kernel of the path takes tiles of bytes.
-        unsafe { strips(self.out_features, x, pairs, right, kernels(path).0, finish) };
+        unsafe { strips(self.out_features, x, pairs, right, kernels(path).0, then) };
     }
 }
 
@@ -127,15 +118,41 @@ fn byte_of(steps: usize, row: usize, depth: usize) -> usize {
     ((tile * LINES + depth % DEPTH / QUAD) * LINES + row % LINES) * QUAD + depth % QUAD
 }
 
-/// Turns integer sums into results.
-struct Finish<'a> {
+/// Turns integer sums into results before what comes then.
+struct Scaled<'a, T> {
+    weight: &'a Int8Weight,
+    x: &'a QuantizedRows,
+    bias: Option<&'a [f32]>,
+    then: T,
+}
+
+impl<T: Finish> Finish for Scaled<'_, T> {
+    #[inline]
+    fn expect(&self, place: Place, lines: Range<usize>) {
+        self.then.expect(place, lines);
+    }
+
+    #[inline]
+    fn finish(&mut self, place: Place, block: &mut [Row]) {
+        let mut bias = [0.0; BLOCK];
+        if let Some(all) = self.bias {
+            bias[..place.columns].copy_from_slice(&all[place.column..place.column + place.columns]);
+        }
+        let rows = &self.x.scales(place.row)[..place.rows];
+        let columns = self.weight.scales[place.column..place.column + BLOCK].as_chunks().0;
+        dispatch(Scale { block, rows, columns: &columns[0], bias: &bias });
+        self.then.finish(place, block);
+    }
+}
+
+struct Scale<'a> {
     block: &'a mut [Row],
     rows: &'a [f32],
     columns: &'a [f32; BLOCK],
     bias: &'a [f32; BLOCK],
 }
 
-impl Kernel for Finish<'_> {
+impl Kernel for Scale<'_> {
     type Output = ();
 
     /// Plain loops, in which nothing is fused: all units round alike.

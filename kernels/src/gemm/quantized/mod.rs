@@ -34,7 +34,7 @@ use kernel::Strip;
 pub use int4::Int4Weight;
 pub use int8::Int8Weight;
 pub(crate) use rows::QuantizedRows;
-pub(crate) use walk::{Place, Row};
+pub(crate) use walk::{Finish, Place, Row};
 
 /// Which kernel multiplies the tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,14 +128,14 @@ pub fn int8_path_name() -> &'static str {
 
 /// A quantised weight `(out, in)`.
 pub(crate) trait Weight: Sync {
-    /// The columns of `pairs` (32 each), some rows at a time, to an epilogue. It must not wait for other threads.
+    /// The columns of `pairs` (32 each), some rows at a time, for `then`, which must not wait for other threads.
     fn columns(
         &self,
         path: Path,
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        epilogue: impl FnMut(Place, &[Row]),
+        then: impl Finish,
     );
 }
 

@@ -62,13 +62,19 @@ fn product(
     let pairs = width.div_ceil(BLOCK);
     let threads = rayon::current_num_threads();
     parallel::run(threads, |thread| {
-        weight.columns(path, &x, parallel::part(pairs, threads, thread), bias, |place, block| {
-            let mut out = out.lock().unwrap();
-            for (row, values) in block.iter().enumerate() {
-                let to = (place.row + row) * width + place.column;
-                out[to..to + place.columns].copy_from_slice(&values[..place.columns]);
-            }
-        });
+        weight.columns(
+            path,
+            &x,
+            parallel::part(pairs, threads, thread),
+            bias,
+            |place: Place, block: &mut [Row]| {
+                let mut out = out.lock().unwrap();
+                for (row, values) in block.iter().enumerate() {
+                    let to = (place.row + row) * width + place.column;
+                    out[to..to + place.columns].copy_from_slice(&values[..place.columns]);
+                }
+            },
+        );
     });
     out.into_inner().unwrap()
 }
@@ -264,8 +270,10 @@ fn an_epilogue_sees_every_element_once() {
     };
     let rows = quantized(&x, m, k);
     for pairs in [0..1, 1..3] {
-        int8.columns(path, &rows, pairs.clone(), None, |place, block| add(0, place, block));
-        int4.columns(path, &rows, pairs, None, |place, block| add(1, place, block));
+        int8.columns(path, &rows, pairs.clone(), None, |place: Place, block: &mut [Row]| {
+            add(0, place, block)
+        });
+        int4.columns(path, &rows, pairs, None, |place: Place, block: &mut [Row]| add(1, place, block));
     }
     assert!(out[0] == Packed::Int8(int8).product(path, &x, m, None));
     assert!(out[1] == Packed::Int4(int4).product(path, &x, m, None));

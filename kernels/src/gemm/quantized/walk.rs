@@ -29,7 +29,24 @@ pub(crate) struct Place {
     pub(crate) columns: usize,
 }
 
-/// Computes the columns of `pairs`, a few rows at a time over the whole depth, and calls `finish` on them.
+/// What happens to the rows of a product.
+pub(crate) trait Finish {
+    /// Rows `lines` of those at `place` are being computed: what they will need may be fetched.
+    #[inline]
+    fn expect(&self, _place: Place, _lines: Range<usize>) {}
+
+    /// Rows that are done.
+    fn finish(&mut self, place: Place, rows: &mut [Row]);
+}
+
+impl<F: FnMut(Place, &mut [Row])> Finish for F {
+    #[inline]
+    fn finish(&mut self, place: Place, rows: &mut [Row]) {
+        self(place, rows);
+    }
+}
+
+/// Computes the columns of `pairs`, a few rows at a time over the whole depth, for `then`.
 ///
 /// # Safety
 /// `right(pair)` is what `kernel` takes, which needs nothing but a [`Strip`].
@@ -39,7 +56,7 @@ pub(super) unsafe fn strips(
     pairs: Range<usize>,
     right: impl Fn(usize) -> *const Line,
     kernel: unsafe fn(&Strip),
-    mut finish: impl FnMut(Place, &mut [Row]),
+    mut then: impl Finish,
 ) {
     let mut block = Block([[0.0; BLOCK]; BLOCK]);
     for pair in pairs {
@@ -53,7 +70,8 @@ pub(super) unsafe fn strips(
             };
             // SAFETY: the strip lies in the rows, a block has room for it, and the rest is the caller's promise.
             unsafe { kernel(&x.strip(row, rows, right(pair), block.0.as_mut_ptr().cast())) };
-            finish(Place { row, column, rows, columns: (columns - column).min(BLOCK) }, &mut block.0[..rows]);
+            let place = Place { row, column, rows, columns: (columns - column).min(BLOCK) };
+            then.finish(place, &mut block.0[..rows]);
             row += rows;
         }
     }
@@ -64,14 +82,14 @@ const STEPS: usize = 14;
 /// Lines between what is multiplied and what is fetched from memory when there is one block of rows.
 const FETCH_AHEAD: usize = 256;
 
-/// Computes the columns of `pairs` of 8-bit tiles `right` with AMX, and calls `finish` on rows of integer sums.
+/// Computes the columns of `pairs` of 8-bit tiles `right` with AMX; `then` gets rows of integer sums.
 /// It must not wait for other threads; see [`Session`].
 pub(super) fn int8_tiles(
     columns: usize,
     x: &QuantizedRows,
     pairs: Range<usize>,
     right: &[Line],
-    mut finish: impl FnMut(Place, &mut [Row]),
+    mut then: impl Finish,
 ) {
     let (rows, steps) = (x.rows(), x.panel() / x.height());
     let lines = steps * BLOCK;
@@ -107,18 +125,24 @@ pub(super) fn int8_tiles(
                     next: from.wrapping_add(ahead + part.len() * BLOCK * index / blocks),
                     fetch: BLOCK.div_ceil(blocks),
                 };
+                let column = pair * BLOCK;
+                let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
+                let place = Place { row, column, rows: height, columns: width };
+                let expected = if part.end == steps { height } else { 0 };
                 // SAFETY: the panels of these rows are there, and so are the tiles (asserted); a block of sums has 32 rows
                 // of 32 words.
-                unsafe { amx::int8(&block) };
+                unsafe {
+                    amx::int8(&block, |step| {
+                        let lines = parallel::part(BLOCK, part.len(), step);
+                        then.expect(place, lines.start.min(expected)..lines.end.min(expected));
+                    });
+                }
                 // The tiles are still at work on this block when the one before is finished.
                 if let Some((place, block)) = pending.take() {
                     // SAFETY: the kernel uses another block.
-                    finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
+                    then.finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
                 }
                 if part.end == steps {
-                    let column = pair * BLOCK;
-                    let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
-                    let place = Place { row, column, rows: height, columns: width };
                     pending = Some((place, to));
                 }
             }
@@ -129,26 +153,26 @@ pub(super) fn int8_tiles(
             && let Some((place, block)) = pending.take()
         {
             // SAFETY: no kernel runs.
-            finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
+            then.finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
         }
     }
     if let Some((place, block)) = pending {
         // SAFETY: as above.
-        finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
+        then.finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
     }
 }
 
 /// Groups after which the next panel of rows is due: those of 16 rows and 32 columns stay in the first-level cache.
 const GROUPS: usize = 20;
 
-/// Computes the columns of `pairs` of 4-bit units `right` with AMX, and calls `finish` on rows of sums.
+/// Computes the columns of `pairs` of 4-bit units `right` with AMX; `then` gets rows of sums.
 /// It must not wait for other threads; see [`Session`].
 pub(super) fn int4_tiles(
     columns: usize,
     (x, groups): (&QuantizedRows, usize),
     pairs: Range<usize>,
     right: &[Unit],
-    mut finish: impl FnMut(Place, &mut [Row]),
+    mut then: impl Finish,
 ) {
     /// Lines of a group in one panel, and of its scales.
     const HALF_TILE: usize = LINES / 2;
@@ -205,7 +229,7 @@ pub(super) fn int4_tiles(
             let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
             // SAFETY: a finished block; rows past the last may be stale numbers.
             let block = unsafe { &mut *sums.add(index) };
-            finish(Place { row, column, rows: height, columns: width }, &mut block.0[..height]);
+            then.finish(Place { row, column, rows: height, columns: width }, &mut block.0[..height]);
         }
     }
 }
