@@ -20,7 +20,7 @@ import subprocess
 import sys
 
 import compare
-from compare import ROOT, Ours, table, timed
+from compare import ROOT, table, timed
 
 PROMPT = 8  # tokens before the answer, as in src/cli/bench/train.rs
 ANSWERS = (52, 29, 76, 40, 32, 61, 36, 45)
@@ -203,7 +203,7 @@ def main():
     import torch
     torch.set_num_threads(args.threads)
     sizes = config()
-    ours = Ours(args, "train step")
+    ours = compare.ours(args, "train step")
     micro_batches = int(re.search(r"(\d+) x", ours.name)[1])
     batch = data(sizes, micro_batches)
     log = functools.partial(print, file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use swinseek_kernels::gemm;
 use swinseek_language::prompt::Message;
 use swinseek_language::sampler::SamplingParams;
 use utoipa::ToSchema;
@@ -50,7 +51,9 @@ pub(super) async fn warm_up(app: App) {
     match run_once(&app).await {
         Ok(()) => {
             app.set_warm();
-            tracing::info!(ms = started.elapsed().as_millis() as u64, "ready");
+            let (kernels, few_bits) = (gemm::path_name(), gemm::int8_path_name());
+            let threads = rayon::current_num_threads();
+            tracing::info!(ms = started.elapsed().as_millis() as u64, kernels, few_bits, threads, "ready");
         }
         Err(error) => tracing::error!(%error, "the warm-up run failed: the server will not be ready"),
     }

@@ -271,7 +271,7 @@ fn an_epilogue_sees_every_element_once() {
     let rows = quantized(&x, m, k);
     for pairs in [0..1, 1..3] {
         int8.columns(path, &rows, pairs.clone(), None, |place: Place, block: &mut [Row]| {
-            add(0, place, block)
+            add(0, place, block);
         });
         int4.columns(path, &rows, pairs, None, |place: Place, block: &mut [Row]| add(1, place, block));
     }
