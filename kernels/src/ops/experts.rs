@@ -4,7 +4,7 @@
 //! The rows of an expert go through its MLP together, read where they are in `x`; its results wait in the order of rows and
 //! choices, to be added in that order. A row of the result depends on its own row of `x` and its own choices alone, bit for bit.
 //!
-//! Plain reference: [`experts_reference`]. Error: that of [`feed_forward`](super::feed_forward) or
+//! Plain reference: [`experts_reference`]. Error: that of [`feed_forward`] or
 //! [`quant_feed_forward`](super::quant_feed_forward). Not differentiable.
 #![allow(clippy::inline_always)]
 
