@@ -6,7 +6,8 @@ that whatever disturbs the machine hits all alike. Prints a Markdown table of me
     cargo build --release
     venv/bin/python evals/peers/compare.py [--threads 2] [--rounds 15] [swin] [prefill] [decode] [caption] [pixels]
 
-Weights are random on both sides: speed does not depend on them. Peers that are not installed are left out.
+Weights are random on both sides: speed does not depend on them. Peers that are not installed are left out; llama.cpp and vLLM
+take part where `--llama` and `--vllm` name interpreters that have them (run_llama.py and run_vllm.py say what to install).
 """
 import argparse
 import contextlib

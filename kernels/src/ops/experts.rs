@@ -8,7 +8,7 @@
 //! [`quant_feed_forward`](super::quant_feed_forward). Not differentiable.
 #![allow(clippy::inline_always)]
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
 use super::activation::Activation;
 use super::feed_forward::{self, FeedForward, feed_forward_reference};
@@ -229,7 +229,7 @@ pub fn experts_reference(
             let result = feed_forward_reference(&x, (None, None), weights_of_mlp, Activation::Silu, false)?;
             let weight = weights.narrow(0, row, 1)?.narrow(1, choice, 1)?;
             let at = Tensor::new(&[row as u32], x.device())?;
-            y = y.index_add(&at, &result.broadcast_mul(&weight.to_dtype(DType::F64)?)?, 0)?;
+            y = y.index_add(&at, &result.broadcast_mul(&weight.to_dtype(x.dtype())?)?, 0)?;
         }
     }
     Ok(y)
@@ -237,7 +237,7 @@ pub fn experts_reference(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::*;
     use crate::layers::Experts;

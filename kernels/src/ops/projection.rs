@@ -132,9 +132,7 @@ impl Store<'_> {
     pub(super) fn below(self, rows: usize) -> Self {
         Self { first_row: self.first_row + rows, map: self.map.map(|map| &map[rows..]), ..self }
     }
-}
 
-impl Store<'_> {
     /// Stores 32 columns of row `row` of the product from `column` on.
     ///
     /// # Safety
