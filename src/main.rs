@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static HEAP: swinseek_kernels::heap::Heap = swinseek_kernels::heap::Heap;
+
 fn main() -> ExitCode {
-    swinseek_kernels::memory::keep_freed_memory();
+    swinseek_kernels::heap::keep_freed_memory();
     swinseek_kernels::threads::keep_element_operations_on_their_thread();
     let cli = swinseek::cli::Cli::from_process();
-    match swinseek::cli::run(cli) {
+    swinseek_kernels::threads::in_pool(|| match swinseek::cli::run(cli) {
         Ok(code) => code,
         Err(error) if swinseek::cli::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -14,5 +17,5 @@ fn main() -> ExitCode {
             eprintln!("swinseek: {}", swinseek::cli::one_line(&error));
             ExitCode::FAILURE
         }
-    }
+    })
 }

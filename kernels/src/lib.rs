@@ -11,8 +11,9 @@
 mod cuda;
 pub mod error;
 pub mod gemm;
+pub mod heap;
 pub mod layers;
-pub mod memory;
+mod memory;
 pub mod ops;
 pub mod quant;
 pub mod roofline;

@@ -1,4 +1,4 @@
-//! How memory of large tensors and weights is mapped.
+//! The memory of packed weights.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -7,24 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gemm::Line;
-
-/// Makes freed memory stay with the process. Call it once, first thing, in a program that trains or serves.
-///
-/// glibc gives each block above 32 MiB, and the top of the heap, back to the system when it is freed, and the next tensor
-/// of that size is mapped and cleared page by page again: several times the cost of the element-wise operation that
-/// fills it. Elsewhere nothing needs doing, and this does nothing.
-pub fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: `mallopt` takes two integers; these options only set thresholds.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
-    }
-}
-
-/// A huge page.
-const HUGE_PAGE: usize = 2 << 20;
+use crate::heap::{HUGE_PAGE, advise_huge_pages};
 
 /// Bytes of a block from which [`Packed`] weights are cut, unless one needs more.
 const BLOCK: usize = 16 << 20;
@@ -47,11 +30,7 @@ impl Block {
         let layout = Layout::from_size_align(bytes, HUGE_PAGE).expect("weights fit the address space");
         // SAFETY: the layout is not empty: a block has at least one page.
         let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        #[cfg(all(target_os = "linux", not(miri)))]
-        // SAFETY: the range is this allocation; the advice changes nothing but how it is mapped.
-        unsafe {
-            libc::madvise(memory.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
-        }
+        advise_huge_pages(memory.as_ptr(), bytes);
         Self { memory: memory.cast(), layout }
     }
 }

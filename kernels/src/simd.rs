@@ -40,6 +40,13 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(self, from: *const u16, n: usize) -> Self::V;
     /// Writes the first `min(n, 16)` lanes to `to`. They must be writable.
     unsafe fn store(self, to: *mut f32, x: Self::V, n: usize);
+    /// [`Self::store`] that leaves the caches to others, where the unit can and `to` begins a cache line. Other threads may
+    /// read it after [`fence_streams`].
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32, x: Self::V, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to, x, n) }
+    }
     /// Writes the first `min(n, 16)` lanes to `to` as `bf16` bit patterns, rounded to nearest even. They must be writable.
     unsafe fn store_bf16(self, to: *mut u16, x: Self::V, n: usize);
     /// Writes sixteen words of two `bf16` each to `to`: the lanes of `even` below those of `odd`.
@@ -108,6 +115,16 @@ pub(crate) trait Simd: Copy {
             }
         }
     }
+}
+
+/// Orders what was [streamed](Simd::stream) before what this thread stores from now on.
+#[inline]
+pub(crate) fn fence_streams() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of 64 bits has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    };
 }
 
 /// Rows of a matrix in memory: the first element and the distance from a row to the next.

@@ -5,6 +5,25 @@ pub fn count() -> usize {
     rayon::current_num_threads()
 }
 
+/// Stack of a thread that runs what a program's main thread would.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Runs `work` as one of the threads of a pool of its own, which has as many as rayon's pools have by default, and waits for it.
+///
+/// An operation that is called from outside the pool is computed by the caller and by threads of the pool: one thread more
+/// than there are processors, and the caller sleeps until the others are done. Inside, the caller is one of them.
+/// What `work` spawns outside the pool must not wait for the pool.
+pub fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_some() {
+        return work();
+    }
+    match rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build() {
+        Ok(pool) => pool.install(work),
+        // No threads to be had: slower, but not worse.
+        Err(_) => work(),
+    }
+}
+
 /// Keeps candle's element-wise operations on the thread that asks for them. Call it once, first thing, before any other
 /// thread is there; a `CANDLE_NUM_THREADS` of the user's own stays.
 ///

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use swinseek_fusion::generate::PREFILL_CHUNK;
+use swinseek_kernels::threads::in_pool;
 
 pub use job::{Event, FailKind, Job, PreparedImage, Refusal, Stream};
 pub use joined::{Frontend, JoinedModel};
@@ -94,7 +95,7 @@ impl Engine {
         let handle = Arc::new(Handle { shared: Arc::clone(&shared), info: model.info(), capacity });
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || worker::run(model, &config, &shared))
+            .spawn(move || in_pool(|| worker::run(model, &config, &shared)))
             .context("cannot start the engine's thread")?;
         Ok(Self { handle })
     }

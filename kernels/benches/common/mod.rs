@@ -8,9 +8,12 @@ use candle_core::{Device, Result, Tensor};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 
+#[global_allocator]
+static HEAP: swinseek_kernels::heap::Heap = swinseek_kernels::heap::Heap;
+
 /// Short, so that all benches take about a minute; `--measurement-time` and `--sample-size` make them longer.
 pub(crate) fn settings() -> Criterion {
-    swinseek_kernels::memory::keep_freed_memory();
+    swinseek_kernels::heap::keep_freed_memory();
     Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(100))

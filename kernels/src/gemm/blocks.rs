@@ -39,6 +39,9 @@ impl Results {
 
 /// What happens to each block of results.
 pub(crate) trait Epilogue {
+    /// Rows that are best done together: few, so that their stores do not queue, or as many as fill vectors.
+    const ROWS_TOGETHER: usize;
+
     /// Rows `lines` of the block that begins at `row` and `column`. `#[inline(always)]`.
     ///
     /// # Safety
@@ -56,6 +59,10 @@ pub(crate) trait Epilogue {
     #[inline(always)]
     fn expect(&self, _row: usize, _lines: Range<usize>, _column: usize) {}
 }
+
+/// What 32 columns start from: whole cache lines, for a tile reads each sixteen times.
+#[repr(C, align(64))]
+struct Bias([f32; BLOCK]);
 
 /// The columns that rows are multiplied with.
 #[derive(Debug, Clone, Copy)]
@@ -175,37 +182,38 @@ impl Place {
     }
 }
 
-/// Rows of an epilogue that are done together.
-const ROWS_TOGETHER: usize = 4;
-
-/// Lines of the next columns' panels to fetch meanwhile: some of each step's tile.
+/// Lines of the next columns' panels to fetch meanwhile, one after the other: the processor then fetches ahead of us.
 struct Next {
     at: *const Line,
+    /// Where the first panel's lines end, and the second one's begin.
+    turn: [*const Line; 2],
+    /// Lines a step.
     lines: usize,
 }
 
 impl Next {
-    /// How many lines of each step a row block fetches, so that all of them together fetch both panels (at most one each).
-    fn share(row_blocks: usize) -> usize {
-        BLOCK.div_ceil(row_blocks.max(1)).next_power_of_two().min(LINES)
-    }
-
-    /// What a row block fetches of the steps that begin at `panels`.
+    /// Of the tiles of `steps` steps at each of `panels`, the share of a row block.
     #[inline(always)]
-    fn new(panels: [*const Line; 2], row_block: usize, share: usize) -> Self {
-        let line = row_block * share;
-        match panels.get(line / LINES) {
-            Some(panel) => Self { at: panel.wrapping_add(line % LINES), lines: share },
-            None => Self { at: panels[0], lines: 0 },
-        }
+    fn new(panels: [*const Line; 2], steps: usize, row_block: usize, row_blocks: usize) -> Self {
+        let lines = steps * LINES;
+        let share = part(2 * lines, row_blocks, row_block);
+        let at = match share.start.checked_sub(lines) {
+            Some(second) => panels[1].wrapping_add(second),
+            None => panels[0].wrapping_add(share.start),
+        };
+        let turn = [panels[0].wrapping_add(lines), panels[1]];
+        Self { at, turn, lines: share.len().div_ceil(steps.max(1)) }
     }
 
     #[inline(always)]
     fn fetch(&mut self) {
-        for line in 0..self.lines {
-            fetch(self.at.wrapping_add(line));
+        for _ in 0..self.lines {
+            if self.at == self.turn[0] {
+                self.at = self.turn[1];
+            }
+            fetch(self.at);
+            self.at = self.at.wrapping_add(1);
         }
-        self.at = self.at.wrapping_add(LINES);
     }
 }
 
@@ -229,7 +237,7 @@ impl<S: Simd, E: Epilogue> Between for Meanwhile<'_, S, E> {
     fn step(&mut self) {
         self.next.fetch();
         self.due += self.at_a_time;
-        if self.due >= ROWS_TOGETHER && self.done < BLOCK {
+        if self.due >= E::ROWS_TOGETHER && self.done < BLOCK {
             self.run(self.due);
             self.due = 0;
         }
@@ -295,14 +303,13 @@ pub(crate) unsafe fn for_blocks<S: Simd>(
     let mut own = (passes > 1 && depth.sums.is_none()).then(|| Scratch::take(Sums::lines(1, rows)));
     let own = own.as_mut().map(|memory| Sums::new(memory, rows));
     let mut results = [const { Results::ZERO }; 2];
-    let share = Next::share(row_blocks);
     let mut computed = Place::NOWHERE;
+    let mut bias = Bias([0.0; BLOCK]);
     let mut turn = 0;
     for block in blocks {
         let panels = right.panels(block);
-        let mut bias = [0.0; BLOCK];
-        bias[..LINES].copy_from_slice(panels[0].1);
-        bias[LINES..].copy_from_slice(panels[1].1);
+        bias.0[..LINES].copy_from_slice(panels[0].1);
+        bias.0[LINES..].copy_from_slice(panels[1].1);
         let next = right.panels((block + 1).min(right.blocks() - 1));
         for pass in 0..passes {
             let now = part(steps, passes, pass);
@@ -328,9 +335,9 @@ pub(crate) unsafe fn for_blocks<S: Simd>(
                     done: 0,
                     at_a_time,
                     due: 0,
-                    next: Next::new(next, row_block, share),
+                    next: Next::new(next, now.len(), row_block, row_blocks),
                 };
-                let (init, init_ld) = if begun { (sums.cast_const(), BLOCK) } else { (bias.as_ptr(), 0) };
+                let (init, init_ld) = if begun { (sums.cast_const(), BLOCK) } else { (bias.0.as_ptr(), 0) };
                 let multiplied = Block {
                     left: left.below(row).step(now.start),
                     left_stride: steps * LINES,

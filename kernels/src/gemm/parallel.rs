@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::matrix::Line;
+use crate::simd::fence_streams;
 
 /// Below this estimate a product runs on the calling thread: waking another costs some microseconds.
 const MIN_SPLIT_NS: f64 = 30_000.0;
@@ -14,8 +15,13 @@ pub(super) fn threads_for(estimate_ns: f64) -> usize {
     if estimate_ns < MIN_SPLIT_NS { 1 } else { rayon::current_num_threads() }
 }
 
-/// Runs `task(0..tasks)` on the current pool, the first one on the calling thread, and waits for all.
+/// Runs `task(0..tasks)` on the current pool, the first one on the calling thread, and waits for all. What tasks stream is
+/// written when they end.
 pub(crate) fn run(tasks: usize, task: impl Fn(usize) + Sync) {
+    let task = |index: usize| {
+        task(index);
+        fence_streams();
+    };
     if tasks == 1 {
         return task(0);
     }

@@ -147,7 +147,7 @@ pub fn experts<'a>(
             let places = offsets[group]..offsets[group + 1];
             let source = Source { norm: None, x: &elements, dim, map: Some(&from[places.clone()]) };
             let map = Some(&pairs[places.clone()]);
-            let store = Store { out, first_row: 0, columns: dim, activation: None, residual: None, map };
+            let store = Store { map, ..Store::new(out, dim) };
             expert(group).mlp().run(source, store, places.len(), threads);
         };
         let threads = groups.first().map_or(1, |&e| expert(e).mlp().threads_for(pairs.len()));

@@ -58,6 +58,8 @@ struct Activate {
 }
 
 impl Epilogue for Activate {
+    const ROWS_TOGETHER: usize = 4;
+
     /// # Safety
     /// Nobody else uses these rows and columns of the hidden tiles.
     #[inline(always)]
@@ -243,7 +245,8 @@ pub fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> {
     let y = unsafe {
         written(rows * dim, |out| {
             let residual = (weights.residual && post_norm.is_none()).then_some(source.x);
-            let store = Store { out, first_row: 0, columns: dim, activation: None, residual, map: None };
+            let whole = Store::new(out, dim);
+            let store = Store { residual, streamed: whole.streamed && post_norm.is_none(), ..whole };
             run(weights, source, post_norm, store, rows, threads_for(weights, rows));
         })
     };

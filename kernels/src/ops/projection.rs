@@ -119,9 +119,20 @@ pub(super) struct Store<'a> {
     pub(super) residual: Option<&'a [f32]>,
     /// Row of the matrix that each row of the product goes to; without it they follow `first_row`.
     pub(super) map: Option<&'a [usize]>,
+    /// Whether the matrix is so large that the caches would lose it before it is read: it is written past them.
+    pub(super) streamed: bool,
 }
 
+/// Bytes of a result from which on it is streamed: about the second-level caches of the threads that write it.
+const STREAMED_BYTES: usize = 2 << 20;
+
 impl Store<'_> {
+    /// To all rows of a matrix of so many columns, as they come.
+    pub(super) fn new(out: Out, columns: usize) -> Self {
+        let streamed = out.len() * size_of::<f32>() >= STREAMED_BYTES;
+        Self { out, first_row: 0, columns, activation: None, residual: None, map: None, streamed }
+    }
+
     /// The row of the matrix that row `row` of the product goes to.
     #[inline(always)]
     fn to(&self, row: usize) -> usize {
@@ -158,12 +169,17 @@ impl Store<'_> {
                 y = s.add(unsafe { s.load(residual.as_ptr(), n) }, y);
             }
             // SAFETY: the caller's promise.
-            unsafe { s.store(self.out.part(at, n.min(LANES)), y, n) };
+            unsafe {
+                let to = self.out.part(at, n.min(LANES));
+                if self.streamed { s.stream(to, y, n) } else { s.store(to, y, n) }
+            }
         }
     }
 }
 
 impl Epilogue for Store<'_> {
+    const ROWS_TOGETHER: usize = 2;
+
     #[inline(always)]
     fn expect(&self, row: usize, lines: Range<usize>, column: usize) {
         for line in lines {
@@ -172,9 +188,11 @@ impl Epilogue for Store<'_> {
                 continue;
             }
             let at = to * self.columns + column;
-            let results = self.out.address(at);
-            gemm::fetch_to_write(results);
-            gemm::fetch_to_write(results.wrapping_add(LANES));
+            if !self.streamed {
+                let results = self.out.address(at);
+                gemm::fetch_to_write(results);
+                gemm::fetch_to_write(results.wrapping_add(LANES));
+            }
             if let Some(residual) = self.residual {
                 let residual = residual.as_ptr().wrapping_add(at);
                 gemm::fetch(residual);
@@ -317,8 +335,7 @@ pub fn projection(
     let (elements, residual) = (Elements::of(&x)?, residual.as_ref().map(Elements::of).transpose()?);
     let source = Source { norm: norm.as_ref().map(LockedNorm::rows), x: &elements, dim, map: None };
     let fill = |out: Out| {
-        let store =
-            Store { out, first_row: 0, columns, activation, residual: residual.as_deref(), map: None };
+        let store = Store { activation, residual: residual.as_deref(), ..Store::new(out, columns) };
         run(source, rows, weight, store);
     };
     // SAFETY: all rows and columns are computed.
@@ -343,8 +360,7 @@ pub fn grouped_projection<'a>(
     let elements = Elements::of(&x)?;
     let fill = |out: Out| {
         let group = |g: usize| (&elements[offsets[g] * dim..offsets[g + 1] * dim], offsets[g], weights(g));
-        let store =
-            |first_row: usize| Store { out, first_row, columns, activation: None, residual: None, map: None };
+        let store = |first_row: usize| Store { first_row, ..Store::new(out, columns) };
         if let [only] = groups[..] {
             let (x, first_row, weight) = group(only);
             return run(Source { norm: None, x, dim, map: None }, rows, weight, store(first_row));

@@ -17,9 +17,9 @@ use super::feed_forward::feed_forward_reference;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store};
 use super::quant_linear::{COLUMNS, QuantWeight};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::quantized::{self, Path, Place, QuantizedRows, Row, as_floats_mut};
+use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, as_floats_mut};
 use crate::gemm::{self, Scratch};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{LANES, Simd};
 
 /// A weight `(out, in)` and its bias `(out)`.
 pub type Projection<'a> = (QuantWeight<'a>, Option<&'a Tensor>);
@@ -59,61 +59,72 @@ impl Hidden {
     }
 }
 
-/// Activated results of a gate wait in `gates` for those of the up projection: 32 columns of each row.
-struct Gate<'a> {
-    gates: &'a mut [f32],
-    activation: Activation,
-    place: Place,
-    block: &'a [Row],
-}
-
-impl Kernel for Gate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let gates = self.gates[self.place.row * COLUMNS..].as_chunks_mut::<COLUMNS>().0;
-        for (gates, values) in gates.iter_mut().zip(self.block) {
-            // SAFETY: both have 32 elements.
-            unsafe {
-                let values = values.as_ptr();
-                let lanes = [s.load(values, LANES), s.load(values.add(LANES), LANES)];
-                let lanes = self.activation.lanes(s, lanes);
-                s.store(gates.as_mut_ptr(), lanes[0], LANES);
-                s.store(gates.as_mut_ptr().add(LANES), lanes[1], LANES);
+/// Activates 32 columns of each row.
+#[inline(always)]
+fn activate<S: Simd>(s: S, activation: Activation, rows: &mut [Row]) {
+    // Four vectors at a time, so that the units need not wait for each step.
+    let (twos, last) = rows.as_chunks_mut::<2>();
+    // SAFETY: a row has 32 elements.
+    unsafe {
+        for rows in twos {
+            let at = rows.as_mut_ptr().cast::<f32>();
+            let lanes: [S::V; 4] = [
+                s.load(at, LANES),
+                s.load(at.add(LANES), LANES),
+                s.load(at.add(2 * LANES), LANES),
+                s.load(at.add(3 * LANES), LANES),
+            ];
+            for (i, lanes) in activation.lanes(s, lanes).into_iter().enumerate() {
+                s.store(at.add(i * LANES), lanes, LANES);
             }
         }
+        for row in last {
+            let at = row.as_mut_ptr();
+            let lanes = activation.lanes(s, [s.load(at, LANES), s.load(at.add(LANES), LANES)]);
+            s.store(at, lanes[0], LANES);
+            s.store(at.add(LANES), lanes[1], LANES);
+        }
+    }
+}
+
+/// Activated results of a gate wait for those of the up projection: 32 columns of each row.
+struct Gate<'a> {
+    gates: &'a mut [Row],
+    activation: Activation,
+}
+
+impl Finish for Gate<'_> {
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]) {
+        activate(s, self.activation, rows);
+        self.gates[place.row..place.row + rows.len()].copy_from_slice(rows);
     }
 }
 
 /// Writes hidden activations: results of the up projection times those of the gate, or activated where there is none.
 struct Activate<'a> {
-    gates: Option<&'a [f32]>,
+    gates: Option<&'a [Row]>,
     activation: Activation,
     hidden: Hidden,
-    place: Place,
-    block: &'a [Row],
 }
 
-impl Kernel for Activate<'_> {
-    type Output = ();
-
+impl Finish for Activate<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (i, values) in self.block.iter().enumerate() {
-            let row = self.place.row + i;
+    fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]) {
+        if self.gates.is_none() {
+            activate(s, self.activation, rows);
+        }
+        for (i, values) in rows.iter().enumerate() {
+            let row = place.row + i;
             for half in (0..COLUMNS).step_by(LANES) {
                 // SAFETY: a row of a block has 32 elements, and so have those of the gates and the hidden memory. The
                 // caller gives each block of columns to one task.
                 unsafe {
-                    let up = s.load(values.as_ptr().add(half), LANES);
-                    let h = if let Some(gates) = self.gates {
-                        s.mul(s.load(gates[row * COLUMNS + half..][..LANES].as_ptr(), LANES), up)
-                    } else {
-                        let [h] = self.activation.lanes(s, [up]);
-                        h
-                    };
-                    s.store_bf16(self.hidden.at(row, self.place.column + half), h, LANES);
+                    let mut h = s.load(values.as_ptr().add(half), LANES);
+                    if let Some(gates) = self.gates {
+                        h = s.mul(s.load(gates[row].as_ptr().add(half), LANES), h);
+                    }
+                    s.store_bf16(self.hidden.at(row, place.column + half), h, LANES);
                 }
             }
         }
@@ -151,22 +162,15 @@ impl LockedWeights<'_> {
 
     /// Hidden columns of `pairs`.
     fn hidden_columns(&self, x: &QuantizedRows, rows: usize, pairs: Range<usize>, hidden: Hidden) {
-        let mut gates = Vec::new();
         let activation = self.activation;
         let (up, bias) = self.up;
         let Some((gate, gate_bias)) = self.gate else {
-            return up.columns(x, pairs, bias, |place: Place, block: &mut [Row]| {
-                dispatch(Activate { gates: None, activation, hidden, place, block });
-            });
+            return up.columns(x, pairs, bias, Activate { gates: None, activation, hidden });
         };
-        gates.resize(rows * COLUMNS, 0.0);
+        let mut gates = vec![[0.0; COLUMNS]; rows];
         for pair in pairs {
-            gate.columns(x, pair..pair + 1, gate_bias, |place: Place, block: &mut [Row]| {
-                dispatch(Gate { gates: &mut gates, activation, place, block });
-            });
-            up.columns(x, pair..pair + 1, bias, |place: Place, block: &mut [Row]| {
-                dispatch(Activate { gates: Some(&gates), activation, hidden, place, block });
-            });
+            gate.columns(x, pair..pair + 1, gate_bias, Gate { gates: &mut gates, activation });
+            up.columns(x, pair..pair + 1, bias, Activate { gates: Some(&gates), activation, hidden });
         }
     }
 
@@ -226,7 +230,7 @@ pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tens
     };
     let fill = |out: Out| {
         let residual = residual.then_some(source.x);
-        let store = Store { out, first_row: 0, columns: dim, activation: None, residual, map: None };
+        let store = Store { residual, ..Store::new(out, dim) };
         locked.run(&source, &store, rows, locked.threads_for(rows));
     };
     // SAFETY: all rows and columns are computed.

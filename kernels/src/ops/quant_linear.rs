@@ -135,32 +135,19 @@ impl Kernel for Normalize<'_> {
 
 /// Rows go where a [`Store`] says.
 impl Finish for Store<'_> {
-    #[inline]
+    #[inline(always)]
     fn expect(&self, place: Place, lines: Range<usize>) {
         Epilogue::expect(self, place.row, lines, place.column);
     }
 
-    #[inline]
-    fn finish(&mut self, place: Place, rows: &mut [Row]) {
-        dispatch(StoreBlock(*self, place, rows));
-    }
-}
-
-/// Stores rows of a block.
-struct StoreBlock<'a>(Store<'a>, Place, &'a [Row]);
-
-impl Kernel for StoreBlock<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self(store, place, block) = self;
-        for (i, values) in block.iter().enumerate() {
+    fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]) {
+        for (i, values) in rows.iter().enumerate() {
             // SAFETY: a row of a block has 32 elements; who stores gives each block of columns to one task.
             unsafe {
                 let values = values.as_ptr();
                 let values = [s.load(values, LANES), s.load(values.add(LANES), LANES)];
-                store.row(s, place.row + i, place.column, values);
+                self.row(s, place.row + i, place.column, values);
             }
         }
     }
@@ -199,7 +186,7 @@ pub fn quant_projection(
         Schedule::new(threads, rows, dim).run(|rows, threads| {
             let quantized = source.quantized(rows.clone(), threads > 1);
             let residual = residual.as_deref();
-            let store = Store { out, first_row: rows.start, columns, activation, residual, map: None };
+            let store = Store { first_row: rows.start, activation, residual, ..Store::new(out, columns) };
             gemm::run(threads, |thread| {
                 let pairs = gemm::part(weight.pairs(), threads, thread);
                 weight.columns(&quantized, pairs, bias.as_deref(), store);

@@ -85,6 +85,11 @@ impl Out {
         Self { at: memory.as_mut_ptr(), len: memory.len() }
     }
 
+    /// Its elements.
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
     /// The address of element `at`, to be fetched.
     #[inline(always)]
     pub(crate) fn address(self, at: usize) -> *const f32 {

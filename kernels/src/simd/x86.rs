@@ -151,6 +151,17 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32, x: __m512, n: usize) {
+        unsafe {
+            if n >= LANES && to.addr().is_multiple_of(size_of::<__m512>()) {
+                _mm512_stream_ps(to, x);
+            } else {
+                self.store(to, x, n);
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, x: __m512, n: usize) {
         unsafe {
             let words = Self::to_bf16(x);

@@ -7,6 +7,7 @@ pub(super) use other::{available, configure, int4, int8, release};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod other {
+    use super::super::super::kernel::Between;
     use super::super::kernel::{Groups, Kind, Sums};
 
     pub(crate) fn available() -> bool {
@@ -14,7 +15,7 @@ mod other {
     }
     pub(crate) unsafe fn configure(_: Kind, _: usize) {}
     pub(crate) unsafe fn release() {}
-    pub(crate) unsafe fn int8(_: &Sums, _: impl Fn(usize)) {}
+    pub(crate) unsafe fn int8(_: &Sums, _: &mut impl Between) {}
     pub(crate) unsafe fn int4(_: &Groups) {}
 }
 
@@ -26,6 +27,7 @@ mod linux {
         _mm512_store_ps,
     };
 
+    use super::super::super::kernel::Between;
     use super::super::int4::HALF;
     use super::super::kernel::{BLOCK, Groups, Kind, Sums, fetch};
     use super::super::vnni;
@@ -72,12 +74,12 @@ mod linux {
     /// Bytes of a row of sums.
     const ROW: usize = 128;
 
-    /// Multiplies one block of bytes, and calls `between` with the number of each step after it.
+    /// Multiplies one block of bytes, and calls `between` after each step.
     ///
     /// # Safety
     /// As [`Sums`] says, after `configure` for bytes and as many rows (16 if there are more), before [`release`].
-    #[inline]
-    pub(crate) unsafe fn int8(s: &Sums, between: impl Fn(usize)) {
+    #[inline(always)]
+    pub(crate) unsafe fn int8(s: &Sums, between: &mut impl Between) {
         let two = s.rows > LINES;
         let second = s.out.wrapping_byte_add(LINES * ROW);
         // SAFETY: reads and writes only what the block describes.
@@ -116,7 +118,7 @@ mod linux {
                     );
                 }
                 fetch(s.next.wrapping_add(step * s.fetch), s.fetch);
-                between(step);
+                between.step();
             }
             asm!("tilestored [{c} + {r}], tmm0", "tilestored [{c} + {r} + 64], tmm1",
                 c = in(reg) s.out, r = in(reg) ROW, options(nostack));

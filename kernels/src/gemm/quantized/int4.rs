@@ -136,46 +136,65 @@ impl Weight for Int4Weight {
         x: &QuantizedRows,
         pairs: Range<usize>,
         bias: Option<&[f32]>,
-        mut then: impl Finish,
+        then: impl Finish,
     ) {
         assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
         assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        let finish = |place: Place, block: &mut [Row]| {
-            let mut start = [0.0; BLOCK];
-            if let Some(bias) = bias {
-                start[..place.columns].copy_from_slice(&bias[place.column..place.column + place.columns]);
-            }
-            dispatch(Scale { block, rows: &x.scales(place.row)[..place.rows], bias: &start });
-            then.finish(place, block);
-        };
-        let groups = self.groups();
-        if path == Path::Amx && x.rows() > FEW_ROWS && groups > 0 {
-            return int4_tiles(self.out_features, (x, groups), pairs, &self.units, finish);
-        }
-        let right = |pair: usize| self.units[pair * groups..].as_ptr().cast::<Line>();
-        // SAFETY: the kernel of the path takes units.
-        unsafe { strips(self.out_features, x, pairs, right, kernels(path).1, finish) };
+        dispatch(Columns { path, pairs, then: Scaled { weight: self, x, bias, then } });
     }
 }
 
-/// Multiplies sums by the scales of their rows.
-struct Scale<'a> {
-    block: &'a mut [Row],
-    rows: &'a [f32],
-    bias: &'a [f32; BLOCK],
+/// Some columns of a product.
+struct Columns<'a, T> {
+    path: Path,
+    pairs: Range<usize>,
+    then: Scaled<'a, T>,
 }
 
-impl Kernel for Scale<'_> {
+impl<T: Finish> Kernel for Columns<'_, T> {
     type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { path, pairs, then } = self;
+        let Scaled { weight, x, .. } = then;
+        let groups = weight.groups();
+        if path == Path::Amx && x.rows() > FEW_ROWS && groups > 0 {
+            return int4_tiles(s, weight.out_features, (x, groups), pairs, &weight.units, then);
+        }
+        let right = |pair: usize| weight.units[pair * groups..].as_ptr().cast::<Line>();
+        // SAFETY: the kernel of the path takes units.
+        unsafe { strips(s, weight.out_features, x, pairs, right, kernels(path).1, then) };
+    }
+}
+
+/// Multiplies sums by the scales of their rows before what comes then.
+struct Scaled<'a, T> {
+    weight: &'a Int4Weight,
+    x: &'a QuantizedRows,
+    bias: Option<&'a [f32]>,
+    then: T,
+}
+
+impl<T: Finish> Finish for Scaled<'_, T> {
+    #[inline(always)]
+    fn expect(&self, place: Place, lines: Range<usize>) {
+        self.then.expect(place, lines);
+    }
 
     /// Plain loops, in which nothing is fused: all units round alike.
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (row, &scale) in self.block.iter_mut().zip(self.rows) {
+    fn finish<S: Simd>(&mut self, s: S, place: Place, block: &mut [Row]) {
+        let mut bias = [0.0; BLOCK];
+        if let Some(all) = self.bias {
+            bias[..place.columns].copy_from_slice(&all[place.column..place.column + place.columns]);
+        }
+        for (row, &scale) in block.iter_mut().zip(self.x.scales(place.row)) {
             for column in 0..BLOCK {
-                row[column] = row[column] * scale + self.bias[column];
+                row[column] = row[column] * scale + bias[column];
             }
         }
+        self.then.finish(s, place, block);
     }
 }
 

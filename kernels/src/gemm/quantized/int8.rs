@@ -101,14 +101,31 @@ impl Weight for Int8Weight {
     ) {
         assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
         assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        let then = Scaled { weight: self, x, bias, then };
-        let steps = self.steps();
+        dispatch(Columns { path, pairs, then: Scaled { weight: self, x, bias, then } });
+    }
+}
+
+/// Some columns of a product.
+struct Columns<'a, T> {
+    path: Path,
+    pairs: Range<usize>,
+    then: Scaled<'a, T>,
+}
+
+impl<T: Finish> Kernel for Columns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { path, pairs, then } = self;
+        let Scaled { weight, x, .. } = then;
+        let steps = weight.steps();
         if path == Path::Amx && x.rows() > FEW_ROWS && steps > 0 {
-            return int8_tiles(self.out_features, x, pairs, &self.lines, then);
+            return int8_tiles(s, weight.out_features, x, pairs, &weight.lines, then);
         }
-        let right = |pair: usize| self.lines[pair * steps * BLOCK..].as_ptr();
+        let right = |pair: usize| weight.lines[pair * steps * BLOCK..].as_ptr();
         // SAFETY: the kernel of the path takes tiles of bytes.
-        unsafe { strips(self.out_features, x, pairs, right, kernels(path).0, then) };
+        unsafe { strips(s, weight.out_features, x, pairs, right, kernels(path).0, then) };
     }
 }
 
@@ -127,42 +144,25 @@ struct Scaled<'a, T> {
 }
 
 impl<T: Finish> Finish for Scaled<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn expect(&self, place: Place, lines: Range<usize>) {
         self.then.expect(place, lines);
     }
 
-    #[inline]
-    fn finish(&mut self, place: Place, block: &mut [Row]) {
+    /// Plain loops, in which nothing is fused: all units round alike.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, place: Place, block: &mut [Row]) {
         let mut bias = [0.0; BLOCK];
         if let Some(all) = self.bias {
             bias[..place.columns].copy_from_slice(&all[place.column..place.column + place.columns]);
         }
-        let rows = &self.x.scales(place.row)[..place.rows];
-        let columns = self.weight.scales[place.column..place.column + BLOCK].as_chunks().0;
-        dispatch(Scale { block, rows, columns: &columns[0], bias: &bias });
-        self.then.finish(place, block);
-    }
-}
-
-struct Scale<'a> {
-    block: &'a mut [Row],
-    rows: &'a [f32],
-    columns: &'a [f32; BLOCK],
-    bias: &'a [f32; BLOCK],
-}
-
-impl Kernel for Scale<'_> {
-    type Output = ();
-
-    /// Plain loops, in which nothing is fused: all units round alike.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (row, &scale) in self.block.iter_mut().zip(self.rows) {
+        let columns = &self.weight.scales[place.column..place.column + BLOCK].as_chunks::<BLOCK>().0[0];
+        for (row, &scale) in block.iter_mut().zip(self.x.scales(place.row)) {
             for column in 0..BLOCK {
                 let sum = row[column].to_bits().cast_signed() as f32;
-                row[column] = sum * (scale * self.columns[column]) + self.bias[column];
+                row[column] = sum * (scale * columns[column]) + bias[column];
             }
         }
+        self.then.finish(s, place, block);
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::kernel::BLOCK;
 use super::*;
 use crate::quant::{GROUP, Int4Groups, Int8Rows};
+use crate::simd::Simd;
 
 /// Uniform values in (-1, 1) from a small generator.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -49,6 +50,15 @@ fn quantized(x: &[f32], rows: usize, inner: usize) -> QuantizedRows {
     QuantizedRows::build(rows, inner, true, |row, to| to.copy_from_slice(&x[row * inner..][..inner]))
 }
 
+/// Calls a closure with the rows that are done.
+struct Each<F>(F);
+
+impl<F: FnMut(Place, &[Row])> Finish for Each<F> {
+    fn finish<S: Simd>(&mut self, _: S, place: Place, rows: &mut [Row]) {
+        self.0(place, rows);
+    }
+}
+
 /// `(rows, out)`, the columns shared by the threads of the pool.
 fn product(
     (weight, (width, inner)): (&impl Weight, (usize, usize)),
@@ -67,13 +77,13 @@ fn product(
             &x,
             parallel::part(pairs, threads, thread),
             bias,
-            |place: Place, block: &mut [Row]| {
+            Each(|place: Place, block: &[Row]| {
                 let mut out = out.lock().unwrap();
                 for (row, values) in block.iter().enumerate() {
                     let to = (place.row + row) * width + place.column;
                     out[to..to + place.columns].copy_from_slice(&values[..place.columns]);
                 }
-            },
+            }),
         );
     });
     out.into_inner().unwrap()
@@ -270,10 +280,8 @@ fn an_epilogue_sees_every_element_once() {
     };
     let rows = quantized(&x, m, k);
     for pairs in [0..1, 1..3] {
-        int8.columns(path, &rows, pairs.clone(), None, |place: Place, block: &mut [Row]| {
-            add(0, place, block);
-        });
-        int4.columns(path, &rows, pairs, None, |place: Place, block: &mut [Row]| add(1, place, block));
+        int8.columns(path, &rows, pairs.clone(), None, Each(|place, block: &[Row]| add(0, place, block)));
+        int4.columns(path, &rows, pairs, None, Each(|place, block: &[Row]| add(1, place, block)));
     }
     assert!(out[0] == Packed::Int8(int8).product(path, &x, m, None));
     assert!(out[1] == Packed::Int4(int4).product(path, &x, m, None));

@@ -1,13 +1,16 @@
-//! Walks the rows and columns of a product, and hands each finished block to an epilogue.
+//! Walks the rows and columns of a product, and hands finished rows to an epilogue.
+#![allow(clippy::inline_always)]
 
 use std::ops::Range;
 
+use super::super::kernel::Between;
 use super::super::matrix::{LINES, Line};
 use super::super::parallel::{self, Scratch};
 use super::int4::Unit;
 use super::kernel::{BLOCK, Groups, Kind, STRIP, Session, Strip, Sums, fetch};
 use super::rows::QuantizedRows;
 use super::{amx, unpack};
+use crate::simd::Simd;
 
 /// 32 columns of a row of a result.
 pub(crate) type Row = [f32; BLOCK];
@@ -32,25 +35,20 @@ pub(crate) struct Place {
 /// What happens to the rows of a product.
 pub(crate) trait Finish {
     /// Rows `lines` of those at `place` are being computed: what they will need may be fetched.
-    #[inline]
+    #[inline(always)]
     fn expect(&self, _place: Place, _lines: Range<usize>) {}
 
-    /// Rows that are done.
-    fn finish(&mut self, place: Place, rows: &mut [Row]);
-}
-
-impl<F: FnMut(Place, &mut [Row])> Finish for F {
-    #[inline]
-    fn finish(&mut self, place: Place, rows: &mut [Row]) {
-        self(place, rows);
-    }
+    /// Rows that are done. `#[inline(always)]`.
+    fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]);
 }
 
 /// Computes the columns of `pairs`, a few rows at a time over the whole depth, for `then`.
 ///
 /// # Safety
 /// `right(pair)` is what `kernel` takes, which needs nothing but a [`Strip`].
-pub(super) unsafe fn strips(
+#[inline(always)]
+pub(super) unsafe fn strips<S: Simd>(
+    s: S,
     columns: usize,
     x: &QuantizedRows,
     pairs: Range<usize>,
@@ -71,7 +69,7 @@ pub(super) unsafe fn strips(
             // SAFETY: the strip lies in the rows, a block has room for it, and the rest is the caller's promise.
             unsafe { kernel(&x.strip(row, rows, right(pair), block.0.as_mut_ptr().cast())) };
             let place = Place { row, column, rows, columns: (columns - column).min(BLOCK) };
-            then.finish(place, &mut block.0[..rows]);
+            then.finish(s, place, &mut block.0[..rows]);
             row += rows;
         }
     }
@@ -82,9 +80,57 @@ const STEPS: usize = 14;
 /// Lines between what is multiplied and what is fetched from memory when there is one block of rows.
 const FETCH_AHEAD: usize = 256;
 
+/// A computed block, some rows of which are finished.
+#[derive(Clone, Copy)]
+struct Pending {
+    place: Place,
+    block: *mut Block,
+    done: usize,
+}
+
+/// What happens beside the tiles' work on a block: the one before is finished, a few rows a step.
+struct Meanwhile<'a, S, T> {
+    s: S,
+    then: &'a mut T,
+    pending: Option<Pending>,
+    /// The block, if it will be complete.
+    expected: Option<Place>,
+    at_a_time: usize,
+    /// Rows whose step has come.
+    line: usize,
+}
+
+impl<S: Simd, T: Finish> Meanwhile<'_, S, T> {
+    #[inline(always)]
+    fn run(&mut self, count: usize) {
+        let Some(Pending { place, block, done }) = self.pending else { return };
+        let end = place.rows.min(done + count);
+        if done < end {
+            self.pending = Some(Pending { place, block, done: end });
+            let place = Place { row: place.row + done, rows: end - done, ..place };
+            // SAFETY: whoever made this vouches that no kernel uses the block.
+            self.then.finish(self.s, place, unsafe { &mut (&mut *block).0[done..end] });
+        }
+    }
+}
+
+impl<S: Simd, T: Finish> Between for Meanwhile<'_, S, T> {
+    #[inline(always)]
+    fn step(&mut self) {
+        if let Some(place) = self.expected {
+            let end = (self.line + self.at_a_time).min(place.rows);
+            self.then.expect(place, self.line.min(end)..end);
+            self.line = end;
+        }
+        self.run(self.at_a_time);
+    }
+}
+
 /// Computes the columns of `pairs` of 8-bit tiles `right` with AMX; `then` gets rows of integer sums.
 /// It must not wait for other threads; see [`Session`].
-pub(super) fn int8_tiles(
+#[inline(always)]
+pub(super) fn int8_tiles<S: Simd>(
+    s: S,
     columns: usize,
     x: &QuantizedRows,
     pairs: Range<usize>,
@@ -102,7 +148,7 @@ pub(super) fn int8_tiles(
     let mut sums = Scratch::take(kept * size_of::<Block>() / size_of::<Line>());
     let sums = sums.as_mut_ptr().cast::<Block>();
     let ahead = if blocks == 1 { FETCH_AHEAD } else { lines };
-    let mut pending: Option<(Place, *mut Block)> = None;
+    let mut pending: Option<Pending> = None;
     let mut turn = 0;
     for pair in pairs {
         for part in 0..parts {
@@ -128,38 +174,36 @@ pub(super) fn int8_tiles(
                 let column = pair * BLOCK;
                 let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
                 let place = Place { row, column, rows: height, columns: width };
-                let expected = if part.end == steps { height } else { 0 };
+                let completes = part.end == steps;
+                let mut meanwhile = Meanwhile {
+                    s,
+                    then: &mut then,
+                    pending: pending.take(),
+                    expected: completes.then_some(place),
+                    at_a_time: BLOCK.div_ceil(part.len()),
+                    line: 0,
+                };
                 // SAFETY: the panels of these rows are there, and so are the tiles (asserted); a block of sums has 32 rows
-                // of 32 words.
-                unsafe {
-                    amx::int8(&block, |step| {
-                        let lines = parallel::part(BLOCK, part.len(), step);
-                        then.expect(place, lines.start.min(expected)..lines.end.min(expected));
-                    });
-                }
-                // The tiles are still at work on this block when the one before is finished.
-                if let Some((place, block)) = pending.take() {
-                    // SAFETY: the kernel uses another block.
-                    then.finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
-                }
-                if part.end == steps {
-                    pending = Some((place, to));
+                // of 32 words. The block before, which no kernel uses, is finished beside this one.
+                unsafe { amx::int8(&block, &mut meanwhile) };
+                meanwhile.run(BLOCK);
+                if completes {
+                    pending = Some(Pending { place, block: to, done: 0 });
                 }
             }
         }
         // The next pair would start in the same block.
-        if parts > 1
-            && blocks == 1
-            && let Some((place, block)) = pending.take()
-        {
-            // SAFETY: no kernel runs.
-            then.finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
+        if parts > 1 && blocks == 1 {
+            finish_all(s, pending.take(), &mut then);
         }
     }
-    if let Some((place, block)) = pending {
-        // SAFETY: as above.
-        then.finish(place, unsafe { &mut (&mut *block).0[..place.rows] });
-    }
+    finish_all(s, pending, &mut then);
+}
+
+/// Finishes a block that no kernel uses.
+#[inline(always)]
+fn finish_all<S: Simd, T: Finish>(s: S, pending: Option<Pending>, then: &mut T) {
+    Meanwhile { s, then, pending, expected: None, at_a_time: BLOCK, line: 0 }.run(BLOCK);
 }
 
 /// Groups after which the next panel of rows is due: those of 16 rows and 32 columns stay in the first-level cache.
@@ -167,7 +211,9 @@ const GROUPS: usize = 20;
 
 /// Computes the columns of `pairs` of 4-bit units `right` with AMX; `then` gets rows of sums.
 /// It must not wait for other threads; see [`Session`].
-pub(super) fn int4_tiles(
+#[inline(always)]
+pub(super) fn int4_tiles<S: Simd>(
+    s: S,
     columns: usize,
     (x, groups): (&QuantizedRows, usize),
     pairs: Range<usize>,
@@ -229,7 +275,7 @@ pub(super) fn int4_tiles(
             let (height, width) = ((rows - row).min(BLOCK), (columns - column).min(BLOCK));
             // SAFETY: a finished block; rows past the last may be stale numbers.
             let block = unsafe { &mut *sums.add(index) };
-            then.finish(Place { row, column, rows: height, columns: width }, &mut block.0[..height]);
+            then.finish(s, Place { row, column, rows: height, columns: width }, &mut block.0[..height]);
         }
     }
 }

@@ -163,13 +163,12 @@ impl Kernel for Part<'_> {
                 Stage::Rows(rows) => problem.write_rows(s, &map[rows.clone()], tiles.below(rows.start)),
                 Stage::Heads(heads) => group.heads(s, heads),
                 Stage::Output(pairs) => {
+                    let whole = Store::new(out, dim);
                     let mut store = Store {
-                        out,
-                        first_row: 0,
-                        columns: dim,
-                        activation: None,
                         residual: problem.post_norm.is_none().then_some(problem.x),
                         map: Some(map),
+                        streamed: whole.streamed && problem.post_norm.is_none(),
+                        ..whole
                     };
                     let (left, right) = ((mixed, map.len()), Right::One(&problem.weights.output));
                     let session = Session::new(Path::best());
@@ -268,6 +267,8 @@ struct Keep {
 }
 
 impl Epilogue for Keep {
+    const ROWS_TOGETHER: usize = 2;
+
     /// # Safety
     /// `to` has `3 · padded` elements for each row, up to whole blocks.
     #[inline(always)]
