@@ -75,6 +75,17 @@ pub(crate) trait Simd: Copy {
     fn copy_sign(self, a: Self::V, sign: Self::V) -> Self::V;
     /// `a · 2^n` for the integer `n` in the low bits of `biased = n + 1.5 · 2²³`; the result must be a normal number.
     fn scale_by_power(self, a: Self::V, biased: Self::V) -> Self::V;
+    /// The nearest integer, ties to even, for up to 2²² in magnitude.
+    #[inline(always)]
+    fn round(self, a: Self::V) -> Self::V {
+        let shift = self.splat(12_582_912.0);
+        self.sub(self.add(a, shift), shift)
+    }
+    /// `a · 2^n` for an integer `n`; the result must be a normal number.
+    #[inline(always)]
+    fn scale_by_integer(self, a: Self::V, n: Self::V) -> Self::V {
+        self.scale_by_power(a, self.add(n, self.splat(12_582_912.0)))
+    }
     /// Exchanges lanes 2i and 2i + 1.
     fn swap_pairs(self, a: Self::V) -> Self::V;
     /// The first `n` lanes of `a`, those of `rest` in the others.
@@ -252,6 +263,8 @@ mod tests {
                 s.to_array(s.copy_sign(a, b)),
                 s.to_array(s.swap_pairs(a)),
                 s.to_array(s.scale_by_power(b, s.splat(12582912.0 - 3.0))),
+                s.to_array(s.round(a)),
+                s.to_array(s.scale_by_integer(b, s.round(a))),
             ];
             results.push(
                 [s.sum(a), s.greatest(a), s.sum(b), s.greatest(b)].repeat(4).try_into().expect("16 values"),

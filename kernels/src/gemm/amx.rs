@@ -31,6 +31,7 @@ mod linux {
 
     use super::Block;
     use crate::gemm::avx512;
+    use crate::gemm::kernel::ZEROS;
     use crate::gemm::matrix::{LINES, Line};
 
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
@@ -116,6 +117,12 @@ mod linux {
     pub(crate) unsafe fn begin(b: &Block) {
         // SAFETY: reads only what the block describes.
         unsafe {
+            if std::ptr::eq(b.init, ZEROS.0.as_ptr()) {
+                asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, nomem, preserves_flags));
+                return;
+            }
             asm!(
                 "tileloadd tmm0, [{i0} + {si}]",
                 "tileloadd tmm1, [{i0} + {si} + 64]",

@@ -36,6 +36,11 @@ pub(super) struct Block {
     pub(super) out_ld: usize,
 }
 
+/// What sums start from that start from nothing: a block whose `init` is this, repeated.
+#[repr(C, align(64))]
+pub(crate) struct Zeros(pub(crate) [f32; BLOCK]);
+pub(crate) static ZEROS: Zeros = Zeros([0.0; BLOCK]);
+
 /// One thread's share of a product: packed rows times some of the column pairs.
 #[derive(Debug)]
 pub(super) struct Share<'a> {

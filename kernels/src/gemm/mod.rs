@@ -31,7 +31,7 @@ pub(crate) use blocks::{
     Depth, Epilogue, Results, Right, Sums, fetch, fetch_to_write, for_blocks, whole_passes,
 };
 pub(crate) use gradient::{Operands, Wanted, backward, column_sums};
-pub(crate) use kernel::Session;
+pub(crate) use kernel::{Session, ZEROS};
 pub use matrix::PackedWeight;
 pub(crate) use matrix::{Fresh, Line, Matrix, Output};
 pub(crate) use parallel::{Scratch, part, run, run_chunks};

@@ -17,7 +17,7 @@ use super::feed_forward::feed_forward_reference;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store};
 use super::quant_linear::{COLUMNS, QuantWeight};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, as_floats_mut};
+use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, RowSource, as_floats_mut};
 use crate::gemm::{self, Scratch};
 use crate::simd::{LANES, Simd};
 
@@ -41,12 +41,12 @@ pub struct QuantFeedForward<'a> {
     pub residual: bool,
 }
 
-/// Hidden activations in `bf16`, two to an element.
+/// Hidden activations in `bf16`, two to an element: 32 columns of all rows one after the other, then the next.
 #[derive(Clone, Copy)]
 struct Hidden {
     memory: Out,
-    /// Of a row in memory: whole blocks of columns.
-    stride: usize,
+    rows: usize,
+    features: usize,
 }
 
 impl Hidden {
@@ -54,8 +54,22 @@ impl Hidden {
     /// The 16 columns from `column` on, a multiple of 16, belong to the caller.
     #[inline(always)]
     unsafe fn at(self, row: usize, column: usize) -> *mut u16 {
+        let at = (column / COLUMNS * self.rows + row) * COLUMNS + column % COLUMNS;
         // SAFETY: the caller's promise.
-        unsafe { self.memory.part(row * (self.stride / 2) + column / 2, LANES / 2).cast() }
+        unsafe { self.memory.part(at / 2, LANES / 2).cast() }
+    }
+}
+
+impl RowSource for Hidden {
+    #[inline(always)]
+    fn row<'a, S: Simd>(&'a self, s: S, row: usize, to: &'a mut [f32]) -> &'a [f32] {
+        let to = &mut to[..self.features];
+        for column in (0..self.features).step_by(LANES) {
+            let n = self.features - column;
+            // SAFETY: all columns were written, and nobody writes them now.
+            unsafe { s.store(to.as_mut_ptr().add(column), s.load_bf16(self.at(row, column), n), n) };
+        }
+        to
     }
 }
 
@@ -87,9 +101,28 @@ fn activate<S: Simd>(s: S, activation: Activation, rows: &mut [Row]) {
     }
 }
 
-/// Activated results of a gate wait for those of the up projection: 32 columns of each row.
+/// Blocks of columns of a gate whose results wait for those of the up projection.
+const PAIRS: usize = 4;
+
+/// Where rows of gates wait: 32 columns of all rows one after the other, then the next.
+#[derive(Clone, Copy)]
+struct Gates {
+    /// The first column.
+    first: usize,
+    rows: usize,
+}
+
+impl Gates {
+    #[inline(always)]
+    fn at(self, row: usize, column: usize) -> usize {
+        (column - self.first) / COLUMNS * self.rows + row
+    }
+}
+
+/// Activated results of a gate wait for those of the up projection.
 struct Gate<'a> {
     gates: &'a mut [Row],
+    place: Gates,
     activation: Activation,
 }
 
@@ -97,13 +130,14 @@ impl Finish for Gate<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]) {
         activate(s, self.activation, rows);
-        self.gates[place.row..place.row + rows.len()].copy_from_slice(rows);
+        let at = self.place.at(place.row, place.column);
+        self.gates[at..at + rows.len()].copy_from_slice(rows);
     }
 }
 
 /// Writes hidden activations: results of the up projection times those of the gate, or activated where there is none.
 struct Activate<'a> {
-    gates: Option<&'a [Row]>,
+    gates: Option<(&'a [Row], Gates)>,
     activation: Activation,
     hidden: Hidden,
 }
@@ -121,8 +155,8 @@ impl Finish for Activate<'_> {
                 // caller gives each block of columns to one task.
                 unsafe {
                     let mut h = s.load(values.as_ptr().add(half), LANES);
-                    if let Some(gates) = self.gates {
-                        h = s.mul(s.load(gates[row].as_ptr().add(half), LANES), h);
+                    if let Some((gates, at)) = self.gates {
+                        h = s.mul(s.load(gates[at.at(row, place.column)].as_ptr().add(half), LANES), h);
                     }
                     s.store_bf16(self.hidden.at(row, place.column + half), h, LANES);
                 }
@@ -167,32 +201,29 @@ impl LockedWeights<'_> {
         let Some((gate, gate_bias)) = self.gate else {
             return up.columns(x, pairs, bias, Activate { gates: None, activation, hidden });
         };
-        let mut gates = vec![[0.0; COLUMNS]; rows];
-        for pair in pairs {
-            gate.columns(x, pair..pair + 1, gate_bias, Gate { gates: &mut gates, activation });
-            up.columns(x, pair..pair + 1, bias, Activate { gates: Some(&gates), activation, hidden });
+        let mut gates = vec![[0.0; COLUMNS]; rows * PAIRS];
+        for first in pairs.clone().step_by(PAIRS) {
+            let (pairs, place) =
+                (first..pairs.end.min(first + PAIRS), Gates { first: first * COLUMNS, rows });
+            gate.columns(x, pairs.clone(), gate_bias, Gate { gates: &mut gates, place, activation });
+            up.columns(x, pairs, bias, Activate { gates: Some((&gates, place)), activation, hidden });
         }
     }
 
     /// Rows `rows` of `x` through all of it.
     fn chunk(&self, source: &Source<'_>, rows: Range<usize>, threads: usize, store: &Store<'_>) {
         let (features, _) = self.up.0.shape();
-        let stride = features.next_multiple_of(COLUMNS);
-        let mut memory = Scratch::take((rows.len() * stride / 2).div_ceil(LANES));
-        let hidden = Hidden { memory: Out::new(as_floats_mut(&mut memory)), stride };
-        let x = source.quantized(rows.clone(), threads > 1);
+        let mut memory = Scratch::take((rows.len() * features.next_multiple_of(COLUMNS) / 2).div_ceil(LANES));
+        let hidden = Hidden { memory: Out::new(as_floats_mut(&mut memory)), rows: rows.len(), features };
+        let gate_needs = self.gate.filter(|gate| gate.0.needs_sums());
+        let x = source.quantized(rows.clone(), threads > 1, gate_needs.unwrap_or(self.up).0);
         let pairs = self.up.0.pairs();
         gemm::run(threads, |thread| {
             self.hidden_columns(&x, rows.len(), gemm::part(pairs, threads, thread), hidden);
         });
         drop(x);
-        let hidden = QuantizedRows::build(rows.len(), features, threads > 1, |row, to| {
-            for (column, to) in (0..features).step_by(LANES).zip(to.chunks_mut(LANES)) {
-                // SAFETY: all columns were written.
-                let halves = unsafe { hidden.at(row, column).cast::<[u16; LANES]>().read() };
-                to.iter_mut().zip(halves).for_each(|(to, half)| *to = f32::from_bits(u32::from(half) << 16));
-            }
-        });
+        let needs = (threads > 1, self.down.0.needs_sums());
+        let hidden = QuantizedRows::build(rows.len(), features, needs, &hidden);
         let (down, bias) = self.down;
         gemm::run(threads, |thread| {
             let pairs = gemm::part(down.pairs(), threads, thread);

@@ -17,13 +17,12 @@ use std::ops::Range;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::activation::Activation;
-use super::norm::RowNorm;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, projection_reference};
 use super::support::{Elements, Out, tensor, written};
-use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, Weight};
+use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, RowSource, Weight};
 use crate::gemm::{self, Epilogue};
 use crate::quant::{Int4Weight, Int8Weight};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{LANES, Simd};
 
 /// A weight `(out, in)` in few bits.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +57,11 @@ impl QuantWeight<'_> {
             Self::Int4(weight) => weight.dequantize(),
         };
         Tensor::from_vec(values, self.shape(), &Device::Cpu)
+    }
+
+    /// Whether products with it need the sums of groups of activations.
+    pub(super) fn needs_sums(&self) -> bool {
+        matches!(self, Self::Int4(_))
     }
 
     /// Blocks of 32 columns.
@@ -95,41 +99,35 @@ impl<'a> From<&'a Int4Weight> for QuantWeight<'a> {
 /// Columns of a block.
 pub(super) const COLUMNS: usize = 32;
 
+/// Rows of a source from `first` on.
+struct Rows<'a> {
+    source: &'a Source<'a>,
+    first: usize,
+}
+
 impl Source<'_> {
-    /// Rows `rows` as activations in 8 bits, on the threads of the current pool if `split`.
-    pub(super) fn quantized(&self, rows: Range<usize>, split: bool) -> QuantizedRows {
-        QuantizedRows::build(rows.len(), self.dim, split, |row, to| {
-            let x = self.row(rows.start + row);
-            match &self.norm {
-                Some(norm) => dispatch(Normalize { norm, x, to }),
-                None => to.copy_from_slice(x),
-            }
-        })
+    /// Rows `rows` as activations in 8 bits for products with `weight`, on the threads of the current pool if `split`.
+    pub(super) fn quantized(&self, rows: Range<usize>, split: bool, weight: QuantWeight) -> QuantizedRows {
+        let source = Rows { source: self, first: rows.start };
+        QuantizedRows::build(rows.len(), self.dim, (split, weight.needs_sums()), &source)
     }
 }
 
-/// A row of a norm.
-struct Normalize<'a> {
-    norm: &'a RowNorm<'a>,
-    x: &'a [f32],
-    to: &'a mut [f32],
-}
-
-impl Kernel for Normalize<'_> {
-    type Output = ();
-
+impl RowSource for Rows<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let dim = self.norm.dim();
-        assert!(self.x.len() == dim && self.to.len() == dim);
-        // SAFETY: both rows have `dim` elements.
+    fn row<'a, S: Simd>(&'a self, s: S, row: usize, to: &'a mut [f32]) -> &'a [f32] {
+        let x = self.source.row(self.first + row);
+        let Some(norm) = &self.source.norm else { return x };
+        assert!(x.len() == norm.dim() && to.len() == norm.dim());
+        // SAFETY: both rows have so many elements.
         unsafe {
-            let statistics = self.norm.statistics(s, self.x.as_ptr());
-            for at in (0..dim).step_by(LANES) {
-                let lanes = self.norm.lanes(s, self.x.as_ptr(), at, statistics);
-                s.store(self.to.as_mut_ptr().add(at), lanes, dim - at);
+            let statistics = norm.statistics(s, x.as_ptr());
+            for at in (0..x.len()).step_by(LANES) {
+                let lanes = norm.lanes(s, x.as_ptr(), at, statistics);
+                s.store(to.as_mut_ptr().add(at), lanes, x.len() - at);
             }
         }
+        to
     }
 }
 
@@ -184,7 +182,7 @@ pub fn quant_projection(
     let fill = |out: Out| {
         let threads = quantized::threads_for(Path::best(), rows * dim * columns, weight.bytes());
         Schedule::new(threads, rows, dim).run(|rows, threads| {
-            let quantized = source.quantized(rows.clone(), threads > 1);
+            let quantized = source.quantized(rows.clone(), threads > 1, weight);
             let residual = residual.as_deref();
             let store = Store { first_row: rows.start, activation, residual, ..Store::new(out, columns) };
             gemm::run(threads, |thread| {

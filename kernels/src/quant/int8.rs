@@ -62,25 +62,29 @@ struct QuantizeRow<'a>(&'a [f32], &'a mut [i8]);
 impl Kernel for QuantizeRow<'_> {
     type Output = f32;
 
-    /// Plain loops, which the compiler makes vectors of for each unit. Every step is exact or rounds one way, so that
-    /// all units agree.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f32 {
-        let Self(row, values) = self;
-        // As integers, magnitudes order as numbers do, with infinity and then not-a-number last.
-        let magnitude = |x: &f32| x.to_bits() & 0x7fff_ffff;
-        let greatest = f32::from_bits(row.iter().map(magnitude).fold(0, u32::max));
-        let inverse = 127.0 / greatest;
-        if !(inverse.is_finite() && greatest.is_finite()) {
-            values.fill(0);
-            return greatest / 127.0;
-        }
-        for (value, x) in values.iter_mut().zip(row) {
-            // 1.5 · 2²³ rounds the sum to an integer, which the low bits then hold.
-            *value = (x * inverse + 12_582_912.0).to_bits() as i8;
-        }
-        greatest / 127.0
+        quantize_into(self.0, self.1)
     }
+}
+
+/// [`quantize_row`] inside a kernel. Plain loops, which the compiler makes vectors of for each unit. Every step is exact or rounds
+/// one way, so that all units agree.
+#[inline(always)]
+pub(crate) fn quantize_into(row: &[f32], values: &mut [i8]) -> f32 {
+    // As integers, magnitudes order as numbers do, with infinity and then not-a-number last.
+    let magnitude = |x: &f32| x.to_bits() & 0x7fff_ffff;
+    let greatest = f32::from_bits(row.iter().map(magnitude).fold(0, u32::max));
+    let inverse = 127.0 / greatest;
+    if !(inverse.is_finite() && greatest.is_finite()) {
+        values.fill(0);
+        return greatest / 127.0;
+    }
+    for (value, x) in values.iter_mut().zip(row) {
+        // 1.5 · 2²³ rounds the sum to an integer, which the low bits then hold.
+        *value = (x * inverse + 12_582_912.0).to_bits() as i8;
+    }
+    greatest / 127.0
 }
 
 #[cfg(test)]

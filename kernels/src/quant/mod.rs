@@ -12,6 +12,7 @@ mod int8;
 
 pub use crate::gemm::{Int4Weight, Int8Weight};
 pub use int4::{GROUP, Int4Groups};
+pub(crate) use int8::quantize_into;
 pub use int8::{Int8Rows, quantize_row};
 
 /// Rows of a matrix for one task: quantising is slow enough for small ones.

@@ -28,7 +28,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
 /// constants are loaded once and the units need not wait for each step.
 #[inline(always)]
 pub(crate) fn fast_exp<S: Simd, const N: usize>(s: S, mut x: [S::V; N]) -> [S::V; N] {
-    // 2^t = 2^n · 2^r, |r| <= 1/2, with a minimax polynomial for 2^r.
+    // 2^t = 2^n · 2^r, |r| <= 1/2.
     let (log2e, shift) = (s.splat(std::f32::consts::LOG2_E), s.splat(12_582_912.0));
     let (low, high) = (s.splat(-87.0), s.splat(87.0));
     let mut biased = x;
@@ -37,17 +37,42 @@ pub(crate) fn fast_exp<S: Simd, const N: usize>(s: S, mut x: [S::V; N]) -> [S::V
         biased[i] = s.fma(x[i], log2e, shift);
         x[i] = s.fma(x[i], log2e, s.sub(shift, biased[i]));
     }
+    x = power_of_fraction(s, x);
+    for i in 0..N {
+        x[i] = s.scale_by_power(x[i], biased[i]);
+    }
+    x
+}
+
+/// `2^r` for `|r| <= 1/2`, to 1e-5 relative: a minimax polynomial.
+#[inline(always)]
+fn power_of_fraction<S: Simd, const N: usize>(s: S, r: [S::V; N]) -> [S::V; N] {
     let mut p = [s.splat(0.0095700901); N];
     for coefficient in [0.0559178591, 0.240247458, 0.693121791, 0.999999285] {
         let coefficient = s.splat(coefficient);
         for i in 0..N {
-            p[i] = s.fma(p[i], x[i], coefficient);
+            p[i] = s.fma(p[i], r[i], coefficient);
         }
     }
-    for i in 0..N {
-        p[i] = s.scale_by_power(p[i], biased[i]);
-    }
     p
+}
+
+/// `e^(x − greatest)` for a softmax whose probabilities are rounded to `bf16`: to 1e-5 relative where it is above 1e-4, at least
+/// 2⁻¹²⁶; `minus` is `−greatest · log₂ e`. Of several vectors at once.
+#[inline(always)]
+pub(crate) fn fast_exp_below<S: Simd, const N: usize>(s: S, mut x: [S::V; N], minus: S::V) -> [S::V; N] {
+    let (log2e, low) = (s.splat(std::f32::consts::LOG2_E), s.splat(-125.0));
+    let mut n = x;
+    for i in 0..N {
+        x[i] = s.max(low, s.fma(x[i], log2e, minus));
+        n[i] = s.round(x[i]);
+        x[i] = s.sub(x[i], n[i]);
+    }
+    x = power_of_fraction(s, x);
+    for i in 0..N {
+        x[i] = s.scale_by_integer(x[i], n[i]);
+    }
+    x
 }
 
 /// `1 / (1 + e^−x)`.
@@ -136,6 +161,7 @@ mod tests {
     enum Function {
         Exp,
         FastExp,
+        FastExpBelow,
         Erf,
         Sigmoid,
         FastSigmoid,
@@ -153,6 +179,8 @@ mod tests {
             s.to_array(match self.0 {
                 Function::Exp => exp(s, x),
                 Function::FastExp => fast_exp(s, [x])[0],
+                // Below 3.
+                Function::FastExpBelow => fast_exp_below(s, [x], s.splat(-3.0 * std::f32::consts::LOG2_E))[0],
                 Function::Erf => erf(s, x),
                 Function::Sigmoid => sigmoid(s, x),
                 Function::FastSigmoid => fast_sigmoid(s, [x])[0],
@@ -209,6 +237,10 @@ mod tests {
         assert!(greatest_error(Function::FastSigmoid, (-80.0, 80.0), 200_000, relative) < 1e-5);
         let power = |x: f64, y: f64| (y / x.exp() - 1.0).abs();
         assert!(greatest_error(Function::FastExp, (-87.0, 87.0), 400_000, power) < 1e-5);
+        let below = |x: f64, y: f64| (y / (x - 3.0).exp() - 1.0).abs();
+        assert!(greatest_error(Function::FastExpBelow, (-6.0, 3.0), 400_000, below) < 1e-5);
+        let small = |x: f64, y: f64| (y - (x - 3.0).exp()).abs();
+        assert!(greatest_error(Function::FastExpBelow, (-2000.0, -6.0), 400_000, small) < 1e-8);
         let gelu = |x: f64, y: f64| (y - x * 0.5 * (1.0 + exact_erf(x / 2f64.sqrt()))).abs();
         // The polynomial's own error is 6.1e-5.
         assert!(greatest_error(Function::FastGelu, (-12.0, 12.0), 400_000, gelu) < 7e-5);

@@ -33,7 +33,7 @@ use kernel::Strip;
 
 pub use int4::Int4Weight;
 pub use int8::Int8Weight;
-pub(crate) use rows::QuantizedRows;
+pub(crate) use rows::{QuantizedRows, RowSource};
 pub(crate) use walk::{Finish, Place, Row};
 
 /// Which kernel multiplies the tiles.

@@ -1,59 +1,53 @@
 //! Activations in 8 bits.
 #![allow(clippy::inline_always)]
 
+use std::ops::Range;
+
 use super::super::matrix::{LINES, Line};
 use super::super::parallel::{self, Scratch, Shared};
 use super::kernel::{DEPTH, Strip};
-use crate::quant::{GROUP, quantize_row};
+use crate::quant::{GROUP, quantize_into};
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// Activations in 8 bits with a scale each row, as left tiles. Each row is quantised as [`quantize_row`] does.
+/// Activations in 8 bits with a scale each row, as left tiles. Each row is quantised as `quantize_row` does.
 pub(crate) struct QuantizedRows {
     /// Panels of 16 rows, each a tile of 64 depths after the other. A lone panel has no more rows than there are, so that
     /// one row is contiguous.
     tiles: Scratch,
     scales: Vec<f32>,
-    /// −8 Σ x for each group of each row: 4-bit values are multiplied as numbers from 0 to 15.
+    /// −8 Σ x for each group of each row, for products with 4-bit weights: 4-bit values are multiplied as numbers from 0 to 15.
     excess: Vec<i32>,
     in_features: usize,
+    /// Groups of a row whose sums are there.
+    groups: usize,
 }
 
 impl QuantizedRows {
-    /// Quantises rows that `write` gives, on the threads of the current pool if `split` and worth it.
+    /// Quantises rows, on the threads of the current pool if `split` and worth it. Products with 4-bit weights need the sums
+    /// of groups, too.
     pub(crate) fn build(
         rows: usize,
         in_features: usize,
-        split: bool,
-        write: impl Fn(usize, &mut [f32]) + Sync,
+        (split, sums): (bool, bool),
+        source: &impl RowSource,
     ) -> Self {
         let (steps, groups) = (in_features.div_ceil(DEPTH), in_features.div_ceil(GROUP));
+        let groups = if sums { groups } else { 0 };
         let (panels, height) = (rows.div_ceil(LINES), rows.clamp(1, LINES));
-        let panel = steps * height;
-        let mut tiles = Scratch::take(panels * panel);
+        let mut tiles = Scratch::take(panels * steps * height);
         let (mut scales, mut excess) = (vec![0.0; rows], vec![0; rows * groups]);
         // Some passes over the values, all but the first one from cache.
         let estimate = if split { (rows * in_features) as f64 / 4.0 } else { 0.0 };
         let threads = parallel::threads_for(estimate).min(panels.max(1));
-        let lines = Shared::new(tiles.as_mut_ptr());
-        let (scale, sums) = (Shared::new(scales.as_mut_ptr()), Shared::new(excess.as_mut_ptr()));
+        let tile_lines = Shared::new(tiles.as_mut_ptr());
+        let (row_scales, row_sums) = (Shared::new(scales.as_mut_ptr()), Shared::new(excess.as_mut_ptr()));
         parallel::run(threads, |index| {
-            let (mut numbers, mut bytes) = (vec![0.0; in_features], vec![0; steps * DEPTH]);
             let part = parallel::part(panels, threads, index);
-            for row in part.start * LINES..(part.end * LINES).min(rows) {
-                write(row, &mut numbers);
-                // SAFETY: rows lie inside the scales, the sums and the panels, and belong to one task.
-                unsafe {
-                    scale.get().add(row).write(quantize_row(&numbers, &mut bytes[..in_features]));
-                    let sums = std::slice::from_raw_parts_mut(sums.get().add(row * groups), groups);
-                    dispatch(Excess(&bytes, sums));
-                    let to = lines.get().add(row / LINES * panel + row % LINES);
-                    for (step, depths) in bytes.as_chunks::<DEPTH>().0.iter().enumerate() {
-                        to.add(step * height).cast::<[i8; DEPTH]>().write(*depths);
-                    }
-                }
-            }
+            let rows = part.start * LINES..(part.end * LINES).min(rows);
+            let (tiles, scales, sums) = (tile_lines.get(), row_scales.get(), row_sums.get());
+            dispatch(Quantize { source, rows, in_features, groups, height, tiles, scales, sums });
         });
-        Self { tiles, scales, excess, in_features }
+        Self { tiles, scales, excess, in_features, groups }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -87,7 +81,7 @@ impl QuantizedRows {
     /// Rows `row` to `row + rows`, which lie in one panel.
     pub(super) fn strip(&self, row: usize, rows: usize, right: *const Line, out: *mut Line) -> Strip {
         assert!(row + rows <= self.rows() && row % LINES + rows <= LINES);
-        let (steps, groups) = (self.in_features.div_ceil(DEPTH), self.in_features.div_ceil(GROUP));
+        let (steps, groups) = (self.in_features.div_ceil(DEPTH), self.groups);
         let left = if steps == 0 {
             std::ptr::null()
         } else {
@@ -98,16 +92,48 @@ impl QuantizedRows {
     }
 }
 
-/// −8 times the sums of groups of bytes.
-struct Excess<'a>(&'a [i8], &'a mut [i32]);
+/// Where activations come from.
+pub(crate) trait RowSource: Sync {
+    /// Row `row`: where it lies, or written to `to`. `#[inline(always)]`.
+    fn row<'a, S: Simd>(&'a self, s: S, row: usize, to: &'a mut [f32]) -> &'a [f32];
+}
 
-impl Kernel for Excess<'_> {
+/// Some rows, from a multiple of 16 on, to where the rows of all threads lie.
+struct Quantize<'a, R> {
+    source: &'a R,
+    rows: Range<usize>,
+    in_features: usize,
+    groups: usize,
+    height: usize,
+    tiles: *mut Line,
+    scales: *mut f32,
+    /// −8 times the sums of groups of bytes.
+    sums: *mut i32,
+}
+
+impl<R: RowSource> Kernel for Quantize<'_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (sum, group) in self.1.iter_mut().zip(self.0.as_chunks::<GROUP>().0) {
-            *sum = -8 * group.iter().map(|&x| i32::from(x)).sum::<i32>();
+    fn run<S: Simd>(self, s: S) {
+        let Self { source, rows, in_features, groups, height, tiles, scales, sums } = self;
+        let steps = in_features.div_ceil(DEPTH);
+        let (mut numbers, mut bytes) = (vec![0.0; in_features], vec![0; steps * DEPTH]);
+        for row in rows {
+            let numbers = source.row(s, row, &mut numbers);
+            assert_eq!(numbers.len(), in_features);
+            // SAFETY: rows lie inside the scales, the sums and the panels, and belong to one task.
+            unsafe {
+                scales.add(row).write(quantize_into(numbers, &mut bytes[..in_features]));
+                for (index, group) in bytes.as_chunks::<GROUP>().0.iter().take(groups).enumerate() {
+                    let sum: i32 = group.iter().map(|&x| i32::from(x)).sum();
+                    sums.add(row * groups + index).write(-8 * sum);
+                }
+                let to = tiles.add(row / LINES * steps * height + row % LINES);
+                for (step, depths) in bytes.as_chunks::<DEPTH>().0.iter().enumerate() {
+                    to.add(step * height).cast::<[i8; DEPTH]>().write(*depths);
+                }
+            }
         }
     }
 }

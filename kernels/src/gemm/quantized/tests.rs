@@ -47,7 +47,16 @@ impl Packed {
 /// Rows in 8 bits.
 fn quantized(x: &[f32], rows: usize, inner: usize) -> QuantizedRows {
     assert_eq!(x.len(), rows * inner);
-    QuantizedRows::build(rows, inner, true, |row, to| to.copy_from_slice(&x[row * inner..][..inner]))
+    QuantizedRows::build(rows, inner, (true, true), &Plain(x, inner))
+}
+
+/// Rows of so many elements.
+struct Plain<'a>(&'a [f32], usize);
+
+impl RowSource for Plain<'_> {
+    fn row<'a, S: Simd>(&'a self, _: S, row: usize, _: &'a mut [f32]) -> &'a [f32] {
+        &self.0[row * self.1..][..self.1]
+    }
 }
 
 /// Calls a closure with the rows that are done.

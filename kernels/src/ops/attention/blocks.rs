@@ -5,8 +5,8 @@
 //! nor vectors can be taken over from a store that has just been made.
 #![allow(clippy::inline_always)]
 
-use crate::gemm::{ColumnTiles, Results, RowTiles, Scratch, Session, multiply};
-use crate::simd::math::fast_exp;
+use crate::gemm::{ColumnTiles, Results, RowTiles, Scratch, Session, ZEROS, multiply};
+use crate::simd::math::fast_exp_below;
 use crate::simd::{LANES, Simd, Tile};
 
 /// Rows, and keys or columns of values, of a block.
@@ -14,9 +14,6 @@ pub(crate) const BLOCK: usize = 32;
 
 /// Query rows that are attended with together.
 pub(crate) const ROWS: usize = 2 * BLOCK;
-
-/// Row of zeros from which sums start.
-static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
 /// Keys and values of one head.
 pub(crate) struct Head {
@@ -165,7 +162,7 @@ impl Head {
         unsafe {
             for (end, block) in ends.into_iter().zip([0, BLOCK]) {
                 for key in (0..end).step_by(BLOCK) {
-                    let init = scores.bias(first + block, key).unwrap_or((ZEROS.as_ptr(), 0));
+                    let init = scores.bias(first + block, key).unwrap_or((ZEROS.0.as_ptr(), 0));
                     let out = (room.scores.add(block * room.kv_pad + key), room.kv_pad);
                     let left = (queries, row + block, count(block));
                     multiply(session, left, (self.keys, key), self.dim_steps, init, out);
@@ -180,7 +177,7 @@ impl Head {
             for column in (0..self.v_dim).step_by(BLOCK) {
                 for (index, block) in [0, BLOCK].into_iter().enumerate().filter(|&(_, block)| block < rows) {
                     let left = (room.probabilities, block, count(block));
-                    let (init, out) = ((ZEROS.as_ptr(), 0), results[index].as_mut_ptr());
+                    let (init, out) = ((ZEROS.0.as_ptr(), 0), results[index].as_mut_ptr());
                     multiply(session, left, (self.values, column), ends[index] / BLOCK, init, out);
                 }
                 for (index, block) in [0, BLOCK].into_iter().enumerate().filter(|&(_, block)| block < rows) {
@@ -222,12 +219,12 @@ impl Room {
             // Scores beyond `len` are readable: they are those of padding, or of keys that other rows see.
             let last = s.keep(s.load(row.add(whole.min(end - LANES)), LANES), len - whole, lowest);
             greatest = if whole < len { s.max(greatest, last) } else { greatest };
-            let greatest = s.splat(s.greatest(greatest));
+            let minus = s.splat(-s.greatest(greatest) * std::f32::consts::LOG2_E);
             let mut total = s.splat(0.0);
             // Four vectors at a time; blocks have two.
             let mut at = 0;
             while at < end {
-                let group = (i, at, len, greatest);
+                let group = (i, at, len, minus);
                 if end - at >= 4 * LANES {
                     total = self.powers::<S, 4>(s, group, total);
                     at += 4 * LANES;
@@ -241,7 +238,7 @@ impl Room {
     }
 
     /// `exp(score − greatest)` of `N` vectors of row `i` from score `at` on, zeros from `len` on: to the probabilities, and added
-    /// to `total`.
+    /// to `total`. `minus` as [`fast_exp_below`] has it.
     ///
     /// # Safety
     /// The row has as many scores.
@@ -249,18 +246,21 @@ impl Room {
     unsafe fn powers<S: Simd, const N: usize>(
         &self,
         s: S,
-        (i, at, len, greatest): (usize, usize, usize, S::V),
+        (i, at, len, minus): (usize, usize, usize, S::V),
         mut total: S::V,
     ) -> S::V {
         let row = self.scores.wrapping_add(i * self.kv_pad + at);
-        let mut x = [greatest; N];
+        let mut x = [minus; N];
         for (k, x) in x.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *x = s.sub(unsafe { s.load(row.add(k * LANES), LANES) }, greatest);
+            *x = unsafe { s.load(row.add(k * LANES), LANES) };
         }
-        for (k, power) in fast_exp(s, x).into_iter().enumerate() {
+        for (k, mut power) in fast_exp_below(s, x, minus).into_iter().enumerate() {
             let at = at + k * LANES;
-            let power = s.keep(power, len.saturating_sub(at), s.splat(0.0));
+            // Rarely, and then in the same place of each row: a branch costs less than a mask.
+            if at + LANES > len {
+                power = s.keep(power, len.saturating_sub(at), s.splat(0.0));
+            }
             total = s.add(total, power);
             // SAFETY: the tiles are as wide as the scores.
             unsafe { s.store_bf16(self.probabilities.element(i, at), power, LANES) };

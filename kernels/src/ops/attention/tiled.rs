@@ -3,7 +3,7 @@
 
 use super::blocks::{BLOCK, Head, HeadMemory, Mixed, ROWS, Room, RoomMemory, Scores};
 use super::problem::{Panel, Problem, Sizes};
-use crate::gemm::{Path, Results, RowTiles, Scratch, Session, run_chunks, threads_for};
+use crate::gemm::{Path, Results, RowTiles, Scratch, Session, fetch, run_chunks, threads_for};
 use crate::ops::support::{Out, written};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -69,6 +69,10 @@ impl Kernel for Task<'_> {
                 let start = block * together;
                 let count = (rows - start).min(together);
                 for i in 0..count {
+                    if start + i + AHEAD < rows {
+                        let (token, q_head) = problem.place(&unit, start + i + AHEAD);
+                        fetch_row(problem.q.row(unit.batch, token, q_head, dim));
+                    }
                     let (token, q_head) = problem.place(&unit, start + i);
                     let row = problem.q.row(unit.batch, token, q_head, dim);
                     for at in (0..dim.next_multiple_of(2 * LANES)).step_by(LANES) {
@@ -83,6 +87,17 @@ impl Kernel for Task<'_> {
     }
 }
 
+/// Rows between what is taken over and what is fetched: those of a head are far from one another.
+const AHEAD: usize = 16;
+
+/// Asks for a row.
+#[inline(always)]
+fn fetch_row(row: &[f32]) {
+    for at in (0..row.len()).step_by(LANES) {
+        fetch(row.as_ptr().wrapping_add(at));
+    }
+}
+
 /// Keys and values of a unit as tiles; `tiles` is room for 16 rows.
 #[inline(always)]
 unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, tiles: RowTiles) {
@@ -91,6 +106,9 @@ unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, t
     unsafe {
         for key in (0..kv_len.next_multiple_of(BLOCK)).step_by(LANES) {
             for i in 0..LANES {
+                if key + i + AHEAD < kv_len {
+                    fetch_row(problem.k.row(unit.batch, key + i + AHEAD, unit.kv_head, dim));
+                }
                 if key + i < kv_len {
                     tiles.write(s, i, problem.k.row(unit.batch, key + i, unit.kv_head, dim).as_ptr(), dim);
                 } else {
@@ -104,6 +122,9 @@ unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, t
             (key < kv_len).then(row)
         };
         for key in (0..kv_len).step_by(2) {
+            for ahead in [key + AHEAD, key + AHEAD + 1].into_iter().filter(|&ahead| ahead < kv_len) {
+                fetch_row(problem.v.row(unit.batch, ahead, unit.kv_head, v_dim));
+            }
             head.set_values(s, key, [value(key), value(key + 1)]);
         }
         head.clear_values(s, kv_len.next_multiple_of(2));
