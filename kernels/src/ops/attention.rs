@@ -6,6 +6,7 @@
 
 mod backward;
 pub(super) mod blocks;
+mod element;
 mod forward;
 mod problem;
 mod rows;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use half::bf16;
 
+use self::element::{Element, elements};
 use self::problem::{Arguments, Heads, Problem, Sizes};
 use super::activation::softmax_reference;
 use super::support::{cpu_elements, output, tensor};
@@ -76,7 +78,7 @@ pub fn attention(
 }
 
 /// [`attention`] without a bias at that precision: in `bf16`, queries, keys, values and probabilities are rounded for their
-/// products, unless gradients are wanted. Keys and values may be stored as `bf16`.
+/// products, unless gradients are wanted. Keys and values may be stored as `bf16`, and queries with them.
 ///
 /// A single query is computed in `f32` always: reading its keys is all the work, and laying them out would double it. Whoever
 /// reads a prompt in parts gets the same bits as from the whole when no part is a single token (or the prompt is).
@@ -102,16 +104,25 @@ pub fn attention_in(
             _ => single_in::<f32>(q, &vec![(k, v, sizes); batch], false, scale),
         };
     }
-    let (k, v) = (&k.to_dtype(DType::F32)?, &v.to_dtype(DType::F32)?);
     if precision == Precision::F32 || q_len == 1 || tracked {
-        return attention(q, k, v, None, mask, scale);
+        let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
+        return attention(&q?, &k?, &v?, None, mask, scale);
     }
     let sizes = Sizes::new(q, k, v, None, &mask)?;
     let (q, k, v) = (dense_rows(q)?, dense_rows(k)?, dense_rows(v)?);
+    let dtypes = (q.dtype(), k.dtype());
     let arguments = Arguments { sizes, k, v, bias: None, mask: OwnedMask::new(mask)?, scale: scale as f32 };
-    let (storage, layout) = q.storage_and_layout();
-    let result = arguments.with(cpu_elements(&storage)?, layout, tiled::forward)?;
+    let result = match dtypes {
+        (DType::BF16, DType::BF16) => tiled_in::<bf16, bf16>(&arguments, &q)?,
+        (_, DType::BF16) => tiled_in::<f32, bf16>(&arguments, &q)?,
+        _ => tiled_in::<f32, f32>(&arguments, &q)?,
+    };
     tensor(result, (sizes.batch, sizes.q_len, sizes.heads, sizes.v_dim), &q)
+}
+
+fn tiled_in<Q: Element, K: Element>(arguments: &Arguments, q: &Tensor) -> Result<Vec<f32>> {
+    let (storage, layout) = q.storage_and_layout();
+    arguments.with(elements::<Q>(&storage)?, layout, tiled::forward::<Q, K>)
 }
 
 /// One query for each of many key sets, as when sequences of different lengths decode together.
@@ -164,7 +175,7 @@ fn is_single(q: &Tensor, k: &Tensor) -> Result<bool> {
 }
 
 /// Row `i` of `q (rows, 1, heads, dim)` sees all of `keys[i]`, the row `i` of them or, where they are its `own`, the only one.
-fn single_in<T: single::Element>(
+fn single_in<T: Element>(
     q: &Tensor,
     keys: &[(&Tensor, &Tensor, Sizes)],
     own: bool,
@@ -179,8 +190,8 @@ fn single_in<T: single::Element>(
         keys.iter().map(|(k, v, sizes)| (k.storage_and_layout(), v.storage_and_layout(), *sizes)).collect();
     let mut queries = Vec::with_capacity(rows);
     for (row, ((k, k_layout), (v, v_layout), sizes)) in locked.iter().enumerate() {
-        let k = Heads::new(single::elements::<T>(k)?, k_layout)?;
-        let v = Heads::new(single::elements::<T>(v)?, v_layout)?;
+        let k = Heads::new(elements::<T>(k)?, k_layout)?;
+        let v = Heads::new(elements::<T>(v)?, v_layout)?;
         let (k, v) = if own { (k.repeated(), v.repeated()) } else { (k, v) };
         let q = Heads::new(cpu_elements(&q_storage)?, q_layout)?;
         queries.push(single::Query { sizes: *sizes, row, q, k, v, scale: scale as f32 });

@@ -3,13 +3,15 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
 
+use super::round::round_to_bf16;
 use super::support::{
     Elements, Lanes, Out, apply_lanes, cpu_elements, elements, for_chunks, output, rows_per_chunk, tensor,
     written,
 };
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Which elements of a head form a rotated pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +26,109 @@ pub enum RopeLayout {
 ///
 /// A view of `x` whose last dimension is dense is read in place.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
+    check(x, cos, sin)?;
+    let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
+    x.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rope { layout })
+}
+
+/// Whether angles fit what they rotate.
+fn check(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<()> {
     let (batch, tokens, _, dim) = x.dims4()?;
     let (angle_batch, angle_tokens, angles) = cos.dims3()?;
     let fits = (angle_batch == batch || angle_batch == 1) && angle_tokens == tokens && angles * 2 == dim;
     if !fits || sin.shape() != cos.shape() {
         bail!("rope: x {:?}, cos {:?}, sin {:?} do not fit together", x.shape(), cos.shape(), sin.shape());
     }
+    Ok(())
+}
+
+/// `factor ·` [`rope`] rounded to `bf16`, contiguous: what products and caches take. Pairs are `layout`'s. Not differentiable.
+pub fn rope_rounded(
+    x: &Tensor,
+    (cos, sin): (&Tensor, &Tensor),
+    layout: RopeLayout,
+    factor: f64,
+) -> Result<Tensor> {
+    if layout != RopeLayout::HalfSplit || x.track_op() || !x.device().is_cpu() || x.dtype() != DType::F32 {
+        let rotated = rope(x, cos, sin, layout)?;
+        return round_to_bf16(&if factor == 1.0 { rotated } else { (rotated * factor)? });
+    }
+    check(x, cos, sin)?;
+    let (batch, tokens, heads, dim) = x.dims4()?;
     let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
-    x.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rope { layout })
+    let (cos, sin) = (cos.contiguous()?, sin.contiguous()?);
+    let (storage, layout) = x.storage_and_layout();
+    let (from, cos, sin) = (cpu_elements(&storage)?, Elements::of(&cos)?, Elements::of(&sin)?);
+    let len = x.elem_count();
+    let mut rotated: Vec<bf16> = Vec::with_capacity(len);
+    let to = Rounded(rotated.as_mut_ptr().cast());
+    for_chunks(batch * tokens, rows_per_chunk(heads * dim), len * 4, |_, tokens| {
+        let (cos, sin, factor) = (&cos[..], &sin[..], factor as f32);
+        dispatch(RotateRounded { x: from, layout, cos, sin, factor, to, tokens });
+    });
+    // SAFETY: all tokens and heads are all of the result.
+    unsafe { rotated.set_len(len) };
+    Tensor::from_vec(rotated, x.shape(), x.device())
+}
+
+/// Where rounded elements go.
+#[derive(Clone, Copy)]
+struct Rounded(*mut u16);
+
+// SAFETY: tasks write disjoint tokens.
+unsafe impl Send for Rounded {}
+// SAFETY: as above.
+unsafe impl Sync for Rounded {}
+
+/// Some tokens, all heads, of [`rope_rounded`] with split halves.
+struct RotateRounded<'a> {
+    x: &'a [f32],
+    layout: &'a Layout,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    factor: f32,
+    to: Rounded,
+    tokens: Range<usize>,
+}
+
+impl Kernel for RotateRounded<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (&[_, tokens, heads, dim], &[to_batch, to_token, to_head, _]) =
+            (self.layout.dims(), self.layout.stride())
+        else {
+            return;
+        };
+        let half = dim / 2;
+        for token in self.tokens.clone() {
+            // One row of angles serves all batch rows when it is the only one.
+            let angle = token * half % self.cos.len().max(1);
+            let (cos, sin) = (&self.cos[angle..angle + half], &self.sin[angle..angle + half]);
+            let first = self.layout.start_offset() + token / tokens * to_batch + token % tokens * to_token;
+            for head in 0..heads {
+                let x = self.x[first + head * to_head..][..dim].as_ptr();
+                let y = self.to.0.wrapping_add((token * heads + head) * dim);
+                for at in (0..half).step_by(LANES) {
+                    let n = half - at;
+                    // SAFETY: a token belongs to one task; rows of x and y have `dim` elements, those of angles `half`.
+                    unsafe {
+                        let inputs = [
+                            s.load(x.add(at), n),
+                            s.load(x.add(half + at), n),
+                            s.load(cos.as_ptr().add(at), n),
+                            s.load(sin.as_ptr().add(at), n),
+                        ];
+                        let [low, high] = RotateHalves { sign: 1.0 }.apply(s, inputs);
+                        let factor = s.splat(self.factor);
+                        s.store_bf16(y.add(at), s.mul(low, factor), n.min(LANES));
+                        s.store_bf16(y.add(half + at), s.mul(high, factor), n.min(LANES));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// [`rope`] of candle primitives.

@@ -9,6 +9,8 @@ use super::feed_forward::{FeedForward, feed_forward, feed_forward_reference};
 use super::gather::ZERO_ROW;
 use super::linear::pack;
 use super::projection::{NormParameters, grouped_projection, projection, projection_reference};
+use super::rope::{RopeLayout, rope, rope_rounded};
+use super::round::round_to_bf16;
 use super::window_attention::{WindowWeights, Windows, window_attention, window_attention_reference};
 use crate::Precision;
 use crate::gemm::{Path, testing::on_each_path};
@@ -360,9 +362,16 @@ fn tiled_attention_matches_f64() -> Result<()> {
         let compute = || attention_in(Precision::Bf16, &q, &k, &v, mask, scale);
         check(&format!("{q_len} queries, {kv_len} keys, {dim}, {v_dim}"), &expected, None, &compute);
         same_on_threads("attention", &compute);
+        let all = compute()?;
+        // What is rounded before gives the same bits.
+        let (rounded_k, rounded_v) = (round_to_bf16(&k)?, round_to_bf16(&v)?);
+        let scaled = round_to_bf16(&(&q * scale)?)?;
+        for (q, scale) in [(&q, scale), (&scaled, 1.0)] {
+            let found = attention_in(Precision::Bf16, q, &rounded_k, &rounded_v, mask, scale)?;
+            assert!(flat(&found) == flat(&all), "{:?} queries, bf16 keys", q.dtype());
+        }
         if causal && q_len > 4 {
             // The first part of a prompt, and the rest behind it.
-            let all = compute()?;
             let part = |first: usize, count: usize| {
                 let keys = past + first + count;
                 let (k, v) = (k.narrow(1, 0, keys)?, v.narrow(1, 0, keys)?);
@@ -374,6 +383,34 @@ fn tiled_attention_matches_f64() -> Result<()> {
                     flat(&part(first, count)?) == flat(&all.narrow(1, first, count)?),
                     "a part of a prompt"
                 );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rounded_rotations_are_rotations_rounded() -> Result<()> {
+    let mut rng = Rng(9);
+    for _ in 0..60 {
+        let (batch, tokens, heads) = (rng.within(1, 3), rng.within(1, 40), rng.within(1, 5));
+        let half = rng.within(1, 40);
+        let angles = [if rng.within(0, 1) == 0 { 1 } else { batch }, tokens, half];
+        let (cos, sin) = (rng.tensor(&angles, 1.0)?, rng.tensor(&angles, 1.0)?);
+        // A view of a joined projection.
+        let x = rng.tensor(&[batch, tokens, heads + 2, 2 * half], 1.0)?.narrow(2, 1, heads)?;
+        for (layout, factor) in
+            [(RopeLayout::HalfSplit, 1.0), (RopeLayout::HalfSplit, 0.3), (RopeLayout::Interleaved, 0.3)]
+        {
+            let results = on_each_unit(|_| -> Result<_> {
+                let expected = round_to_bf16(&(rope(&x, &cos, &sin, layout)? * factor)?)?;
+                Ok((expected, rope_rounded(&x, (&cos, &sin), layout, factor)?))
+            });
+            for result in results {
+                let (expected, found) = result?;
+                assert_eq!((found.dims(), found.dtype()), (x.dims(), DType::BF16));
+                let [expected, found] = [expected, found].map(|x| x.to_dtype(DType::F32));
+                assert!(flat(&expected?) == flat(&found?), "{layout:?} {factor} {:?}", x.dims());
             }
         }
     }

@@ -6,7 +6,7 @@ use swinseek_kernels::{
     layers::{Linear, Norm},
     ops::{
         attention::{attention_each, attention_in},
-        rope::{RopeLayout, rope},
+        rope::{RopeLayout, rope, rope_rounded},
         round::round_to_bf16,
     },
 };
@@ -17,6 +17,7 @@ use crate::{
     context::Pass,
     decode::Step,
     mlp::{output_projection, projection},
+    rope_table::Rotation,
 };
 
 #[derive(Debug)]
@@ -84,21 +85,27 @@ impl MultiHeadAttention {
         pass: &Pass,
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
-        let rotate = |x: &Tensor| rope(x, &pass.rotation.cos, &pass.rotation.sin, RopeLayout::HalfSplit);
-        let [q, mut k, mut v] = self.project(x, norm)?;
-        let q = rotate(&q)?;
-        k = rotate(&k)?;
+        let [q, k, v] = self.project(x, norm)?;
+        // A single query is computed in `f32`; many are rounded for their products, as keys and values are.
+        let many = x.dim(1)? > 1 && !self.is_exact(&k) && !q.track_op();
+        let (q, scale) = if many {
+            (self.rounded(&q, &pass.rotation, self.scale())?, 1.0)
+        } else {
+            (self.rotated(&q, &pass.rotation)?, self.scale())
+        };
+        let (mut k, mut v) = if many || (cache.is_some() && !self.is_exact(&k)) {
+            (self.rounded(&k, &pass.rotation, 1.0)?, round_to_bf16(&v)?)
+        } else {
+            (self.rotated(&k, &pass.rotation)?, v)
+        };
         if let Some(cache) = cache {
-            let kept = (
-                cache.keys.append(&self.kept(&k)?, pass.past)?,
-                cache.values.append(&self.kept(&v)?, pass.past)?,
-            );
+            let kept = (cache.keys.append(&k, pass.past)?, cache.values.append(&v, pass.past)?);
             // What is read here for the first time need not be read back.
             if pass.past > 0 {
                 (k, v) = kept;
             }
         }
-        let attended = attention_in(self.precision, &q, &k, &v, pass.mask(), self.scale())?;
+        let attended = attention_in(self.precision, &q, &k, &v, pass.mask(), scale)?;
         self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
     }
 
@@ -110,9 +117,13 @@ impl MultiHeadAttention {
         step: &Step,
         caches: &mut [&mut LayerCache],
     ) -> Result<Tensor> {
-        let rotate = |x: &Tensor| rope(x, &step.rotation.cos, &step.rotation.sin, RopeLayout::HalfSplit);
-        let [q, k, v] = self.project(x, norm)?;
-        let (q, k, v) = (rotate(&q)?, self.kept(&rotate(&k)?)?, self.kept(&v)?);
+        let [q, mut k, mut v] = self.project(x, norm)?;
+        let q = self.rotated(&q, &step.rotation)?;
+        (k, v) = if self.is_exact(&k) {
+            (self.rotated(&k, &step.rotation)?, v)
+        } else {
+            (self.rounded(&k, &step.rotation, 1.0)?, round_to_bf16(&v)?)
+        };
         let mut keys = Vec::with_capacity(caches.len());
         for (row, (cache, pass)) in caches.iter_mut().zip(&step.passes).enumerate() {
             let k = cache.keys.append(&k.narrow(0, row, 1)?, pass.past)?;
@@ -122,10 +133,18 @@ impl MultiHeadAttention {
         self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
     }
 
-    /// Keys or values as the cache keeps them: rounded to what the products of a prompt round them to.
-    fn kept(&self, x: &Tensor) -> Result<Tensor> {
-        let exact = self.precision == Precision::F32 || !x.device().is_cpu();
-        Ok(if exact { x.clone() } else { round_to_bf16(x)? })
+    fn rotated(&self, x: &Tensor, Rotation { cos, sin }: &Rotation) -> Result<Tensor> {
+        Ok(rope(x, cos, sin, RopeLayout::HalfSplit)?)
+    }
+
+    /// `factor · x`, rotated and rounded: queries for their products, keys as the cache keeps them.
+    fn rounded(&self, x: &Tensor, Rotation { cos, sin }: &Rotation, factor: f64) -> Result<Tensor> {
+        Ok(rope_rounded(x, (cos, sin), RopeLayout::HalfSplit, factor)?)
+    }
+
+    /// Whether keys and values are kept as they are; otherwise they are rounded to what the products of a prompt round them to.
+    fn is_exact(&self, x: &Tensor) -> bool {
+        self.precision == Precision::F32 || !x.device().is_cpu()
     }
 
     fn scale(&self) -> f64 {

@@ -5,6 +5,7 @@
 //! nor vectors can be taken over from a store that has just been made.
 #![allow(clippy::inline_always)]
 
+use super::element::Element;
 use crate::gemm::{ColumnTiles, Results, RowTiles, Scratch, Session, ZEROS, multiply};
 use crate::simd::math::fast_exp_below;
 use crate::simd::{LANES, Simd, Tile};
@@ -110,11 +111,16 @@ impl Head {
     /// # Safety
     /// The rows are readable.
     #[inline(always)]
-    pub(crate) unsafe fn set_values<S: Simd>(&self, s: S, key: usize, rows: [Option<*const f32>; 2]) {
+    pub(crate) unsafe fn set_values<S: Simd, T: Element>(
+        &self,
+        s: S,
+        key: usize,
+        rows: [Option<*const T>; 2],
+    ) {
         for column in (0..self.v_dim.next_multiple_of(BLOCK)).step_by(LANES) {
-            let lanes = |row: Option<*const f32>| match row.filter(|_| column < self.v_dim) {
+            let lanes = |row: Option<*const T>| match row.filter(|_| column < self.v_dim) {
                 // SAFETY: the caller's promise.
-                Some(row) => unsafe { s.load(row.add(column), self.v_dim - column) },
+                Some(row) => unsafe { T::load(s, row.add(column), self.v_dim - column) },
                 None => s.splat(0.0),
             };
             // SAFETY: inside the tiles.
@@ -130,7 +136,7 @@ impl Head {
     pub(crate) unsafe fn clear_values<S: Simd>(&self, s: S, from: usize) {
         for key in (from..self.kv_pad).step_by(2) {
             // SAFETY: nothing is read.
-            unsafe { self.set_values(s, key, [None, None]) };
+            unsafe { self.set_values::<S, f32>(s, key, [None, None]) };
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use candle_core::{Layout, Result, Tensor, bail};
 
+use super::element::Element;
 use super::rows::{Pack, SoftmaxRows};
 use super::scratch::{Block, Scratch};
 use super::{Mask, OwnedMask, backward};
@@ -94,8 +95,13 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Calls `body` with all arguments readable.
-    pub(super) fn with<T>(&self, q: &[f32], layout: &Layout, body: impl FnOnce(&Problem) -> T) -> Result<T> {
+    /// Calls `body` with all arguments readable; keys and values are stored as `K`.
+    pub(super) fn with<Q, K: Element, T>(
+        &self,
+        q: &[Q],
+        layout: &Layout,
+        body: impl FnOnce(&Problem<Q, K>) -> T,
+    ) -> Result<T> {
         let (k, k_layout) = self.k.storage_and_layout();
         let (v, v_layout) = self.v.storage_and_layout();
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
@@ -110,8 +116,8 @@ impl Arguments {
         Ok(body(&Problem {
             sizes: self.sizes,
             q: Heads::new(q, layout)?,
-            k: Heads::new(cpu_elements(&k)?, k_layout)?,
-            v: Heads::new(cpu_elements(&v)?, v_layout)?,
+            k: Heads::new(super::element::elements(&k)?, k_layout)?,
+            v: Heads::new(super::element::elements(&v)?, v_layout)?,
             bias: bias.as_deref(),
             additive: additive.as_deref(),
             offset,
@@ -201,12 +207,12 @@ impl Heads<'_> {
     }
 }
 
-/// Everything that the kernels read.
-pub(super) struct Problem<'a> {
+/// Everything that the kernels read: queries of `Q`, keys and values of `K`.
+pub(super) struct Problem<'a, Q = f32, K = f32> {
     pub(super) sizes: Sizes,
-    pub(super) q: Heads<'a>,
-    pub(super) k: Heads<'a>,
-    pub(super) v: Heads<'a>,
+    pub(super) q: Heads<'a, Q>,
+    pub(super) k: Heads<'a, K>,
+    pub(super) v: Heads<'a, K>,
     pub(super) bias: Option<&'a [f32]>,
     additive: Option<&'a [f32]>,
     offset: Option<usize>,
@@ -221,12 +227,7 @@ pub(super) struct Panel {
     pub(super) rows: Range<usize>,
 }
 
-impl<'a> Problem<'a> {
-    /// Every query sees every key.
-    pub(super) fn unmasked(sizes: Sizes, [q, k, v]: [Heads<'a>; 3], scale: f32) -> Self {
-        Self { sizes, q, k, v, bias: None, additive: None, offset: None, scale }
-    }
-
+impl<Q, K> Problem<'_, Q, K> {
     /// Token and query head of a row of a panel.
     #[inline(always)]
     pub(super) fn place(&self, panel: &Panel, row: usize) -> (usize, usize) {
@@ -242,6 +243,22 @@ impl<'a> Problem<'a> {
             return self.sizes.kv_len;
         };
         self.sizes.kv_len.min(self.place(panel, row).0.saturating_add(offset).saturating_add(1))
+    }
+
+    #[inline(always)]
+    pub(super) fn additive_row(&self, batch: usize, token: usize) -> Option<*const f32> {
+        let Sizes { q_len, kv_len, .. } = self.sizes;
+        self.additive.map(|mask| {
+            let item = batch % (mask.len() / (q_len * kv_len));
+            mask[(item * q_len + token) * kv_len..][..kv_len].as_ptr()
+        })
+    }
+}
+
+impl<'a> Problem<'a> {
+    /// Every query sees every key.
+    pub(super) fn unmasked(sizes: Sizes, [q, k, v]: [Heads<'a>; 3], scale: f32) -> Self {
+        Self { sizes, q, k, v, bias: None, additive: None, offset: None, scale }
     }
 
     /// Keys that some row of the panel sees.
@@ -321,14 +338,5 @@ impl<'a> Problem<'a> {
     pub(super) fn bias_row(&self, head: usize, token: usize) -> Option<*const f32> {
         let Sizes { q_len, kv_len, .. } = self.sizes;
         self.bias.map(|bias| bias[(head * q_len + token) * kv_len..][..kv_len].as_ptr())
-    }
-
-    #[inline(always)]
-    pub(super) fn additive_row(&self, batch: usize, token: usize) -> Option<*const f32> {
-        let Sizes { q_len, kv_len, .. } = self.sizes;
-        self.additive.map(|mask| {
-            let item = batch % (mask.len() / (q_len * kv_len));
-            mask[(item * q_len + token) * kv_len..][..kv_len].as_ptr()
-        })
     }
 }

@@ -4,9 +4,7 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, Result, Storage, bail};
-use half::bf16;
-
+use super::element::Element;
 use super::problem::{Heads, Sizes};
 use crate::gemm::{self, Scratch, fetch};
 use crate::ops::support::{Out, written};
@@ -21,49 +19,6 @@ const KEYS: usize = 8;
 
 /// Vectors of a row of values whose sums are in registers at a time.
 const SUMS: usize = 4;
-
-/// What keys and values are stored as.
-pub(super) trait Element: Copy + Sync + 'static {
-    /// All elements that a storage holds.
-    fn elements(storage: &CpuStorage) -> Result<&[Self]>;
-    /// Sixteen elements, of which those beyond the first `n` are zero and not read.
-    ///
-    /// # Safety
-    /// The first `n` are readable.
-    unsafe fn load<S: Simd>(s: S, from: *const Self, n: usize) -> S::V;
-}
-
-impl Element for f32 {
-    fn elements(storage: &CpuStorage) -> Result<&[Self]> {
-        storage.as_slice()
-    }
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, from: *const Self, n: usize) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { s.load(from, n) }
-    }
-}
-
-impl Element for bf16 {
-    fn elements(storage: &CpuStorage) -> Result<&[Self]> {
-        storage.as_slice()
-    }
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, from: *const Self, n: usize) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { s.load_bf16(from.cast(), n) }
-    }
-}
-
-/// All elements of a storage in main memory.
-pub(super) fn elements<T: Element>(storage: &Storage) -> Result<&[T]> {
-    match storage {
-        Storage::Cpu(storage) => T::elements(storage),
-        _ => bail!("the fused operations run in main memory only"),
-    }
-}
 
 /// One query row, batch row `row` of `q`, that sees all keys.
 pub(super) struct Query<'a, T> {

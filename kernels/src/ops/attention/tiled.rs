@@ -2,6 +2,7 @@
 #![allow(clippy::inline_always)]
 
 use super::blocks::{BLOCK, Head, HeadMemory, Mixed, ROWS, Room, RoomMemory, Scores};
+use super::element::Element;
 use super::problem::{Panel, Problem, Sizes};
 use crate::gemm::{Path, Results, RowTiles, Scratch, Session, fetch, run_chunks, threads_for};
 use crate::ops::support::{Out, written};
@@ -14,7 +15,7 @@ const NEAR_KEYS: usize = 128;
 const ROWS_PER_TASK: usize = 128;
 
 /// The result of a problem without a bias, `(batch, q_len, heads, v_dim)`.
-pub(super) fn forward(problem: &Problem) -> Vec<f32> {
+pub(super) fn forward<Q: Element, K: Element>(problem: &Problem<Q, K>) -> Vec<f32> {
     let Sizes { batch, q_len, heads, kv_heads, v_dim, .. } = problem.sizes;
     let (units, rows) = (batch * kv_heads, problem.sizes.rows());
     let threads = threads_for(problem.sizes.work(), 0);
@@ -34,8 +35,8 @@ pub(super) fn forward(problem: &Problem) -> Vec<f32> {
 }
 
 /// Every `step`-th block of `together` query rows of a unit (a batch row and a key head) from block `first` on.
-struct Task<'a> {
-    problem: &'a Problem<'a>,
+struct Task<'a, Q, K> {
+    problem: &'a Problem<'a, Q, K>,
     unit: usize,
     together: usize,
     first: usize,
@@ -44,7 +45,7 @@ struct Task<'a> {
     out: Out,
 }
 
-impl Kernel for Task<'_> {
+impl<Q: Element, K: Element> Kernel for Task<'_, Q, K> {
     type Output = ();
 
     #[inline(always)]
@@ -77,7 +78,7 @@ impl Kernel for Task<'_> {
                     let row = problem.q.row(unit.batch, token, q_head, dim);
                     for at in (0..dim.next_multiple_of(2 * LANES)).step_by(LANES) {
                         let lanes =
-                            if at < dim { s.load(row.as_ptr().add(at), dim - at) } else { s.splat(0.0) };
+                            if at < dim { Q::load(s, row.as_ptr().add(at), dim - at) } else { s.splat(0.0) };
                         s.store_bf16(tiles.element(i, at), s.mul(lanes, s.splat(problem.scale)), LANES);
                     }
                 }
@@ -90,17 +91,26 @@ impl Kernel for Task<'_> {
 /// Rows between what is taken over and what is fetched: those of a head are far from one another.
 const AHEAD: usize = 16;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Asks for a row.
 #[inline(always)]
-fn fetch_row(row: &[f32]) {
-    for at in (0..row.len()).step_by(LANES) {
+fn fetch_row<T>(row: &[T]) {
+    for at in (0..row.len()).step_by(LINE / size_of::<T>()) {
         fetch(row.as_ptr().wrapping_add(at));
     }
 }
 
 /// Keys and values of a unit as tiles; `tiles` is room for 16 rows.
 #[inline(always)]
-unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, tiles: RowTiles) {
+unsafe fn lay_out<S: Simd, Q, K: Element>(
+    s: S,
+    problem: &Problem<Q, K>,
+    unit: &Panel,
+    head: &Head,
+    tiles: RowTiles,
+) {
     let Sizes { kv_len, dim, v_dim, .. } = problem.sizes;
     // SAFETY: rows have `dim` or `v_dim` elements; the tiles are the caller's.
     unsafe {
@@ -109,10 +119,13 @@ unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, t
                 if key + i + AHEAD < kv_len {
                     fetch_row(problem.k.row(unit.batch, key + i + AHEAD, unit.kv_head, dim));
                 }
-                if key + i < kv_len {
-                    tiles.write(s, i, problem.k.row(unit.batch, key + i, unit.kv_head, dim).as_ptr(), dim);
-                } else {
-                    tiles.write(s, i, [].as_ptr(), 0);
+                let row = (key + i < kv_len).then(|| problem.k.row(unit.batch, key + i, unit.kv_head, dim));
+                for at in (0..dim.next_multiple_of(2 * LANES)).step_by(LANES) {
+                    let lanes = match row {
+                        Some(row) if at < dim => K::load(s, row.as_ptr().add(at), dim - at),
+                        _ => s.splat(0.0),
+                    };
+                    s.store_bf16(tiles.element(i, at), lanes, LANES);
                 }
             }
             head.set_keys(s, tiles, 0, key);
@@ -131,12 +144,12 @@ unsafe fn lay_out<S: Simd>(s: S, problem: &Problem, unit: &Panel, head: &Head, t
     }
 }
 
-struct UnitRows<'a> {
-    problem: &'a Problem<'a>,
+struct UnitRows<'a, Q, K> {
+    problem: &'a Problem<'a, Q, K>,
     unit: &'a Panel,
 }
 
-impl Scores for UnitRows<'_> {
+impl<Q, K> Scores for UnitRows<'_, Q, K> {
     #[inline(always)]
     fn visible(&self, row: usize) -> usize {
         self.problem.visible(self.unit, row)
@@ -153,13 +166,13 @@ impl Scores for UnitRows<'_> {
     }
 }
 
-struct Store<'a> {
-    problem: &'a Problem<'a>,
+struct Store<'a, Q, K> {
+    problem: &'a Problem<'a, Q, K>,
     unit: &'a Panel,
     out: Out,
 }
 
-impl Mixed for Store<'_> {
+impl<Q, K> Mixed for Store<'_, Q, K> {
     /// # Safety
     /// The rows of the output are the caller's.
     #[inline(always)]
