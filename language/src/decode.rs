@@ -2,7 +2,7 @@
 //! each sequence's own cache.
 
 use candle_core::Tensor;
-use swinseek_kernels::{Error, Result, Trace};
+use swinseek_kernels::{Error, Result, Trace, threads::awake};
 
 use crate::{
     cache::{Cache, LayerCache},
@@ -59,6 +59,7 @@ impl Decoder {
             passes.push(pass);
         }
         let step = Step::new(passes)?;
+        let _awake = awake();
         let mut hidden = hidden.clone();
         for (index, block) in self.blocks().iter().enumerate() {
             hidden = hook.before(index, hidden, trace)?;

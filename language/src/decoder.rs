@@ -4,6 +4,7 @@ use candle_core::{D, Tensor};
 use swinseek_kernels::{
     Error, Result, Trace, Weights,
     layers::{Linear, RmsNorm},
+    threads::awake,
 };
 
 use crate::{
@@ -106,6 +107,7 @@ impl Decoder {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let pass = self.pass(hidden, context, cache.as_deref())?;
+        let _awake = awake();
         trace.record("hidden.0", hidden);
         let mut hidden = hidden.clone();
         for (index, block) in self.blocks.iter().enumerate() {

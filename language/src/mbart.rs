@@ -10,6 +10,7 @@ use swinseek_kernels::{
         activation::Activation,
         attention::{Mask, attention_in},
     },
+    threads::awake,
 };
 
 /// The first two rows of the position table are never used (a leftover of fairseq's padding index).
@@ -297,6 +298,7 @@ impl MbartDecoder {
         trace: &mut Trace,
     ) -> Result<Tensor> {
         let past = cache.as_ref().map_or(0, |cache| cache.len());
+        let _awake = awake();
         let mut x = self.embed(ids, past)?;
         trace.record("hidden.0", &x);
         let mut kept = Vec::with_capacity(self.layers.len());

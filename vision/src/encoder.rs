@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, Device, Tensor};
 use swinseek_kernels::layers::{LayerNorm, Linear};
+use swinseek_kernels::threads::awake;
 use swinseek_kernels::{Error, Result, Trace, Weights};
 
 use crate::config::{Dialect, Version, VisionConfig};
@@ -102,6 +103,7 @@ impl Encoder {
     /// The pixels have another number of channels than the model, or no extent.
     pub fn forward(&self, pixels: &Tensor, trace: &mut Trace) -> Result<EncoderOutput> {
         self.check_pixels(pixels)?;
+        let _awake = awake();
         let (mut x, grid) = self.embed.forward(pixels)?;
         self.record(trace, "embeddings", &x, grid)?;
         let plans = self.plans(grid, pixels.device())?;

@@ -128,7 +128,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32, n: usize) -> __m512 {
-        unsafe { _mm512_maskz_loadu_ps(first(n), from) }
+        // A branch that is taken the same way all along a row costs less than to make a mask for each vector.
+        unsafe { if n >= LANES { _mm512_loadu_ps(from) } else { _mm512_maskz_loadu_ps(first(n), from) } }
     }
 
     #[inline(always)]
@@ -147,7 +148,13 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m512, n: usize) {
-        unsafe { _mm512_mask_storeu_ps(to, first(n), x) }
+        unsafe {
+            if n >= LANES {
+                _mm512_storeu_ps(to, x);
+            } else {
+                _mm512_mask_storeu_ps(to, first(n), x);
+            }
+        }
     }
 
     #[inline(always)]
@@ -277,7 +284,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn keep(self, a: __m512, n: usize, rest: __m512) -> __m512 {
-        unsafe { _mm512_mask_blend_ps(first(n), rest, a) }
+        if n >= LANES { a } else { unsafe { _mm512_mask_blend_ps(first(n), rest, a) } }
     }
 
     #[inline(always)]
