@@ -23,6 +23,11 @@ pub mod trace;
 mod vectorise;
 pub mod weights;
 
+/// Results are only streamed to memory that begins with a cache line.
+#[cfg(test)]
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap;
+
 pub use error::{Error, Result};
 pub use trace::Trace;
 pub use vectorise::vectorised;

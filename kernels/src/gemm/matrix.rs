@@ -18,6 +18,11 @@ pub(crate) struct Line([u16; DEPTH]);
 impl Line {
     pub(crate) const ZERO: Self = Self([0; DEPTH]);
 
+    /// Of the bits of `bf16` numbers.
+    pub(super) fn of(bits: [u16; DEPTH]) -> Self {
+        Self(bits)
+    }
+
     #[cfg(test)]
     pub(crate) fn bits(&self) -> [u16; DEPTH] {
         self.0

@@ -89,14 +89,14 @@ impl MultiHeadAttention {
         // A single query is computed in `f32`; many are rounded for their products, as keys and values are.
         let many = x.dim(1)? > 1 && !self.is_exact(&k) && !q.track_op();
         let (q, scale) = if many {
-            (self.rounded(&q, &pass.rotation, self.scale())?, 1.0)
+            (rounded(&q, &pass.rotation, self.scale())?, 1.0)
         } else {
-            (self.rotated(&q, &pass.rotation)?, self.scale())
+            (rotated(&q, &pass.rotation)?, self.scale())
         };
         let (mut k, mut v) = if many || (cache.is_some() && !self.is_exact(&k)) {
-            (self.rounded(&k, &pass.rotation, 1.0)?, round_to_bf16(&v)?)
+            (rounded(&k, &pass.rotation, 1.0)?, round_to_bf16(&v)?)
         } else {
-            (self.rotated(&k, &pass.rotation)?, v)
+            (rotated(&k, &pass.rotation)?, v)
         };
         if let Some(cache) = cache {
             let kept = (cache.keys.append(&k, pass.past)?, cache.values.append(&v, pass.past)?);
@@ -118,11 +118,11 @@ impl MultiHeadAttention {
         caches: &mut [&mut LayerCache],
     ) -> Result<Tensor> {
         let [q, mut k, mut v] = self.project(x, norm)?;
-        let q = self.rotated(&q, &step.rotation)?;
+        let q = rotated(&q, &step.rotation)?;
         (k, v) = if self.is_exact(&k) {
-            (self.rotated(&k, &step.rotation)?, v)
+            (rotated(&k, &step.rotation)?, v)
         } else {
-            (self.rounded(&k, &step.rotation, 1.0)?, round_to_bf16(&v)?)
+            (rounded(&k, &step.rotation, 1.0)?, round_to_bf16(&v)?)
         };
         let mut keys = Vec::with_capacity(caches.len());
         for (row, (cache, pass)) in caches.iter_mut().zip(&step.passes).enumerate() {
@@ -133,15 +133,6 @@ impl MultiHeadAttention {
         self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
     }
 
-    fn rotated(&self, x: &Tensor, Rotation { cos, sin }: &Rotation) -> Result<Tensor> {
-        Ok(rope(x, cos, sin, RopeLayout::HalfSplit)?)
-    }
-
-    /// `factor · x`, rotated and rounded: queries for their products, keys as the cache keeps them.
-    fn rounded(&self, x: &Tensor, Rotation { cos, sin }: &Rotation, factor: f64) -> Result<Tensor> {
-        Ok(rope_rounded(x, (cos, sin), RopeLayout::HalfSplit, factor)?)
-    }
-
     /// Whether keys and values are kept as they are; otherwise they are rounded to what the products of a prompt round them to.
     fn is_exact(&self, x: &Tensor) -> bool {
         self.precision == Precision::F32 || !x.device().is_cpu()
@@ -150,4 +141,13 @@ impl MultiHeadAttention {
     fn scale(&self) -> f64 {
         (self.sizes.head_dim as f64).powf(-0.5)
     }
+}
+
+fn rotated(x: &Tensor, Rotation { cos, sin }: &Rotation) -> Result<Tensor> {
+    Ok(rope(x, cos, sin, RopeLayout::HalfSplit)?)
+}
+
+/// `factor · x`, rotated and rounded: queries for their products, keys as the cache keeps them.
+fn rounded(x: &Tensor, Rotation { cos, sin }: &Rotation, factor: f64) -> Result<Tensor> {
+    Ok(rope_rounded(x, (cos, sin), RopeLayout::HalfSplit, factor)?)
 }

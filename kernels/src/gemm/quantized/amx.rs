@@ -79,6 +79,7 @@ mod linux {
     /// # Safety
     /// As [`Sums`] says, after `configure` for bytes and as many rows (16 if there are more), before [`release`].
     #[inline(always)]
+    #[allow(clippy::inline_always)] // As for `begin` and its like in `gemm::amx`: what runs between is vector code.
     pub(crate) unsafe fn int8(s: &Sums, between: &mut impl Between) {
         let two = s.rows > LINES;
         let second = s.out.wrapping_byte_add(LINES * ROW);
