@@ -41,7 +41,7 @@ fn aligned(layout: Layout) -> Layout {
 }
 
 /// Asks for huge pages around a block. Neighbours that share them do not mind.
-#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+#[cfg_attr(any(not(target_os = "linux"), miri), allow(unused_variables))]
 pub(crate) fn advise_huge_pages(block: *mut u8, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
     if bytes >= HUGE && !block.is_null() {
@@ -113,9 +113,11 @@ mod tests {
         let mut blocks: Vec<(*mut u8, Layout, u8)> = Vec::new();
         // SAFETY: blocks are used inside their layouts, which are not empty, and given back once.
         unsafe {
-            for step in 0..600usize {
-                let value = step as u8;
-                let bound = [64, 3 * LARGE, 2 * HUGE][next(3)];
+            // An interpreter takes a minute for a megabyte.
+            let (steps, largest) = if cfg!(miri) { (40, 4 * LARGE) } else { (600, 2 * HUGE) };
+            for step in 0..steps {
+                let value = u8::try_from(step % 256).expect("a byte");
+                let bound = [64, 3 * LARGE, largest][next(3)];
                 let size = 1 + next(bound);
                 let layout = Layout::from_size_align(size, 1 << next(8)).expect("a layout");
                 if next(3) > 0 || blocks.is_empty() {
