@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, STRIP};
 use super::rows::QuantizedRows;
-use super::walk::{Finish, Place, Row, int4_tiles, strips};
+use super::walk::{Finish, Row, int4_tiles, strips};
 use super::{Path, Weight, kernels};
 use crate::memory::Packed;
 use crate::quant::{GROUP, Int4Groups};
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::Simd;
 
 /// Bytes of a group in a row of activations: half a line.
 pub(super) const HALF: usize = GROUP;
@@ -130,71 +130,29 @@ impl Int4Weight {
 }
 
 impl Weight for Int4Weight {
-    fn columns(
-        &self,
-        path: Path,
-        x: &QuantizedRows,
-        pairs: Range<usize>,
-        bias: Option<&[f32]>,
-        then: impl Finish,
-    ) {
-        assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
-        assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        dispatch(Columns { path, pairs, then: Scaled { weight: self, x, bias, then } });
+    fn shape(&self) -> (usize, usize) {
+        Self::shape(self)
     }
-}
-
-/// Some columns of a product.
-struct Columns<'a, T> {
-    path: Path,
-    pairs: Range<usize>,
-    then: Scaled<'a, T>,
-}
-
-impl<T: Finish> Kernel for Columns<'_, T> {
-    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { path, pairs, then } = self;
-        let Scaled { weight, x, .. } = then;
-        let groups = weight.groups();
+    fn sums<S: Simd>(&self, s: S, path: Path, x: &QuantizedRows, pairs: Range<usize>, then: impl Finish) {
+        let groups = self.groups();
         if path == Path::Amx && x.rows() > FEW_ROWS && groups > 0 {
-            return int4_tiles(s, weight.out_features, (x, groups), pairs, &weight.units, then);
+            return int4_tiles(s, self.out_features, (x, groups), pairs, &self.units, then);
         }
-        let right = |pair: usize| weight.units[pair * groups..].as_ptr().cast::<Line>();
+        assert_eq!(x.groups(), groups, "activations without the sums of their groups");
+        let right = |pair: usize| self.units[pair * groups..].as_ptr().cast::<Line>();
         // SAFETY: the kernel of the path takes units.
-        unsafe { strips(s, weight.out_features, x, pairs, right, kernels(path).1, then) };
-    }
-}
-
-/// Multiplies sums by the scales of their rows before what comes then.
-struct Scaled<'a, T> {
-    weight: &'a Int4Weight,
-    x: &'a QuantizedRows,
-    bias: Option<&'a [f32]>,
-    then: T,
-}
-
-impl<T: Finish> Finish for Scaled<'_, T> {
-    #[inline(always)]
-    fn expect(&self, place: Place, lines: Range<usize>) {
-        self.then.expect(place, lines);
+        unsafe { strips(s, self.out_features, x, pairs, right, kernels(path).1, then) };
     }
 
-    /// Plain loops, in which nothing is fused: all units round alike.
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, place: Place, block: &mut [Row]) {
-        let mut bias = [0.0; BLOCK];
-        if let Some(all) = self.bias {
-            bias[..place.columns].copy_from_slice(&all[place.column..place.column + place.columns]);
-        }
-        for (row, &scale) in block.iter_mut().zip(self.x.scales(place.row)) {
+    fn scale(&self, _: usize, scales: &[f32], bias: &Row, rows: &mut [Row]) {
+        for (row, &scale) in rows.iter_mut().zip(scales) {
             for column in 0..BLOCK {
                 row[column] = row[column] * scale + bias[column];
             }
         }
-        self.then.finish(s, place, block);
     }
 }
 

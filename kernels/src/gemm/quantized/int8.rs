@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use super::super::matrix::{LINES, Line};
 use super::kernel::{BLOCK, DEPTH};
 use super::rows::QuantizedRows;
-use super::walk::{Finish, Place, Row, int8_tiles, strips};
+use super::walk::{Finish, Row, int8_tiles, strips};
 use super::{Path, Weight, as_bytes, as_bytes_mut, kernels};
 use crate::memory::Packed;
 use crate::quant::Int8Rows;
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::Simd;
 
 /// Depths of a column that stand side by side in a right tile.
 const QUAD: usize = 4;
@@ -91,41 +91,31 @@ impl Int8Weight {
 }
 
 impl Weight for Int8Weight {
-    fn columns(
-        &self,
-        path: Path,
-        x: &QuantizedRows,
-        pairs: Range<usize>,
-        bias: Option<&[f32]>,
-        then: impl Finish,
-    ) {
-        assert_eq!(x.in_features(), self.in_features, "activations and weight differ in depth");
-        assert!(pairs.end <= self.out_features.div_ceil(BLOCK));
-        dispatch(Columns { path, pairs, then: Scaled { weight: self, x, bias, then } });
+    fn shape(&self) -> (usize, usize) {
+        Self::shape(self)
     }
-}
-
-/// Some columns of a product.
-struct Columns<'a, T> {
-    path: Path,
-    pairs: Range<usize>,
-    then: Scaled<'a, T>,
-}
-
-impl<T: Finish> Kernel for Columns<'_, T> {
-    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { path, pairs, then } = self;
-        let Scaled { weight, x, .. } = then;
-        let steps = weight.steps();
+    fn sums<S: Simd>(&self, s: S, path: Path, x: &QuantizedRows, pairs: Range<usize>, then: impl Finish) {
+        let steps = self.steps();
         if path == Path::Amx && x.rows() > FEW_ROWS && steps > 0 {
-            return int8_tiles(s, weight.out_features, x, pairs, &weight.lines, then);
+            return int8_tiles(s, self.out_features, x, pairs, &self.lines, then);
         }
-        let right = |pair: usize| weight.lines[pair * steps * BLOCK..].as_ptr();
+        let right = |pair: usize| self.lines[pair * steps * BLOCK..].as_ptr();
         // SAFETY: the kernel of the path takes tiles of bytes.
-        unsafe { strips(s, weight.out_features, x, pairs, right, kernels(path).0, then) };
+        unsafe { strips(s, self.out_features, x, pairs, right, kernels(path).0, then) };
+    }
+
+    /// Of integers.
+    #[inline(always)]
+    fn scale(&self, column: usize, scales: &[f32], bias: &Row, rows: &mut [Row]) {
+        let columns = &self.scales[column..column + BLOCK].as_chunks::<BLOCK>().0[0];
+        for (row, &scale) in rows.iter_mut().zip(scales) {
+            for column in 0..BLOCK {
+                let sum = row[column].to_bits().cast_signed() as f32;
+                row[column] = sum * (scale * columns[column]) + bias[column];
+            }
+        }
     }
 }
 
@@ -133,36 +123,4 @@ impl<T: Finish> Kernel for Columns<'_, T> {
 fn byte_of(steps: usize, row: usize, depth: usize) -> usize {
     let tile = (row / BLOCK * steps + depth / DEPTH) * 2 + row % BLOCK / LINES;
     ((tile * LINES + depth % DEPTH / QUAD) * LINES + row % LINES) * QUAD + depth % QUAD
-}
-
-/// Turns integer sums into results before what comes then.
-struct Scaled<'a, T> {
-    weight: &'a Int8Weight,
-    x: &'a QuantizedRows,
-    bias: Option<&'a [f32]>,
-    then: T,
-}
-
-impl<T: Finish> Finish for Scaled<'_, T> {
-    #[inline(always)]
-    fn expect(&self, place: Place, lines: Range<usize>) {
-        self.then.expect(place, lines);
-    }
-
-    /// Plain loops, in which nothing is fused: all units round alike.
-    #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, place: Place, block: &mut [Row]) {
-        let mut bias = [0.0; BLOCK];
-        if let Some(all) = self.bias {
-            bias[..place.columns].copy_from_slice(&all[place.column..place.column + place.columns]);
-        }
-        let columns = &self.weight.scales[place.column..place.column + BLOCK].as_chunks::<BLOCK>().0[0];
-        for (row, &scale) in block.iter_mut().zip(self.x.scales(place.row)) {
-            for column in 0..BLOCK {
-                let sum = row[column].to_bits().cast_signed() as f32;
-                row[column] = sum * (scale * columns[column]) + bias[column];
-            }
-        }
-        self.then.finish(s, place, block);
-    }
 }

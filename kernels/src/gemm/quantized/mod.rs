@@ -7,6 +7,7 @@
 //!
 //! Weights stay packed in memory: a single row is as fast as memory delivers them. Every path gives the same bits, and a
 //! row's result depends neither on the other rows nor on the number of threads.
+#![allow(clippy::inline_always)]
 
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -29,7 +30,8 @@ use std::sync::OnceLock;
 
 use super::matrix::Line;
 use super::parallel;
-use kernel::Strip;
+use crate::simd::{Kernel, Simd, dispatch};
+use kernel::{BLOCK, Strip};
 
 pub use int4::Int4Weight;
 pub use int8::Int8Weight;
@@ -127,8 +129,18 @@ pub fn int8_path_name() -> &'static str {
 }
 
 /// A quantised weight `(out, in)`.
-pub(crate) trait Weight: Sync {
-    /// The columns of `pairs` (32 each), some rows at a time, for `then`, which must not wait for other threads.
+pub(crate) trait Weight: Sync + Sized {
+    /// `(out, in)`.
+    fn shape(&self) -> (usize, usize);
+
+    /// The sums of the columns of `pairs` (32 each), some rows at a time. `#[inline(always)]`.
+    fn sums<S: Simd>(&self, s: S, path: Path, x: &QuantizedRows, pairs: Range<usize>, then: impl Finish);
+
+    /// Turns sums of rows with these scales, 32 columns from `column` on, into results. `#[inline(always)]`; plain loops, in which
+    /// nothing is fused: all units round alike.
+    fn scale(&self, column: usize, scales: &[f32], bias: &Row, rows: &mut [Row]);
+
+    /// The columns of `pairs`, some rows at a time, for `then`, which must not wait for other threads.
     fn columns(
         &self,
         path: Path,
@@ -136,7 +148,55 @@ pub(crate) trait Weight: Sync {
         pairs: Range<usize>,
         bias: Option<&[f32]>,
         then: impl Finish,
-    );
+    ) {
+        let (out_features, in_features) = self.shape();
+        assert_eq!(x.in_features(), in_features, "activations and weight differ in depth");
+        assert!(pairs.end <= out_features.div_ceil(BLOCK));
+        dispatch(Columns { path, pairs, then: Scaled { weight: self, x, bias, then } });
+    }
+}
+
+/// Some columns of a product.
+struct Columns<'a, W, T> {
+    path: Path,
+    pairs: Range<usize>,
+    then: Scaled<'a, W, T>,
+}
+
+impl<W: Weight, T: Finish> Kernel for Columns<'_, W, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { path, pairs, then } = self;
+        let Scaled { weight, x, .. } = then;
+        weight.sums(s, path, x, pairs, then);
+    }
+}
+
+/// Turns sums into results before what comes then.
+struct Scaled<'a, W, T> {
+    weight: &'a W,
+    x: &'a QuantizedRows,
+    bias: Option<&'a [f32]>,
+    then: T,
+}
+
+impl<W: Weight, T: Finish> Finish for Scaled<'_, W, T> {
+    #[inline(always)]
+    fn expect(&self, place: Place, lines: Range<usize>) {
+        self.then.expect(place, lines);
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]) {
+        let mut bias = [0.0; BLOCK];
+        if let Some(all) = self.bias {
+            bias[..place.columns].copy_from_slice(&all[place.column..place.column + place.columns]);
+        }
+        self.weight.scale(place.column, self.x.scales(place.row), &bias, rows);
+        self.then.finish(s, place, rows);
+    }
 }
 
 /// Threads worth using for so many multiplications, which read so many bytes of weights.

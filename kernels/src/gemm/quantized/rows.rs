@@ -58,6 +58,11 @@ impl QuantizedRows {
         self.in_features
     }
 
+    /// Groups of a row whose sums are there.
+    pub(super) fn groups(&self) -> usize {
+        self.groups
+    }
+
     /// Scales of the rows from `row` on.
     pub(super) fn scales(&self, row: usize) -> &[f32] {
         &self.scales[row..]
