@@ -8,8 +8,7 @@ use half::bf16;
 
 use super::round::round_to_bf16;
 use super::support::{
-    Elements, Lanes, Out, apply_lanes, cpu_elements, elements, for_chunks, output, rows_per_chunk, tensor,
-    written,
+    Elements, Lanes, Out, cpu_elements, elements, for_chunks, output, rows_per_chunk, tensor, written,
 };
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -49,22 +48,24 @@ pub fn rope_rounded(
     layout: RopeLayout,
     factor: f64,
 ) -> Result<Tensor> {
-    if layout != RopeLayout::HalfSplit || x.track_op() || !x.device().is_cpu() || x.dtype() != DType::F32 {
-        let rotated = rope(x, cos, sin, layout)?;
-        return round_to_bf16(&if factor == 1.0 { rotated } else { (rotated * factor)? });
+    if x.track_op() || !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return round_to_bf16(&(rope(x, cos, sin, layout)? * factor)?);
     }
     check(x, cos, sin)?;
     let (batch, tokens, heads, dim) = x.dims4()?;
+    if x.elem_count() == 0 {
+        return x.to_dtype(DType::BF16);
+    }
     let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
     let (cos, sin) = (cos.contiguous()?, sin.contiguous()?);
-    let (storage, layout) = x.storage_and_layout();
+    let (storage, x_layout) = x.storage_and_layout();
     let (from, cos, sin) = (cpu_elements(&storage)?, Elements::of(&cos)?, Elements::of(&sin)?);
+    let turn = Turn { layout, sign: 1.0, factor: factor as f32 };
     let len = x.elem_count();
     let mut rotated: Vec<bf16> = Vec::with_capacity(len);
     let to = Rounded(rotated.as_mut_ptr().cast());
     for_chunks(batch * tokens, rows_per_chunk(heads * dim), len * 4, |_, tokens| {
-        let (cos, sin, factor) = (&cos[..], &sin[..], factor as f32);
-        dispatch(RotateRounded { x: from, layout, cos, sin, factor, to, tokens });
+        dispatch(Rotate { turn, x: from, layout: x_layout, cos: &cos, sin: &sin, to, tokens });
     });
     // SAFETY: all tokens and heads are all of the result.
     unsafe { rotated.set_len(len) };
@@ -80,54 +81,11 @@ unsafe impl Send for Rounded {}
 // SAFETY: as above.
 unsafe impl Sync for Rounded {}
 
-/// Some tokens, all heads, of [`rope_rounded`] with split halves.
-struct RotateRounded<'a> {
-    x: &'a [f32],
-    layout: &'a Layout,
-    cos: &'a [f32],
-    sin: &'a [f32],
-    factor: f32,
-    to: Rounded,
-    tokens: Range<usize>,
-}
-
-impl Kernel for RotateRounded<'_> {
-    type Output = ();
-
+impl Target for Rounded {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (&[_, tokens, heads, dim], &[to_batch, to_token, to_head, _]) =
-            (self.layout.dims(), self.layout.stride())
-        else {
-            return;
-        };
-        let half = dim / 2;
-        for token in self.tokens.clone() {
-            // One row of angles serves all batch rows when it is the only one.
-            let angle = token * half % self.cos.len().max(1);
-            let (cos, sin) = (&self.cos[angle..angle + half], &self.sin[angle..angle + half]);
-            let first = self.layout.start_offset() + token / tokens * to_batch + token % tokens * to_token;
-            for head in 0..heads {
-                let x = self.x[first + head * to_head..][..dim].as_ptr();
-                let y = self.to.0.wrapping_add((token * heads + head) * dim);
-                for at in (0..half).step_by(LANES) {
-                    let n = half - at;
-                    // SAFETY: a token belongs to one task; rows of x and y have `dim` elements, those of angles `half`.
-                    unsafe {
-                        let inputs = [
-                            s.load(x.add(at), n),
-                            s.load(x.add(half + at), n),
-                            s.load(cos.as_ptr().add(at), n),
-                            s.load(sin.as_ptr().add(at), n),
-                        ];
-                        let [low, high] = RotateHalves { sign: 1.0 }.apply(s, inputs);
-                        let factor = s.splat(self.factor);
-                        s.store_bf16(y.add(at), s.mul(low, factor), n.min(LANES));
-                        s.store_bf16(y.add(half + at), s.mul(high, factor), n.min(LANES));
-                    }
-                }
-            }
-        }
+    unsafe fn store<S: Simd>(self, s: S, at: usize, x: S::V, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store_bf16(self.0.wrapping_add(at), x, n.min(LANES)) };
     }
 }
 
@@ -186,20 +144,45 @@ impl Lanes<3, 1> for RotatePairs {
     }
 }
 
-/// Some tokens, all heads.
-struct Rotate<'a> {
-    rope: &'a Rope,
+/// How pairs are turned.
+#[derive(Clone, Copy)]
+struct Turn {
+    layout: RopeLayout,
     /// 1, or −1 for the backward pass.
     sign: f32,
+    /// What results are multiplied by.
+    factor: f32,
+}
+
+/// Where results go.
+trait Target: Copy {
+    /// The first `min(n, 16)` lanes to the elements from `at` on. `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// They are the caller's.
+    unsafe fn store<S: Simd>(self, s: S, at: usize, x: S::V, n: usize);
+}
+
+impl Target for Out {
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, s: S, at: usize, x: S::V, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(self.part(at, n.min(LANES)), x, n) };
+    }
+}
+
+/// Some tokens, all heads.
+struct Rotate<'a, T> {
+    turn: Turn,
     x: &'a [f32],
     layout: &'a Layout,
     cos: &'a [f32],
     sin: &'a [f32],
-    y: Out,
+    to: T,
     tokens: Range<usize>,
 }
 
-impl Kernel for Rotate<'_> {
+impl<T: Target> Kernel for Rotate<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -210,35 +193,59 @@ impl Kernel for Rotate<'_> {
             return;
         };
         let half = dim / 2;
+        let Turn { layout, sign, factor } = self.turn;
+        let factor = s.splat(factor);
         let mut doubled = vec![0.0; 2 * dim];
         for token in self.tokens.clone() {
             // One row of angles serves all batch rows when it is the only one.
             let angle = token * half % self.cos.len();
             let (cos, sin) = (&self.cos[angle..angle + half], &self.sin[angle..angle + half]);
-            for i in 0..half {
+            for i in (0..half).filter(|_| layout == RopeLayout::Interleaved) {
                 (doubled[2 * i], doubled[2 * i + 1]) = (cos[i], cos[i]);
-                (doubled[dim + 2 * i], doubled[dim + 2 * i + 1]) = (-self.sign * sin[i], self.sign * sin[i]);
+                (doubled[dim + 2 * i], doubled[dim + 2 * i + 1]) = (-sign * sin[i], sign * sin[i]);
             }
             let first = self.layout.start_offset() + token / tokens * to_batch + token % tokens * to_token;
             for head in 0..heads {
                 let x = self.x[first + head * to_head..][..dim].as_ptr();
+                let y = (token * heads + head) * dim;
                 // SAFETY: a token belongs to one task; rows of x and y have `dim` elements, those of angles `half`.
                 unsafe {
-                    let y = self.y.part((token * heads + head) * dim, dim);
-                    match self.rope.layout {
+                    match layout {
                         RopeLayout::HalfSplit => {
                             let inputs = [x, x.add(half), cos.as_ptr(), sin.as_ptr()];
-                            apply_lanes(s, &RotateHalves { sign: self.sign }, inputs, [y, y.add(half)], half);
+                            for at in (0..half).step_by(LANES) {
+                                let lanes = load_all(s, inputs, at, half - at);
+                                let [low, high] = RotateHalves { sign }.apply(s, lanes);
+                                self.to.store(s, y + at, s.mul(low, factor), half - at);
+                                self.to.store(s, y + half + at, s.mul(high, factor), half - at);
+                            }
                         }
                         RopeLayout::Interleaved => {
                             let inputs = [x, doubled.as_ptr(), doubled.as_ptr().add(dim)];
-                            apply_lanes(s, &RotatePairs, inputs, [y], dim);
+                            for at in (0..dim).step_by(LANES) {
+                                let [turned] = RotatePairs.apply(s, load_all(s, inputs, at, dim - at));
+                                self.to.store(s, y + at, s.mul(turned, factor), dim - at);
+                            }
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// Up to sixteen elements of each row from `at` on.
+///
+/// # Safety
+/// As [`Simd::load`] says.
+#[inline(always)]
+unsafe fn load_all<S: Simd, const N: usize>(s: S, rows: [*const f32; N], at: usize, n: usize) -> [S::V; N] {
+    let mut lanes = [s.splat(0.0); N];
+    for (lanes, row) in lanes.iter_mut().zip(rows) {
+        // SAFETY: the caller's promise.
+        *lanes = unsafe { s.load(row.add(at), n) };
+    }
+    lanes
 }
 
 impl Rope {
@@ -248,9 +255,10 @@ impl Rope {
         if len == 0 {
             return Ok(Vec::new());
         }
+        let turn = Turn { layout: self.layout, sign, factor: 1.0 };
         let fill = |y: Out| {
             for_chunks(batch * tokens, rows_per_chunk(heads * dim), len * 4, |_, tokens| {
-                dispatch(Rotate { rope: self, sign, x, layout, cos, sin, y, tokens });
+                dispatch(Rotate { turn, x, layout, cos, sin, to: y, tokens });
             });
         };
         // SAFETY: all tokens and heads are all of the output.
