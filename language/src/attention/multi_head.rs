@@ -87,7 +87,8 @@ impl MultiHeadAttention {
     ) -> Result<Tensor> {
         let [q, k, v] = self.project(x, norm)?;
         // A single query is computed in `f32`; many are rounded for their products, as keys and values are.
-        let many = x.dim(1)? > 1 && !self.is_exact(&k) && !q.track_op();
+        let tracked = [&q, &k, &v].into_iter().any(Tensor::track_op);
+        let many = x.dim(1)? > 1 && !self.is_exact(&k) && !tracked;
         let (q, scale) = if many {
             (rounded(&q, &pass.rotation, self.scale())?, 1.0)
         } else {
