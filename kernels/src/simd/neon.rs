@@ -133,6 +133,20 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16_pairs(self, from: *const u16) -> [V; 2] {
+        unsafe {
+            let upper = vdupq_n_u32(0xffff_0000);
+            let (mut even, mut odd) = ([vdupq_n_f32(0.0); 4], [vdupq_n_f32(0.0); 4]);
+            for part in 0..4 {
+                let words = vreinterpretq_u32_u16(vld1q_u16(from.add(part * LANES / 2)));
+                even[part] = vreinterpretq_f32_u32(vshlq_n_u32::<16>(words));
+                odd[part] = vreinterpretq_f32_u32(vandq_u32(words, upper));
+            }
+            [even, odd]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: V, n: usize) {
         unsafe {
             if n >= LANES {

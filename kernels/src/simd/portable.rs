@@ -64,6 +64,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16_pairs(self, from: *const u16) -> [V; 2] {
+        // SAFETY: the caller vouches for 32 elements.
+        [0, 1].map(|odd| lanes(|i| f32::from_bits(u32::from(unsafe { *from.add(2 * i + odd) }) << 16)))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: V, n: usize) {
         // SAFETY: the caller vouches for the first `n` elements.
         unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, n.min(LANES)) }

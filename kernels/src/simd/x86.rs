@@ -147,6 +147,15 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16_pairs(self, from: *const u16) -> [__m512; 2] {
+        unsafe {
+            let words = _mm512_loadu_si512(from.cast());
+            let odd = _mm512_and_si512(words, _mm512_set1_epi32(!0xffff));
+            [_mm512_slli_epi32::<16>(words), odd].map(|lanes| _mm512_castsi512_ps(lanes))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m512, n: usize) {
         unsafe {
             if n >= LANES {
@@ -293,6 +302,31 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         sum_of_eight(unsafe { _mm256_add_ps(low, high) })
     }
 
+    /// The halves of two vectors are added in one, then quarters of four, and so on: in the order of [`Simd::sum`].
+    #[inline(always)]
+    fn sums(self, a: [__m512; 8]) -> [f32; 8] {
+        unsafe {
+            let halves = |a: __m512, b: __m512| {
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
+            };
+            let quarters = |a: __m512, b: __m512| {
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b))
+            };
+            let first = quarters(halves(a[0], a[1]), halves(a[2], a[3]));
+            let second = quarters(halves(a[4], a[5]), halves(a[6], a[7]));
+            let pairs = _mm512_add_ps(
+                _mm512_shuffle_ps::<0x44>(first, second),
+                _mm512_shuffle_ps::<0xee>(first, second),
+            );
+            let sums = _mm512_add_ps(pairs, _mm512_movehdup_ps(pairs));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+            let mut all = [0.0; 8];
+            let sums = _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
+            _mm256_storeu_ps(all.as_mut_ptr(), sums);
+            all
+        }
+    }
+
     #[inline(always)]
     fn greatest(self, a: __m512) -> f32 {
         let (low, high) = halves(a);
@@ -418,6 +452,16 @@ impl Simd for Avx2 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(words)))
             };
             [half(0), half(8)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(self, from: *const u16) -> [Pair; 2] {
+        unsafe {
+            let upper = _mm256_set1_epi32(!0xffff);
+            let words = [0, LANES].map(|at| _mm256_loadu_si256(from.add(at).cast()));
+            let even = words.map(|words| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)));
+            [even, words.map(|words| _mm256_castsi256_ps(_mm256_and_si256(words, upper)))]
         }
     }
 

@@ -18,7 +18,7 @@ use crate::simd::Simd;
 /// Bytes of a group in a row of activations: half a line.
 pub(super) const HALF: usize = GROUP;
 /// Lines of half a group: its depths `4 k` to `4 k + 3`, and as many later on.
-const QUADS: usize = GROUP / 8;
+pub(super) const QUADS: usize = GROUP / 8;
 
 /// 32 columns by 32 depths, one group deep: nine lines.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ impl Unit {
 }
 
 /// Most rows for which the vector units are faster than AMX.
-const FEW_ROWS: usize = 16;
+const FEW_ROWS: usize = 24;
 
 /// A weight `(out, in)` in 4 bits with a scale for every 32 inputs of an output, laid out for the products.
 #[derive(Debug)]

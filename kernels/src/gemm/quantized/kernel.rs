@@ -8,7 +8,7 @@ pub(super) const BLOCK: usize = 2 * LINES;
 /// Depth of a left tile: a line of bytes.
 pub(super) const DEPTH: usize = 64;
 /// Most rows of a [`Strip`].
-pub(super) const STRIP: usize = 4;
+pub(super) const STRIP: usize = 8;
 
 /// A few rows by 32 columns over the whole depth: what the kernels of the vector units multiply.
 ///
@@ -20,7 +20,7 @@ pub(super) struct Strip {
     pub(super) left: *const Line,
     /// Lines from one step to the next.
     pub(super) height: usize,
-    /// 1, 2 or 4.
+    /// 1, 2, 4 or 8.
     pub(super) rows: usize,
     /// −8 Σ x of each group of the first row; the other rows follow.
     pub(super) excess: *const i32,
@@ -32,6 +32,20 @@ pub(super) struct Strip {
     pub(super) right: *const Line,
     /// Rows of 32 words: integer sums (8 bits), or sums in `f32` but for the scale of the row (4 bits).
     pub(super) out: *mut Line,
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Strip {
+    /// Four of its rows, from `row` on.
+    pub(super) fn four(&self, row: usize) -> Self {
+        Self {
+            left: self.left.wrapping_add(row),
+            rows: 4,
+            excess: self.excess.wrapping_add(row * self.groups),
+            out: self.out.wrapping_add(2 * row),
+            ..*self
+        }
+    }
 }
 
 /// 1 to 32 rows by 32 columns of 8-bit sums over `steps` tiles of depth, for AMX.

@@ -69,7 +69,7 @@ unsafe fn int8_strip<const DOT: bool>(s: &Strip) {
         match s.rows {
             1 => int8_rows::<DOT, 1>(s),
             2 => int8_rows::<DOT, 2>(s),
-            _ => int8_rows::<DOT, 4>(s),
+            _ => (0..s.rows).step_by(4).for_each(|row| int8_rows::<DOT, 4>(&s.four(row))),
         }
     }
 }
@@ -81,7 +81,7 @@ unsafe fn int4_strip<const DOT: bool>(s: &Strip) {
         match s.rows {
             1 => int4_rows::<DOT, 1>(s),
             2 => int4_rows::<DOT, 2>(s),
-            _ => int4_rows::<DOT, 4>(s),
+            _ => (0..s.rows).step_by(4).for_each(|row| int4_rows::<DOT, 4>(&s.four(row))),
         }
     }
 }

@@ -200,8 +200,20 @@ fn rows_do_not_depend_on_their_batch() {
     for weight in Packed::both(&w, n, k) {
         for path in Path::all() {
             let all = weight.product(path, &x, m, Some(&bias));
-            for (first, count) in [(0, 1), (31, 1), (32, 1), (299, 1), (256, 2), (7, 16), (100, 17), (3, 90)]
-            {
+            let parts = [
+                (0, 1),
+                (31, 1),
+                (32, 1),
+                (299, 1),
+                (256, 2),
+                (40, 8),
+                (11, 15),
+                (7, 16),
+                (60, 24),
+                (100, 25),
+                (3, 90),
+            ];
+            for (first, count) in parts {
                 let part = weight.product(path, &x[first * k..(first + count) * k], count, Some(&bias));
                 assert!(part == all[first * n..(first + count) * n], "{path:?}, {count} rows from {first}");
             }

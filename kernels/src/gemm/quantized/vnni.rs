@@ -5,8 +5,11 @@
 use std::arch::x86_64::*;
 
 use super::super::matrix::{LINES, Line};
-use super::int4::{HALF, Unit};
-use super::kernel::{BLOCK, Strip};
+use super::int4::{HALF, QUADS, Unit};
+use super::kernel::{BLOCK, STRIP, Strip};
+
+/// Lines of a unit.
+const UNIT: usize = size_of::<Unit>() / size_of::<Line>();
 
 /// Bytes between what is multiplied and what is fetched from memory.
 const FETCH_AHEAD: usize = 4096;
@@ -27,7 +30,8 @@ pub(super) unsafe fn int8(s: &Strip) {
         match s.rows {
             1 => int8_rows::<1>(s),
             2 => int8_rows::<2>(s),
-            _ => int8_rows::<4>(s),
+            4 => int8_rows::<4>(s),
+            _ => int8_rows::<8>(s),
         }
     }
 }
@@ -40,9 +44,10 @@ pub(super) unsafe fn int4(s: &Strip) {
     // SAFETY: the caller's promise.
     unsafe {
         match s.rows {
-            1 => int4_rows::<1>(s),
-            2 => int4_rows::<2>(s),
-            _ => int4_rows::<4>(s),
+            1 => int4_rows::<1, 2>(s),
+            2 => int4_rows::<2, 2>(s),
+            4 => int4_rows::<4, 2>(s),
+            _ => int4_rows::<8, 1>(s),
         }
     }
 }
@@ -92,45 +97,79 @@ unsafe fn int8_rows<const R: usize>(s: &Strip) {
     }
 }
 
+/// Groups of a panel after which its neighbour is due where there are not registers enough for both panels.
+const TURN: usize = 16;
+
+/// `SUMS` integer sums of a group and a panel take turns, where a few rows alone would have the multipliers wait.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn int4_rows<const R: usize>(s: &Strip) {
-    let low = _mm512_set1_epi8(15);
-    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+unsafe fn int4_rows<const R: usize, const SUMS: usize>(s: &Strip) {
+    let mut sums = [[_mm512_setzero_ps(); R]; 2];
     // SAFETY: the rows and all units of the strip are readable, its rows of sums writable.
     unsafe {
-        let mut line = s.right.cast::<__m512i>();
-        for group in 0..s.groups {
-            let left = s.left.add(group / 2 * s.height).byte_add(group % 2 * HALF);
-            ahead(line);
-            let scales = scales(_mm512_load_si512(line));
-            line = line.add(1);
-            for panel in 0..2 {
-                let mut of_group = [[_mm512_setzero_si512(); 2]; R];
-                for r in 0..R {
-                    of_group[r][0] = _mm512_set1_epi32(s.excess.add(r * s.groups + group).read());
-                }
-                for quad in 0..4 {
-                    ahead(line);
-                    let w = halves(_mm512_load_si512(line), low);
-                    line = line.add(1);
-                    for r in 0..R {
-                        let x = left.add(r).cast::<i32>().add(quad);
-                        let x = [_mm512_set1_epi32(x.read()), _mm512_set1_epi32(x.add(4).read())];
-                        for half in 0..2 {
-                            of_group[r][half] = _mm512_dpbusd_epi32(of_group[r][half], w[half], x[half]);
-                        }
+        if R > STRIP / 2 {
+            for first in (0..s.groups).step_by(TURN) {
+                for (panel, sums) in sums.iter_mut().enumerate() {
+                    for group in first..s.groups.min(first + TURN) {
+                        add_group::<R, SUMS>(s, group, panel, sums);
                     }
                 }
-                for r in 0..R {
-                    let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(of_group[r][0], of_group[r][1]));
-                    sums[r][panel] = _mm512_fmadd_ps(sum, scales[panel], sums[r][panel]);
-                }
+            }
+        } else {
+            let [first, second] = &mut sums;
+            for group in 0..s.groups {
+                add_group::<R, SUMS>(s, group, 0, first);
+                add_group::<R, SUMS>(s, group, 1, second);
             }
         }
         for r in 0..R {
             for panel in 0..2 {
-                _mm512_store_ps(s.out.add(2 * r + panel).cast(), sums[r][panel]);
+                _mm512_store_ps(s.out.add(2 * r + panel).cast(), sums[panel][r]);
             }
+        }
+    }
+}
+
+/// Adds a group's products with a panel.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn add_group<const R: usize, const SUMS: usize>(
+    s: &Strip,
+    group: usize,
+    panel: usize,
+    sums: &mut [__m512; R],
+) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let left = s.left.add(group / 2 * s.height).byte_add(group % 2 * HALF);
+        let unit = s.right.cast::<__m512i>().add(group * UNIT);
+        let scales = scales(unit, panel);
+        let mut of_group = [[_mm512_setzero_si512(); SUMS]; R];
+        for r in 0..R {
+            of_group[r][0] = _mm512_set1_epi32(s.excess.add(r * s.groups + group).read());
+        }
+        if panel == 0 {
+            ahead(unit);
+        }
+        for quad in 0..QUADS {
+            let line = unit.add(1 + panel * QUADS + quad);
+            ahead(line);
+            let w = halves(_mm512_load_si512(line), low);
+            for r in 0..R {
+                let x = left.add(r).cast::<i32>().add(quad);
+                let x = [_mm512_set1_epi32(x.read()), _mm512_set1_epi32(x.add(QUADS).read())];
+                for half in 0..2 {
+                    let sum = &mut of_group[r][half % SUMS];
+                    *sum = _mm512_dpbusd_epi32(*sum, w[half], x[half]);
+                }
+            }
+        }
+        for r in 0..R {
+            let mut sum = of_group[r][0];
+            for other in &of_group[r][1..] {
+                sum = _mm512_add_epi32(sum, *other);
+            }
+            sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, sums[r]);
         }
     }
 }
@@ -142,12 +181,12 @@ fn halves(line: __m512i, low: __m512i) -> [__m512i; 2] {
     [_mm512_and_si512(line, low), _mm512_and_si512(_mm512_srli_epi32::<4>(line), low)]
 }
 
-/// The scales of both panels.
+/// The scales of a panel of a unit.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn scales(line: __m512i) -> [__m512; 2] {
-    let halves = [_mm512_castsi512_si256(line), _mm512_extracti64x4_epi64::<1>(line)];
-    [_mm512_cvtph_ps(halves[0]), _mm512_cvtph_ps(halves[1])]
+unsafe fn scales(unit: *const __m512i, panel: usize) -> __m512 {
+    // SAFETY: the caller has a unit.
+    _mm512_cvtph_ps(unsafe { _mm256_load_si256(unit.cast::<__m256i>().add(panel)) })
 }
 
 /// Unpacks a unit into half a right tile of each panel, and its scales.
@@ -160,9 +199,8 @@ pub(super) unsafe fn unpack(unit: &Unit, tiles: [*mut Line; 2], scales_to: [*mut
     // SAFETY: a unit is nine lines; the rest is the caller's promise.
     unsafe {
         let line = std::ptr::from_ref(unit).cast::<__m512i>();
-        let scales = scales(_mm512_load_si512(line));
         for panel in 0..2 {
-            _mm512_store_ps(scales_to[panel], scales[panel]);
+            _mm512_store_ps(scales_to[panel], scales(line, panel));
             for quad in 0..4 {
                 let w = halves(_mm512_load_si512(line.add(1 + panel * 4 + quad)), low);
                 for half in 0..2 {

@@ -64,6 +64,7 @@ pub(super) unsafe fn strips<S: Simd>(
             let rows = match x.rows() - row {
                 1 => 1,
                 2 | 3 => 2,
+                4..8 => 4,
                 _ => STRIP,
             };
             // SAFETY: the strip lies in the rows, a block has room for it, and the rest is the caller's promise.

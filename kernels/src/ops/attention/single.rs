@@ -17,8 +17,11 @@ pub(super) const MAX_GROUP: usize = 8;
 /// Keys that are taken together: those of all heads stay in the first-level cache.
 const KEYS: usize = 8;
 
-/// Vectors of a row of values whose sums are in registers at a time.
-const SUMS: usize = 4;
+/// Elements of a row that are loaded together.
+const TWO: usize = 2 * LANES;
+
+/// Pairs of vectors of a row of values whose sums are in registers at a time.
+const SUMS: usize = 2;
 
 /// One query row, batch row `row` of `q`, that sees all keys.
 pub(super) struct Query<'a, T> {
@@ -71,16 +74,20 @@ impl<T: Element> Kernel for Task<'_, T> {
         let Sizes { kv_len, heads, dim, v_dim, .. } = *sizes;
         let first_head = self.kv_heads.start * group;
         let count = self.kv_heads.len() * group;
-        let [dim_pad, v_pad, kv_pad] = [dim, v_dim, kv_len].map(|len| len.next_multiple_of(LANES));
+        let [dim_pad, v_pad] = [dim, v_dim].map(|len| len.next_multiple_of(TWO));
+        let kv_pad = kv_len.next_multiple_of(LANES);
         let mut memory = [dim_pad, v_pad, kv_pad].map(|len| Scratch::take(count * len / LANES));
         let [queries, sums, scores] = memory.each_mut().map(|memory| memory.as_mut_ptr().cast::<f32>());
         // SAFETY: the scratch memory is as large as the sizes say and written before it is read; rows have as many elements.
         unsafe {
             for head in 0..count {
+                let to = std::slice::from_raw_parts_mut(queries.add(head * dim_pad), dim_pad);
                 let from = q.row(row, 0, first_head + head, dim);
-                for at in (0..dim_pad).step_by(LANES) {
-                    let lanes = s.mul(s.load(from.as_ptr().add(at), dim - at), s.splat(*scale));
-                    s.store(queries.add(head * dim_pad + at), lanes, LANES);
+                for (to, from) in to.chunks_mut(TWO).zip(from.chunks(TWO)) {
+                    to.fill(0.0);
+                    for (i, x) in from.iter().enumerate() {
+                        to[T::lane(i)] = x * scale;
+                    }
                 }
             }
             for key in (0..kv_len).step_by(KEYS) {
@@ -88,14 +95,15 @@ impl<T: Element> Kernel for Task<'_, T> {
                 for kv_head in self.kv_heads.clone() {
                     fetch_next(k, row, &keys, kv_len, kv_head, dim);
                     for head in kv_head * group - first_head..(kv_head + 1) * group - first_head {
-                        for key in keys.clone() {
-                            let from = k.row(row, key, kv_head, dim).as_ptr();
-                            let mut sum = s.splat(0.0);
-                            for at in (0..dim_pad).step_by(LANES) {
-                                let query = s.load(queries.add(head * dim_pad + at), LANES);
-                                sum = s.fma(query, T::load(s, from.add(at), dim - at), sum);
+                        let query = queries.add(head * dim_pad).cast_const();
+                        let place = (row, kv_head, dim);
+                        let scores = scores.add(head * kv_pad + key);
+                        if keys.len() == KEYS {
+                            score::<S, T, KEYS>(s, k, place, key, query, scores);
+                        } else {
+                            for (i, key) in keys.clone().enumerate() {
+                                score::<S, T, 1>(s, k, place, key, query, scores.add(i));
                             }
-                            *scores.add(head * kv_pad + key) = s.sum(sum);
                         }
                     }
                 }
@@ -112,26 +120,25 @@ impl<T: Element> Kernel for Task<'_, T> {
                     fetch_next(v, row, &keys, kv_len, kv_head, v_dim);
                     for head in kv_head * group - first_head..(kv_head + 1) * group - first_head {
                         let weights = scores.add(head * kv_pad);
-                        for at in (0..v_pad).step_by(SUMS * LANES) {
+                        for at in (0..v_pad).step_by(SUMS * TWO) {
                             let sums = sums.add(head * v_pad + at);
                             let place = (row, kv_head, at, v_dim);
-                            if v_dim - at >= SUMS * LANES {
+                            if v_pad - at >= SUMS * TWO {
                                 mix::<S, T, SUMS>(s, v, place, &keys, weights, sums);
                             } else {
-                                for step in (0..v_pad - at).step_by(LANES) {
-                                    let place = (row, kv_head, at + step, v_dim);
-                                    mix::<S, T, 1>(s, v, place, &keys, weights, sums.add(step));
-                                }
+                                mix::<S, T, 1>(s, v, place, &keys, weights, sums);
                             }
                         }
                     }
                 }
             }
             for head in 0..count {
-                for at in (0..v_dim).step_by(LANES) {
-                    let n = (v_dim - at).min(LANES);
-                    let to = (self.index * heads + first_head + head) * v_dim + at;
-                    s.store(self.out.part(to, n), s.load(sums.add(head * v_pad + at), LANES), n);
+                let to = self.out.part((self.index * heads + first_head + head) * v_dim, v_dim);
+                let from = std::slice::from_raw_parts(sums.add(head * v_pad), v_pad);
+                for (at, from) in from.chunks(TWO).enumerate() {
+                    for i in 0..TWO.min(v_dim - at * TWO) {
+                        to.add(at * TWO + i).write(from[T::lane(i)]);
+                    }
                 }
             }
         }
@@ -184,10 +191,47 @@ unsafe fn softmax<S: Simd>(s: S, row: *mut f32, len: usize) {
     }
 }
 
-/// Adds the values of `keys`, `N` vectors from column `at` on, times their weights to `sums`.
+/// The scores of `N` keys from `key` on, with a head's query in the order in which keys are loaded.
 ///
 /// # Safety
-/// The rows have `v_dim` elements, `N` vectors of sums are writable, and every key has a weight.
+/// The query is padded to whole pairs of vectors, the rows have `dim` elements, and `N` scores are writable.
+#[inline(always)]
+unsafe fn score<S: Simd, T: Element, const N: usize>(
+    s: S,
+    keys: &Heads<T>,
+    (row, kv_head, dim): (usize, usize, usize),
+    key: usize,
+    query: *const f32,
+    scores: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut from = [std::ptr::null(); N];
+        for (i, from) in from.iter_mut().enumerate() {
+            *from = keys.row(row, key + i, kv_head, dim).as_ptr();
+        }
+        let mut totals = [s.splat(0.0); N];
+        for at in (0..dim).step_by(TWO) {
+            let query = [s.load(query.add(at), LANES), s.load(query.add(at + LANES), LANES)];
+            for (total, from) in totals.iter_mut().zip(from) {
+                let lanes = T::load_two(s, from.add(at), dim - at);
+                *total = s.fma(query[1], lanes[1], s.fma(query[0], lanes[0], *total));
+            }
+        }
+        if let Some(eight) = totals.first_chunk() {
+            scores.cast::<[f32; 8]>().write(s.sums(*eight));
+        } else {
+            for (i, total) in totals.into_iter().enumerate() {
+                scores.add(i).write(s.sum(total));
+            }
+        }
+    }
+}
+
+/// Adds the values of `keys`, `N` pairs of vectors from column `at` on, times their weights to `sums`.
+///
+/// # Safety
+/// The rows have `v_dim` elements, `N` pairs of vectors of sums are writable, and every key has a weight.
 #[inline(always)]
 unsafe fn mix<S: Simd, T: Element, const N: usize>(
     s: S,
@@ -199,19 +243,21 @@ unsafe fn mix<S: Simd, T: Element, const N: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut total = [s.splat(0.0); N];
-        for (i, total) in total.iter_mut().enumerate() {
-            *total = s.load(sums.add(i * LANES), LANES);
+        let mut totals = [[s.splat(0.0); 2]; N];
+        for (i, total) in totals.iter_mut().enumerate() {
+            *total = [0, LANES].map(|half| s.load(sums.add(i * TWO + half), LANES));
         }
         for key in keys.clone() {
             let (from, weight) = (values.row(row, key, kv_head, v_dim).as_ptr(), s.splat(*weights.add(key)));
-            for (i, total) in total.iter_mut().enumerate() {
-                let at = at + i * LANES;
-                *total = s.fma(weight, T::load(s, from.add(at), v_dim - at), *total);
+            for (i, total) in totals.iter_mut().enumerate() {
+                let at = at + i * TWO;
+                let lanes = T::load_two(s, from.add(at), v_dim - at);
+                *total = [s.fma(weight, lanes[0], total[0]), s.fma(weight, lanes[1], total[1])];
             }
         }
-        for (i, total) in total.into_iter().enumerate() {
-            s.store(sums.add(i * LANES), total, LANES);
+        for (i, total) in totals.into_iter().enumerate() {
+            s.store(sums.add(i * TWO), total[0], LANES);
+            s.store(sums.add(i * TWO + LANES), total[1], LANES);
         }
     }
 }
