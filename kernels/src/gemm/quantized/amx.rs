@@ -143,18 +143,11 @@ mod linux {
         unsafe { if g.height > LINES / 2 { rows::<LINES>(g) } else { rows::<{ LINES / 2 }>(g) } }
     }
 
-    /// Turns from the product of a group to the storing of its sums.
-    const STORE: usize = 3;
-    /// Turns from the product of a group to the vector unit's work on its sums: what tiles store cannot be read at once.
-    const ADD: usize = 6;
-    /// Groups under way, each with memory of its own for its sums.
-    const RING: usize = 8;
-
-    /// While the tiles multiply a group, the sums of one before are stored, and those of an earlier one are multiplied by the vector
-    /// unit.
+    /// Four groups are under way at a time, each with tiles and memory of its own for its sums: while the tiles multiply
+    /// one, the sums of the one before are multiplied by the vector unit, and those of the two between are stored.
     #[target_feature(enable = "avx512f")]
     unsafe fn rows<const R: usize>(g: &Groups) {
-        let mut ring = [const { Sixteen([Line::ZERO; LINES]) }; RING];
+        let mut ring = [const { Sixteen([Line::ZERO; LINES]) }; 4];
         let ring = ring.each_mut().map(|sums| sums.0.as_mut_ptr());
         let mut sums = [_mm512_setzero_ps(); R];
         // SAFETY: the caller's promise.
@@ -187,18 +180,17 @@ mod linux {
                     )
                 };
             }
-            // There are empty turns at the end.
+            // Group `at` is multiplied, `at - 3` stored and `at - 4` added; there are four empty turns at the end.
             let mut at = 0;
-            while at < g.count + ADD {
+            while at < g.count + 4 {
                 macro_rules! turn {
                     ($turn:literal, $half:literal, $sums:tt, $left:tt, $right:tt, $stored:tt) => {
                         let group = at + $turn;
-                        if (STORE..g.count + STORE).contains(&group) {
-                            store!($stored, ring[($turn + RING - STORE) % RING]);
+                        if (3..g.count + 3).contains(&group) {
+                            store!($stored, ring[($turn + 1) % 4]);
                         }
-                        if (ADD..g.count + ADD).contains(&group) {
-                            let from = ring[($turn + RING - ADD) % RING];
-                            add(from, g.scales.add((group - ADD) * LINES), &mut sums);
+                        if (4..g.count + 4).contains(&group) {
+                            add(ring[$turn], g.scales.add((group - 4) * LINES), &mut sums);
                         }
                         if group < g.count {
                             multiply!(group, $half, $sums, $left, $right);
@@ -209,11 +201,7 @@ mod linux {
                 turn!(1, 32, "tmm1", "tmm5", "tmm7", "tmm2");
                 turn!(2, 0, "tmm2", "tmm4", "tmm6", "tmm3");
                 turn!(3, 32, "tmm3", "tmm5", "tmm7", "tmm0");
-                turn!(4, 0, "tmm0", "tmm4", "tmm6", "tmm1");
-                turn!(5, 32, "tmm1", "tmm5", "tmm7", "tmm2");
-                turn!(6, 0, "tmm2", "tmm4", "tmm6", "tmm3");
-                turn!(7, 32, "tmm3", "tmm5", "tmm7", "tmm0");
-                at += RING;
+                at += 4;
             }
             for row in 0..R {
                 _mm512_store_ps(g.out.add(row * BLOCK), sums[row]);
