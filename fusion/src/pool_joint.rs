@@ -15,6 +15,7 @@
 //! The model itself uses [`crate::cross_attention`].
 
 use candle_core::{D, Tensor};
+use swinseek_kernels::ops::gather::mean_rows;
 use swinseek_kernels::{
     Error, Result, Weights,
     layers::Linear,
@@ -46,6 +47,6 @@ impl PoolJoint {
         let qkv = self.qkv.forward(&joint)?;
         let part = |i: usize| qkv.narrow(D::Minus1, i * dim, dim)?.reshape((batch, tokens, 1, dim));
         let out = attention(&part(0)?, &part(1)?, &part(2)?, None, Mask::None, self.scale)?;
-        Ok(out.reshape((batch, tokens, dim))?.mean(1)?)
+        Ok(mean_rows(&out.reshape((batch, tokens, dim))?)?)
     }
 }

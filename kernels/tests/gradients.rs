@@ -13,13 +13,14 @@ use swinseek_kernels::ops::attention::{
     Mask, attention, attention_each, attention_each_reference, attention_in, attention_reference,
 };
 use swinseek_kernels::ops::gather::{
-    ZERO_ROW, gather_rows, gather_rows_reference, gather_sums, gather_sums_reference,
+    ZERO_ROW, gather_rows, gather_rows_reference, gather_sums, gather_sums_reference, mean_rows,
+    mean_rows_reference,
 };
 use swinseek_kernels::ops::instance_norm::{instance_norm, instance_norm_reference};
 use swinseek_kernels::ops::loss::{IGNORE, cross_entropy, cross_entropy_reference};
 use swinseek_kernels::ops::norm::{self, l2_normalize, layer_norm, rms_norm};
 use swinseek_kernels::ops::rope::{RopeLayout, rope, rope_reference};
-use swinseek_kernels::ops::unfold::unfold;
+use swinseek_kernels::ops::unfold::{patches, patches_reference, unfold};
 
 const EPS: f64 = 1e-5;
 
@@ -241,6 +242,24 @@ proptest! {
 }
 
 #[test]
+fn patches_and_means_of_rows() {
+    // Whole patches, patches past both edges, a patch larger than the picture, and patches of four pixels.
+    for (shape, patch) in [
+        ([2, 3, 8, 12], (4, 4)),
+        ([1, 3, 9, 13], (4, 4)),
+        ([2, 1, 5, 7], (2, 3)),
+        ([1, 2, 3, 2], (4, 4)),
+        ([1, 1, 6, 6], (1, 6)),
+    ] {
+        Case::new(3, &[&shape]).check(|x| patches(&x[0], patch), |x| patches_reference(&x[0], patch));
+        Case::new(4, &[&shape]).check(|x| mean_rows(&x[0]), |x| mean_rows_reference(&x[0]));
+    }
+    let x = Tensor::zeros((1, 1, 4, 4), DType::F32, &Device::Cpu).expect("zeros");
+    assert!(patches(&x, (0, 4)).is_err() && patches(&x, (4, 0)).is_err());
+    assert!(mean_rows(&x.narrow(2, 0, 0).expect("no rows")).is_err());
+}
+
+#[test]
 fn gather_refuses_an_index_past_the_rows() -> Result<()> {
     let x = Tensor::zeros((1, 3, 2), DType::F32, &Device::Cpu)?;
     let error = gather_rows(&x, &[0, 3]).expect_err("row 3 of 3").to_string();
@@ -280,6 +299,7 @@ fn threads_do_not_show() {
     same_on_any_pool(rotated, |x| rope(&x[0], &x[1], &x[2], RopeLayout::Interleaved));
     same_on_any_pool(rotated, |x| rope(&x[0], &x[1], &x[2], RopeLayout::HalfSplit));
     same_on_any_pool(&[&[2, 20, 30, 3]], |x| unfold(&x[0], 3, 2, 1));
+    same_on_any_pool(&[&[2, 3, 101, 90]], |x| patches(&x[0], (4, 4)));
     let window = [40, 25, 3, 12];
     same_on_any_pool(&[&window, &window, &window, &[3, 25, 25]], |x| {
         attention(&x[0], &x[1], &x[2], Some(&x[3]), Mask::None, 0.3)

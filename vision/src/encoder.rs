@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, Device, Tensor};
 use swinseek_kernels::layers::{LayerNorm, Linear};
+use swinseek_kernels::ops::gather::mean_rows;
 use swinseek_kernels::threads::awake;
 use swinseek_kernels::{Error, Result, Trace, Weights};
 
@@ -142,7 +143,7 @@ impl Encoder {
             last.tokens = last_hidden_state.clone();
             self.record(trace, "last_hidden_state", &last.tokens, (last.height, last.width))?;
         }
-        let pooled = last_hidden_state.mean(1)?;
+        let pooled = mean_rows(&last_hidden_state)?;
         trace.record("pooler_output", &pooled);
         let logits = self.classifier.as_ref().map(|classifier| classifier.forward(&pooled)).transpose()?;
         if let Some(logits) = &logits {

@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use ort::environment::Environment;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
+use swinseek_kernels::ops::gather::mean_rows;
 use swinseek_kernels::{Error, Result};
 
 use crate::encoder::{EncoderOutput, FeatureMap};
@@ -104,7 +105,7 @@ impl OnnxEncoder {
         let outputs = run().map_err(fail)?;
         let last_hidden_state = tensor(&outputs, "last_hidden_state", 3)?;
         let pooled =
-            if self.pools { tensor(&outputs, "pooler_output", 2)? } else { last_hidden_state.mean(1)? };
+            if self.pools { tensor(&outputs, "pooler_output", 2)? } else { mean_rows(&last_hidden_state)? };
         let stages = (0..self.stages).map(|stage| feature_map(&tensor(&outputs, &stage_name(stage), 4)?));
         let stages = stages.collect::<Result<_>>()?;
         Ok(EncoderOutput { last_hidden_state, pooled, stages, logits: None, feature_maps: Vec::new() })

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 use swinseek_kernels::layers::{LayerNorm, Linear};
+use swinseek_kernels::ops::unfold::patches;
 use swinseek_kernels::{Init, Precision, Result, Weights};
 
 use crate::config::{Dialect, Stem, VisionConfig};
@@ -91,19 +92,9 @@ fn project_patches(
     linear: &Linear,
     patch: (usize, usize),
 ) -> Result<(Tensor, (usize, usize))> {
-    let (batch, channels, height, width) = pixels.dims4()?;
-    let (rows, columns) = (height.div_ceil(patch.0), width.div_ceil(patch.1));
-    let mut pixels = pixels.clone();
-    if (rows * patch.0, columns * patch.1) != (height, width) {
-        pixels = pixels.pad_with_zeros(2, 0, rows * patch.0 - height)?;
-        pixels = pixels.pad_with_zeros(3, 0, columns * patch.1 - width)?;
-    }
-    let patches = pixels
-        .reshape(&[batch, channels, rows, patch.0, columns, patch.1])?
-        .permute(vec![0, 2, 4, 1, 3, 5])?
-        .contiguous()?
-        .reshape((batch, rows * columns, channels * patch.0 * patch.1))?;
-    Ok((linear.forward(&patches)?, (rows, columns)))
+    let (_, _, height, width) = pixels.dims4()?;
+    let grid = (height.div_ceil(patch.0), width.div_ceil(patch.1));
+    Ok((linear.forward(&patches(pixels, patch)?)?, grid))
 }
 
 impl Positions {

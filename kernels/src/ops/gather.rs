@@ -32,6 +32,21 @@ pub fn gather_sums(x: &Tensor, index: &[u32], count: usize) -> Result<Tensor> {
     x.contiguous()?.apply_op1(GatherRows { index: index.into(), count })
 }
 
+/// The mean of the rows of each batch item: `x (.., rows, dim)` to `(.., dim)`. Differentiable.
+///
+/// # Errors
+/// When there are no rows.
+pub fn mean_rows(x: &Tensor) -> Result<Tensor> {
+    let &[.., rows, _] = x.dims() else { bail!("mean_rows: {:?} has no rows", x.dims()) };
+    let index: Vec<u32> = (0..rows as u32).collect();
+    gather_sums(x, &index, rows)?.squeeze(x.rank() - 2)? / rows as f64
+}
+
+/// [`mean_rows`] of candle primitives.
+pub fn mean_rows_reference(x: &Tensor) -> Result<Tensor> {
+    x.mean(x.rank() - 2)
+}
+
 /// [`gather_rows`] of candle primitives.
 pub fn gather_rows_reference(x: &Tensor, index: &[u32]) -> Result<Tensor> {
     let (batch, rows, dim) = x.dims3()?;

@@ -1,8 +1,9 @@
-//! Convolution windows as rows, so that an overlapping convolution is one matrix product (im2col).
+//! Convolution windows as rows, so that a convolution is one matrix product (im2col).
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::gather::{ZERO_ROW, gather_rows};
+use super::support::{Out, elements, for_each, output, written};
 
 /// Every `kernel × kernel` window of `x (batch, height, width, channels)`, taken each `stride` pixels after `padding`
 /// zeros were put around: `(batch, out_height · out_width, kernel · kernel · channels)`, the last dimension ordered
@@ -36,6 +37,96 @@ fn window_index((height, width): (usize, usize), kernel: usize, stride: usize, p
         }
     }
     index
+}
+
+/// The windows of a convolution whose stride is its kernel: `pixels (batch, channels, height, width)` to
+/// `(batch, ⌈height / rows⌉ · ⌈width / columns⌉, channels · rows · columns)` for patches of `(rows, columns)`, the last dimension
+/// ordered (channel, row, column); zeros stand past the edges. Differentiable.
+///
+/// # Errors
+/// When a side of the patch is 0.
+pub fn patches(pixels: &Tensor, patch: (usize, usize)) -> Result<Tensor> {
+    if patch.0 == 0 || patch.1 == 0 {
+        bail!("patches: {patch:?} pixels are none");
+    }
+    pixels.dims4()?;
+    pixels.contiguous()?.apply_op1(Patches(patch))
+}
+
+/// [`patches`] of candle primitives.
+pub fn patches_reference(pixels: &Tensor, patch: (usize, usize)) -> Result<Tensor> {
+    let (batch, channels, height, width) = pixels.dims4()?;
+    let (rows, columns) = (height.div_ceil(patch.0), width.div_ceil(patch.1));
+    pixels
+        .pad_with_zeros(2, 0, rows * patch.0 - height)?
+        .pad_with_zeros(3, 0, columns * patch.1 - width)?
+        .reshape(&[batch, channels, rows, patch.0, columns, patch.1])?
+        .permute(vec![0, 2, 4, 1, 3, 5])?
+        .reshape((batch, rows * columns, channels * patch.0 * patch.1))
+}
+
+/// Rows and columns of a patch.
+struct Patches((usize, usize));
+
+impl CustomOp1 for Patches {
+    fn name(&self) -> &'static str {
+        "patches"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels, height, width) = layout.shape().dims4()?;
+        let patch = self.0;
+        let (rows, columns) = (height.div_ceil(patch.0), width.div_ceil(patch.1));
+        let dim = channels * patch.0 * patch.1;
+        let x = elements(x, layout)?;
+        let band = columns * dim;
+        let fill = |out: Out| {
+            for_each(batch * rows, batch * rows * band, |task| {
+                let (item, row) = (task / rows, task % rows);
+                for (channel, y) in (0..channels).flat_map(|c| (0..patch.0).map(move |y| (c, y))) {
+                    let (line, place) = (row * patch.0 + y, (channel * patch.0 + y) * patch.1);
+                    let start = ((item * channels + channel) * height + line) * width;
+                    let pixels = if line < height { &x[start..start + width] } else { &[] };
+                    // SAFETY: a task writes the patches of its own row, each line to the places of its own.
+                    unsafe { cut(pixels, columns, patch.1, out.part(task * band, band).add(place), dim) };
+                }
+            });
+        };
+        // SAFETY: every line of every patch is written.
+        Ok(output(unsafe { written(batch * rows * band, fill) }, (batch, rows * columns, dim)))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let patch = self.0;
+        let (rows, columns) = (height.div_ceil(patch.0), width.div_ceil(patch.1));
+        let grad = grad.reshape(&[batch, rows, columns, channels, patch.0, patch.1])?;
+        let grad = grad.permute(vec![0, 3, 1, 4, 2, 5])?;
+        let grad = grad.reshape((batch, channels, rows * patch.0, columns * patch.1))?;
+        Ok(Some(grad.narrow(2, 0, height)?.narrow(3, 0, width)?))
+    }
+}
+
+/// Cuts a line into `count` pieces of `len` pixels, `stride` apart from `to` on; what is missing is zeros.
+///
+/// # Safety
+/// The pieces are writable.
+unsafe fn cut(line: &[f32], count: usize, len: usize, to: *mut f32, stride: usize) {
+    // The patches of most models: a piece is one load and one store.
+    const USUAL: usize = 4;
+    let whole = if len == USUAL { line.as_chunks::<USUAL>().0 } else { &[] };
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (i, piece) in whole.iter().enumerate() {
+            to.add(i * stride).cast::<[f32; USUAL]>().write_unaligned(*piece);
+        }
+        for i in whole.len()..count {
+            let rest = line.get(i * len..).unwrap_or_default();
+            let (to, n) = (to.add(i * stride), rest.len().min(len));
+            std::ptr::copy_nonoverlapping(rest.as_ptr(), to, n);
+            std::ptr::write_bytes(to.add(n), 0, len - n);
+        }
+    }
 }
 
 #[cfg(test)]
