@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use serde_json::{Value, json};
 use swinseek_kernels::{Precision, Trace, Weights, ops::loss::cross_entropy};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
 
-use crate::support::{Fresh, assert_close, distance, full_pass};
+use crate::support::{Fresh, Memory, assert_close, distance, full_pass};
 
 /// The block of the project's own model, small: V3 with full-rank queries and a tied head.
 fn own_block() -> Value {
@@ -95,6 +95,33 @@ fn gradients_of_grouped_queries_with_biases() {
     config["attention_bias"] = json!(true);
     config["mlp_bias"] = json!(true);
     check_gradients(config, &[]);
+}
+
+/// In `bf16` a prompt that is trained takes another way than one that is read: also when a single projection is trained.
+#[test]
+fn one_trained_projection_of_a_rounded_prompt_has_its_gradient() {
+    let mut config = own_block();
+    config["model_type"] = json!("llama");
+    config["num_attention_heads"] = json!(4);
+    config["num_key_value_heads"] = json!(2);
+    let config = LanguageConfig::from_json(&config).unwrap();
+    let all = Fresh::new(5, 8.0);
+    Decoder::new(&config, &Weights::new(all.clone(), Precision::F32)).unwrap();
+    let vars = all.vars.lock().unwrap();
+    for name in ["q_proj", "k_proj", "v_proj", "o_proj"] {
+        let name = format!("model.layers.1.self_attn.{name}.weight");
+        let tensor = |(key, var): (&String, &Var)| {
+            let tensor = var.as_tensor();
+            (key.clone(), if *key == name { tensor.clone() } else { tensor.detach() })
+        };
+        let source = Arc::new(Memory(vars.iter().map(tensor).collect()));
+        let decoder = Decoder::new(&config, &Weights::new(source, Precision::Bf16)).unwrap();
+        let gradients = loss(&decoder).backward().unwrap();
+        let gradient =
+            gradients.get(vars[&name].as_tensor()).unwrap_or_else(|| panic!("{name} has no gradient"));
+        let size: f32 = gradient.sqr().unwrap().sum_all().unwrap().to_scalar().unwrap();
+        assert!(size > 0.0, "{name}: {size}");
+    }
 }
 
 /// The trainer changes variables in place; decoding right after must use the new values.
