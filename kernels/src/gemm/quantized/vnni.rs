@@ -201,10 +201,10 @@ pub(super) unsafe fn unpack(unit: &Unit, tiles: [*mut Line; 2], scales_to: [*mut
         let line = std::ptr::from_ref(unit).cast::<__m512i>();
         for panel in 0..2 {
             _mm512_store_ps(scales_to[panel], scales(line, panel));
-            for quad in 0..4 {
-                let w = halves(_mm512_load_si512(line.add(1 + panel * 4 + quad)), low);
+            for quad in 0..QUADS {
+                let w = halves(_mm512_load_si512(line.add(1 + panel * QUADS + quad)), low);
                 for half in 0..2 {
-                    let to = tiles[panel].add(half * 4 + quad).cast();
+                    let to = tiles[panel].add(half * QUADS + quad).cast();
                     _mm512_store_si512(to, _mm512_sub_epi8(w[half], eight));
                 }
             }

@@ -82,13 +82,7 @@ impl<T: Element> Kernel for Task<'_, T> {
         unsafe {
             for head in 0..count {
                 let to = std::slice::from_raw_parts_mut(queries.add(head * dim_pad), dim_pad);
-                let from = q.row(row, 0, first_head + head, dim);
-                for (to, from) in to.chunks_mut(TWO).zip(from.chunks(TWO)) {
-                    to.fill(0.0);
-                    for (i, x) in from.iter().enumerate() {
-                        to[T::lane(i)] = x * scale;
-                    }
-                }
+                arrange::<T>(q.row(row, 0, first_head + head, dim), *scale, to);
             }
             for key in (0..kv_len).step_by(KEYS) {
                 let keys = key..kv_len.min(key + KEYS);
@@ -134,13 +128,21 @@ impl<T: Element> Kernel for Task<'_, T> {
             }
             for head in 0..count {
                 let to = self.out.part((self.index * heads + first_head + head) * v_dim, v_dim);
-                let from = std::slice::from_raw_parts(sums.add(head * v_pad), v_pad);
-                for (at, from) in from.chunks(TWO).enumerate() {
-                    for i in 0..TWO.min(v_dim - at * TWO) {
-                        to.add(at * TWO + i).write(from[T::lane(i)]);
-                    }
+                for i in 0..v_dim {
+                    to.add(i).write(sums.add(head * v_pad + i / TWO * TWO + T::lane(i % TWO)).read());
                 }
             }
+        }
+    }
+}
+
+/// Writes a query times `scale` in the order in which keys are loaded, padded with zeros.
+#[inline(always)]
+fn arrange<T: Element>(query: &[f32], scale: f32, to: &mut [f32]) {
+    for (to, from) in to.chunks_mut(TWO).zip(query.chunks(TWO)) {
+        to.fill(0.0);
+        for (i, x) in from.iter().enumerate() {
+            to[T::lane(i)] = x * scale;
         }
     }
 }
