@@ -37,12 +37,12 @@ pub(super) fn width(precision: Precision) -> f64 {
 /// Multiply-adds and sizes of a decoder, of all its layers together. Norms and routers are left out: they are thousandths.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DecoderSizes {
-    /// Weights of the linear layers, which `--precision` quantises.
+    /// Weights of the linear layers, which `--precision` quantises, as it does the experts.
     linear: f64,
     head: f64,
-    /// `kv_b_proj` of latent attention: a linear layer for prompts, and one matrix a head for single tokens.
+    /// `kv_b_proj` of latent attention: a linear layer for prompts, and one matrix a head, not quantised, for single tokens.
     latent: f64,
-    /// Weights of the routed experts, those that one token takes and all of them. They are not quantised.
+    /// Weights of the routed experts, those that one token takes and all of them.
     experts: [f64; 2],
     /// Multiply-adds for each pair of a query and a key: in a prompt, and of a single token.
     pair: [f64; 2],
@@ -91,8 +91,7 @@ impl DecoderSizes {
         let products = tokens * (self.linear + self.latent + self.experts[0]) + self.head;
         Work {
             flops: 2.0 * (products + pairs * self.pair[0]),
-            bytes: (self.linear + self.latent + self.head) * width(precision)
-                + self.experts[1] * width(precision.unquantized()),
+            bytes: (self.linear + self.latent + self.head + self.experts[1]) * width(precision),
             ceiling: Ceiling::Products,
         }
     }
@@ -103,7 +102,7 @@ impl DecoderSizes {
             return None;
         }
         let (batch, keys) = (batch as f64, past as f64 + 1.0);
-        let weights = [self.linear + self.head, self.latent + self.experts[0]];
+        let weights = [self.linear + self.head + self.experts[0], self.latent];
         // Latents are kept in `f32`.
         let cached_width = if self.latent > 0.0 { 4.0 } else { width(precision.unquantized()) };
         Some(Work {
@@ -161,5 +160,12 @@ mod tests {
         let eight = sizes.step(8, 512, Precision::Bf16).expect("a dense model");
         let cache = 8.0 * 513.0 * 2.0 * 4096.0 * 32.0 * 2.0;
         assert!((eight.bytes / (2.0 * weights + cache) - 1.0).abs() < 1e-3, "{eight:?}");
+        // Two experts of eight, and nothing else but what a dense model of no width would have.
+        let mixture = json!({
+            "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 0, "n_routed_experts": 8,
+            "num_experts_per_tok": 2, "moe_intermediate_size": 32, "kv_lora_rank": 1e-9
+        });
+        let step = DecoderSizes::new(&mixture).step(1, 0, Precision::Int8).expect("one sequence");
+        assert!((step.bytes - 2.0 * 3.0 * 64.0 * 32.0).abs() < 1e-3, "{step:?}");
     }
 }
