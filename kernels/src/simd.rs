@@ -38,7 +38,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn load(self, from: *const f32, n: usize) -> Self::V;
     /// The first `min(n, 16)` `bf16` bit patterns at `from`, zeros in the other lanes. They must be readable.
     unsafe fn load_bf16(self, from: *const u16, n: usize) -> Self::V;
-    /// The 32 `bf16` bit patterns at `from`: those at even places, and those at odd ones. Half the work of [`Self::load_bf16`].
+    /// The 32 `bf16` bit patterns at `from`: those at even places, and those at odd ones. They need not be widened one by one.
     unsafe fn load_bf16_pairs(self, from: *const u16) -> [Self::V; 2];
     /// Writes the first `min(n, 16)` lanes to `to`. They must be writable.
     unsafe fn store(self, to: *mut f32, x: Self::V, n: usize);
@@ -103,7 +103,7 @@ pub(crate) trait Simd: Copy {
         }
         a[0]
     }
-    /// [`Self::sum`] of each, bit for bit, with a third of the work.
+    /// [`Self::sum`] of each, bit for bit, all of them in one tree where the unit has the shuffles for it.
     #[inline(always)]
     fn sums(self, a: [Self::V; 8]) -> [f32; 8] {
         a.map(|a| self.sum(a))

@@ -61,12 +61,7 @@ pub(super) unsafe fn strips<S: Simd>(
         let column = pair * BLOCK;
         let mut row = 0;
         while row < x.rows() {
-            let rows = match x.rows() - row {
-                1 => 1,
-                2 | 3 => 2,
-                4..8 => 4,
-                _ => STRIP,
-            };
+            let rows = (1 << (x.rows() - row).ilog2()).min(STRIP);
             // SAFETY: the strip lies in the rows, a block has room for it, and the rest is the caller's promise.
             unsafe { kernel(&x.strip(row, rows, right(pair), block.0.as_mut_ptr().cast())) };
             let place = Place { row, column, rows, columns: (columns - column).min(BLOCK) };
