@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 use super::matrix::{BLOCK, LINES, Line};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::{Path, amx, portable, vector};
+#[cfg(target_arch = "x86_64")]
+use super::{avx512, avx512bf16};
 
 /// Tiles along the depth after which the next block of columns is due: 64 KiB of packed operands.
 const STEPS_PER_PASS: usize = 32;
@@ -101,6 +101,8 @@ impl Session {
             match self.0 {
                 Path::Amx => amx::block(block),
                 #[cfg(target_arch = "x86_64")]
+                Path::Avx512Bf16 => avx512bf16::block(block),
+                #[cfg(target_arch = "x86_64")]
                 Path::Avx512 => avx512::block(block),
                 #[cfg(target_arch = "aarch64")]
                 Path::Neon => neon::block(block),
@@ -140,6 +142,8 @@ pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
     unsafe {
         match session.0 {
             Path::Amx => walk(share, |b| amx::block(b)),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512Bf16 => walk(share, |b| avx512bf16::block(b)),
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => walk(share, |b| avx512::block(b)),
             #[cfg(target_arch = "aarch64")]

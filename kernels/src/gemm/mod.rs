@@ -8,6 +8,8 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
 mod blocks;
 mod gradient;
 mod kernel;
@@ -45,6 +47,8 @@ pub(crate) use tiles::{CEILING_BLOCK_FLOPS, ColumnTiles, RowTiles, ceiling_block
 pub(crate) enum Path {
     Amx,
     #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -57,6 +61,8 @@ impl Path {
         match self {
             Self::Amx => amx::available(),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => avx512bf16::available(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => neon::available(),
@@ -68,6 +74,8 @@ impl Path {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let all = [
             Self::Amx,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512,
             #[cfg(target_arch = "aarch64")]
@@ -92,6 +100,8 @@ impl Path {
         match self {
             Self::Amx => 500.0,
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => 160.0,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 80.0,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => 30.0,
@@ -112,10 +122,12 @@ pub(crate) fn worth_splitting(multiplications: usize) -> bool {
     threads_for(multiplications, 0) > 1
 }
 
-/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512`, `neon` or `portable`.
+/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512-bf16`, `avx512`, `neon` or `portable`.
 pub fn path_name() -> &'static str {
     match Path::best() {
         Path::Amx => "amx-bf16",
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512Bf16 => "avx512-bf16",
         #[cfg(target_arch = "x86_64")]
         Path::Avx512 => "avx512",
         #[cfg(target_arch = "aarch64")]

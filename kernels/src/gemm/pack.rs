@@ -51,7 +51,7 @@ pub(super) fn panels_of(path: Path, side: Side, source: Matrix<'_>, range: Range
             let dst = dst.add(((panel - range.start) * steps + step) * LINES);
             match path {
                 #[cfg(target_arch = "x86_64")]
-                Path::Amx => avx512::pack_tile(spot, side, dst),
+                Path::Amx | Path::Avx512Bf16 => avx512::pack_tile(spot, side, dst),
                 #[cfg(target_arch = "x86_64")]
                 Path::Avx512 => avx512::pack_tile_basic(spot, side, dst),
                 _ => portable::pack_tile(spot, side, dst),

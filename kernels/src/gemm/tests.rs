@@ -180,8 +180,12 @@ fn vector_units_equal_portable_bit_for_bit() {
     let (m, n, k) = (37, 70, 95);
     let (x, w) = (values(m * k, 9), values(n * k, 10));
     let product = |path| run(path, &x, &w, None, (m, n, k));
-    // The tiles of AMX add two products at a time.
-    for path in Path::all().filter(|path| *path != Path::Amx) {
+    for path in Path::all() {
+        // Dot products of `bf16` add two products at a time, in an order of their own.
+        #[cfg(target_arch = "x86_64")]
+        if matches!(path, Path::Amx | Path::Avx512Bf16) {
+            continue;
+        }
         assert!(product(path) == product(Path::Portable), "{path:?}");
     }
 }
