@@ -204,9 +204,8 @@ impl SwinSeek {
 /// A fresh head says 'absent' with 99 %: the many empty cells teach nothing then, and the few findings all
 /// (Lin et al. 2017, focal loss, section 4.1).
 fn findings_head(hidden_size: usize, classes: usize, w: &Weights) -> Result<Linear> {
-    let weight = Linear::no_bias(hidden_size, classes, w)?.weight().clone();
     let bias = w.get_init(&[classes], "bias", Init::Const(-4.6))?;
-    Ok(Linear::from_parts(weight, Some(bias), w.precision()))
+    Ok(Linear::no_bias(hidden_size, classes, w)?.with_bias(bias))
 }
 
 /// For each sample the rows of its images' tokens, padded to the most that a sample has.

@@ -112,12 +112,11 @@ impl Projector {
         let stages = stages.map(|(i, (&stage, &[rows, columns]))| {
             let w = w.pp("stages").pp(i);
             let embedding = |shape: &[usize], name: &str| w.get_init(shape, name, Init::Normal { std: 0.1 });
-            let weight = Linear::unit_gain(widths[stage], hidden_size, &w.pp("linear"))?.weight().clone();
             let bias = w.pp("linear").get_init(&[hidden_size], "bias", Init::Const(0.0))?;
             Ok(StageProjector {
                 stage,
                 norm: LayerNorm::new(widths[stage], LAYER_NORM_EPS, &w.pp("norm"))?,
-                linear: Linear::from_parts(weight, Some(bias), w.precision()),
+                linear: Linear::unit_gain(widths[stage], hidden_size, &w.pp("linear"))?.with_bias(bias),
                 rows: embedding(&[rows, hidden_size], "row_position")?,
                 columns: embedding(&[columns, hidden_size], "column_position")?,
                 stage_embedding: embedding(&[hidden_size], "stage_embedding")?,

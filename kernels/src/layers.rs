@@ -4,7 +4,7 @@ mod experts;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use crate::gemm::PackedWeight;
 use crate::ops::activation::Activation;
@@ -12,14 +12,14 @@ use crate::ops::projection::NormParameters;
 use crate::ops::quant_feed_forward::QuantFeedForward;
 use crate::ops::quant_linear::QuantWeight;
 use crate::quant::{Int4Weight, Int8Weight};
-use crate::{Error, Init, Precision, Result, Weights, ops};
+use crate::{Error, Init, Parameter, Precision, Result, Weights, ops};
 
 pub use experts::Experts;
 
 /// `y = x Wᵀ + b`, `x` of shape `(.., in_features)`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Parameter,
     bias: Option<Tensor>,
     precision: Precision,
     packed: Arc<OnceLock<Packed>>,
@@ -60,25 +60,34 @@ impl Linear {
     /// Reads `weight` `(out, in)` and `bias` `(out)`.
     pub fn new(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
         let bias = w.get_init(&[out_features], "bias", Init::Const(0.0))?;
-        Ok(Self { bias: Some(bias), ..Self::no_bias(in_features, out_features, w)? })
+        Ok(Self::no_bias(in_features, out_features, w)?.with_bias(bias))
     }
 
     /// Reads `weight` `(out, in)` only.
     pub fn no_bias(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
-        let weight = w.get(&[out_features, in_features], "weight")?;
-        Ok(Self::from_parts(weight, None, w.precision()))
+        Self::fresh_as(0.02, (in_features, out_features), w)
     }
 
     /// As [`Linear::no_bias`]; a fresh weight keeps the scale of its input (standard deviation `1 / √in`).
     pub fn unit_gain(in_features: usize, out_features: usize, w: &Weights) -> Result<Self> {
-        let std = (in_features as f64).sqrt().recip();
-        let weight = w.get_init(&[out_features, in_features], "weight", Init::Normal { std })?;
+        Self::fresh_as((in_features as f64).sqrt().recip(), (in_features, out_features), w)
+    }
+
+    /// As [`Linear::no_bias`]; a fresh weight is normal with that standard deviation.
+    pub fn fresh_as(std: f64, (in_features, out_features): (usize, usize), w: &Weights) -> Result<Self> {
+        let weight = w.parameter(&[out_features, in_features], "weight", Init::Normal { std })?;
         Ok(Self::from_parts(weight, None, w.precision()))
     }
 
-    /// From tensors that the caller has, for fused or tied parameters.
-    pub fn from_parts(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
-        Self { weight, bias, precision, packed: Arc::default() }
+    /// From parameters that the caller has, for fused or tied ones.
+    pub fn from_parts(weight: impl Into<Parameter>, bias: Option<Tensor>, precision: Precision) -> Self {
+        Self { weight: weight.into(), bias, precision, packed: Arc::default() }
+    }
+
+    /// The same weight with a bias `(out)`.
+    #[must_use]
+    pub fn with_bias(self, bias: Tensor) -> Self {
+        Self { bias: Some(bias), packed: Arc::default(), ..self }
     }
 
     /// `(.., in)` to `(.., out)`.
@@ -105,7 +114,7 @@ impl Linear {
             });
         }
         let x = norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
-        let mut y = ops::linear::linear(&x, &self.weight, bias, self.precision)?;
+        let mut y = ops::linear::linear(&x, &self.weight.tensor()?, bias, self.precision)?;
         if let Some(activation) = activation {
             y = activation.apply(&y)?;
         }
@@ -122,15 +131,17 @@ impl Linear {
         let Some(first) = parts.first().filter(|_| parts.iter().all(joinable)) else {
             return Ok(None);
         };
-        let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
+        let rows = |part: &Self| part.weight.dims()[0];
+        let shape = [parts.iter().map(|part| rows(part)).sum(), first.weight.dims()[1]];
+        let weight = Parameter::joined(parts.iter().map(|part| part.weight.clone()).collect(), &shape)?;
         let bias = |part: &&Self| match &part.bias {
             Some(bias) => Ok(bias.clone()),
-            None => Tensor::zeros(part.weight.dim(0)?, part.weight.dtype(), part.weight.device()),
+            None => Tensor::zeros(rows(part), DType::F32, &Device::Cpu),
         };
         let biases = parts.iter().map(bias).collect::<candle_core::Result<Vec<_>>>()?;
         let bias =
             parts.iter().any(|part| part.bias.is_some()).then(|| Tensor::cat(&biases, 0)).transpose()?;
-        Ok(Some(Self::from_parts(Tensor::cat(&weights, 0)?, bias, first.precision)))
+        Ok(Some(Self::from_parts(weight, bias, first.precision)))
     }
 
     /// How it multiplies.
@@ -144,8 +155,12 @@ impl Linear {
     }
 
     fn is_constant(&self) -> bool {
-        let trained = self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
-        !trained && self.weight.device().is_cpu()
+        !self.is_trained() && self.weight.is_on_cpu()
+    }
+
+    /// Whether gradients of its parameters are wanted.
+    pub fn is_trained(&self) -> bool {
+        self.weight.is_trained() || self.bias.as_ref().is_some_and(Tensor::track_op)
     }
 
     /// The layout for the fused operations, made at the first use.
@@ -155,14 +170,15 @@ impl Linear {
         }
         if self.packed.get().is_none() {
             // Another thread may have been faster with the same content.
-            let _ = self.packed.set(Packed::new(&self.weight, self.bias.as_ref(), self.precision)?);
+            let weight = self.weight.tensor()?;
+            let _ = self.packed.set(Packed::new(&weight, self.bias.as_ref(), self.precision)?);
         }
         Ok(self.packed.get())
     }
 
-    /// The weight, `(out, in)`.
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
+    /// The weight, `(out, in)`, as `f32`: read anew where layers keep none.
+    pub fn weight(&self) -> Result<Tensor> {
+        self.weight.tensor()
     }
 
     /// The bias, `(out)`.

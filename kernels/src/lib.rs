@@ -15,6 +15,7 @@ pub mod heap;
 pub mod layers;
 mod memory;
 pub mod ops;
+mod parameter;
 pub mod quant;
 pub mod roofline;
 mod simd;
@@ -29,6 +30,7 @@ pub mod weights;
 static HEAP: heap::Heap = heap::Heap;
 
 pub use error::{Error, Result};
+pub use parameter::Parameter;
 pub use trace::Trace;
 pub use vectorise::vectorised;
 pub use weights::{Init, Precision, TensorSource, Weights};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::Result;
+use crate::{Error, Parameter, Result};
 
 /// How matrix products are computed. Activations stay `f32` in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +58,25 @@ pub trait TensorSource: Send + Sync {
     fn tensor(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor>;
     /// Shape on disk, if a tensor of that full name exists.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// Whether it gives equal tensors whenever it is asked: layers then need not keep what they can ask for again.
+    fn is_lasting(&self) -> bool {
+        false
+    }
+    /// The errors of [`Self::tensor`] without its work.
+    fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        fits(name, shape, self.shape(name))
+    }
+}
+
+/// Whether a tensor is there and has the shape that is expected.
+pub fn fits(name: &str, expected: &[usize], found: Option<Vec<usize>>) -> Result<()> {
+    match found {
+        None => Err(Error::MissingTensor { name: name.to_owned() }),
+        Some(found) if found != expected => {
+            Err(Error::Shape { name: name.to_owned(), expected: expected.to_vec(), found })
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// A view into a [`TensorSource`] below a dotted prefix, like a path in the checkpoint.
@@ -108,6 +127,15 @@ impl Weights {
     /// The parameter `leaf`; a fresh one is normal with standard deviation 0.02.
     pub fn get(&self, shape: &[usize], leaf: &str) -> Result<Tensor> {
         self.get_init(shape, leaf, Init::Normal { std: 0.02 })
+    }
+
+    /// The matrix `leaf`, which may stay where it is stored; a fresh one is filled by `init`.
+    pub fn parameter(&self, shape: &[usize], leaf: &str, init: Init) -> Result<Parameter> {
+        // What is multiplied in `f32` is not packed, and needed for each product.
+        if self.precision == Precision::F32 || !self.source.is_lasting() {
+            return Ok(self.get_init(shape, leaf, init)?.into());
+        }
+        Parameter::stored(&self.source, self.name(leaf), shape, init)
     }
 
     /// The parameter `leaf`; a fresh one is filled by `init`.

@@ -24,10 +24,8 @@ pub(crate) fn output_projection(
     bias: bool,
     w: &Weights,
 ) -> Result<Linear> {
-    let init = Init::Normal { std: config.residual_std() };
-    let weight = w.get_init(&[out_features, in_features], "weight", init)?;
-    let bias = if bias { Some(w.get_init(&[out_features], "bias", Init::Const(0.0))?) } else { None };
-    Ok(Linear::from_parts(weight, bias, w.precision()))
+    let linear = Linear::fresh_as(config.residual_std(), (in_features, out_features), w)?;
+    Ok(if bias { linear.with_bias(w.get_init(&[out_features], "bias", Init::Const(0.0))?) } else { linear })
 }
 
 /// `W_down(SiLU(W_gate n) ⊙ W_up n)` with `n = norm(x)`, and biases where the configuration has them.

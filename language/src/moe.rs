@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use swinseek_kernels::{
-    Init, Result, Trace, Weights,
+    Init, Parameter, Result, Trace, Weights,
     layers::{Experts, FeedForward},
 };
 
@@ -25,7 +25,7 @@ impl MixtureOfExperts {
     /// Reads `gate.*`, `experts.*` (stacked, or one tensor per expert) and `shared_experts.*` of layer `index`.
     pub(crate) fn new(config: &LanguageConfig, moe: &MoeConfig, index: usize, w: &Weights) -> Result<Self> {
         let dim = config.hidden_size;
-        let (gate_up_proj, down_proj) = read_experts(config, moe, &w.pp("experts"))?;
+        let [gate_up_proj, down_proj] = read_experts(config, moe, &w.pp("experts"))?;
         let shared = match moe.shared_intermediate_size {
             Some(width) => Some(mlp(config, width, None, &w.pp("shared_experts"))?),
             None => None,
@@ -63,20 +63,25 @@ impl MixtureOfExperts {
 }
 
 /// `gate_up_proj` and `down_proj`; experts that stand alone on disk are stacked.
-fn read_experts(config: &LanguageConfig, moe: &MoeConfig, w: &Weights) -> Result<(Tensor, Tensor)> {
+fn read_experts(config: &LanguageConfig, moe: &MoeConfig, w: &Weights) -> Result<[Parameter; 2]> {
     let (dim, width, count) = (config.hidden_size, moe.intermediate_size, moe.num_experts);
     if !w.contains("0.gate_proj.weight") {
-        let gate_up = w.get(&[count, 2 * width, dim], "gate_up_proj")?;
-        let init = Init::Normal { std: config.residual_std() };
-        return Ok((gate_up, w.get_init(&[count, dim, width], "down_proj", init)?));
+        let [gate_up, down] = [0.02, config.residual_std()].map(|std| Init::Normal { std });
+        let gate_up = w.parameter(&[count, 2 * width, dim], "gate_up_proj", gate_up)?;
+        return Ok([gate_up, w.parameter(&[count, dim, width], "down_proj", down)?]);
     }
-    let mut gate_up = Vec::with_capacity(count);
+    // They exist: nothing is filled.
+    let stored = |shape: &[usize; 2], name: &str, w: &Weights| w.parameter(shape, name, Init::Const(0.0));
+    let mut gate_up = Vec::with_capacity(2 * count);
     let mut down = Vec::with_capacity(count);
     for expert in 0..count {
         let w = w.pp(expert);
-        let gate = w.get(&[width, dim], "gate_proj.weight")?;
-        gate_up.push(Tensor::cat(&[gate, w.get(&[width, dim], "up_proj.weight")?], 0)?);
-        down.push(w.get(&[dim, width], "down_proj.weight")?);
+        gate_up.push(stored(&[width, dim], "gate_proj.weight", &w)?);
+        gate_up.push(stored(&[width, dim], "up_proj.weight", &w)?);
+        down.push(stored(&[dim, width], "down_proj.weight", &w)?);
     }
-    Ok((Tensor::stack(&gate_up, 0)?, Tensor::stack(&down, 0)?))
+    Ok([
+        Parameter::joined(gate_up, &[count, 2 * width, dim])?,
+        Parameter::joined(down, &[count, dim, width])?,
+    ])
 }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use swinseek_kernels::layers::{FeedForward, LayerNorm, Linear};
 use swinseek_kernels::ops::attention::{Mask, attention};
 use swinseek_kernels::ops::window_attention::{NORMALIZE_EPS, WindowWeights, Windows, window_attention};
@@ -106,8 +106,11 @@ impl WindowAttention {
             return Ok(None);
         }
         if self.packed.get().is_none() {
-            let [query, key, value, output] = linears.map(|linear| (linear.weight(), linear.bias()));
-            let _ = self.packed.set(WindowWeights::new([query, key, value], output, bias)?);
+            let [query, key, value, output] = linears.map(Linear::weight);
+            let weights = [query?, key?, value?, output?];
+            let matrix = |index: usize| (&weights[index], linears[index].bias());
+            let joined = WindowWeights::new([0, 1, 2].map(matrix), matrix(3), bias)?;
+            let _ = self.packed.set(joined);
         }
         let Some(weights) = self.packed.get() else { return Ok(None) };
         let sharpness = self.sharpness()?.map(|s| s.flatten_all()?.to_vec1::<f32>()).transpose()?;
@@ -241,14 +244,14 @@ impl BiasTable {
         let hidden = linear(&w.pp(0), BIAS_MLP_DIM, 2, Some(bias))?;
         let heads = linear(&w.pp(2), heads, BIAS_MLP_DIM, None)?;
         let coordinates = relative_coordinates(window, config.pretrained_window_sizes[stage]);
-        let coordinates = Tensor::from_vec(coordinates, (offsets, 2), hidden.weight().device())?;
+        let coordinates = Tensor::from_vec(coordinates, (offsets, 2), &Device::Cpu)?;
         Ok(Self::Continuous { coordinates, hidden, heads })
     }
 
     fn is_trained(&self) -> bool {
         match self {
             Self::Learned(table) => table.track_op(),
-            Self::Continuous { hidden, heads, .. } => hidden.weight().track_op() || heads.weight().track_op(),
+            Self::Continuous { hidden, heads, .. } => hidden.is_trained() || heads.is_trained(),
         }
     }
 

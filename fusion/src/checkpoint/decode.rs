@@ -18,15 +18,54 @@ pub(super) fn to_f32<'a>(
     find: impl Fn(String) -> Option<View<'a>>,
     fp8_block: [usize; 2],
 ) -> Result<Vec<f32>> {
+    Ok(match scales(name, view, find, fp8_block)? {
+        Scales::None => plain(name, view)?,
+        Scales::Rows(scales) => {
+            let row_len = view.shape.last().copied().unwrap_or(1).max(1);
+            let rows = view.bytes.chunks_exact(row_len).zip(scales);
+            rows.flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q.cast_signed()) * s)).collect()
+        }
+        Scales::Blocks { scales, columns, blocks } => {
+            dequantize_fp8(view.bytes, columns, &scales, blocks, fp8_block)
+        }
+    })
+}
+
+/// Whether [`to_f32`] can read `view`: its type, and its scales.
+pub(super) fn check<'a>(
+    name: &str,
+    view: &View<'a>,
+    find: impl Fn(String) -> Option<View<'a>>,
+    fp8_block: [usize; 2],
+) -> Result<()> {
+    scales(name, view, find, fp8_block).map(drop)
+}
+
+/// What the stored values are multiplied by.
+enum Scales {
+    None,
+    /// One a row.
+    Rows(Vec<f32>),
+    /// One a block, so many `blocks` side by side in a matrix of so many `columns`.
+    Blocks {
+        scales: Vec<f32>,
+        columns: usize,
+        blocks: usize,
+    },
+}
+
+fn scales<'a>(
+    name: &str,
+    view: &View<'a>,
+    find: impl Fn(String) -> Option<View<'a>>,
+    fp8_block: [usize; 2],
+) -> Result<Scales> {
     match view.dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64 => plain(name, view),
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64 => Ok(Scales::None),
         Dtype::I8 => {
             let scale_name = format!("{name}_scale");
             let rows = &view.shape[..view.shape.len().saturating_sub(1)];
-            let scale = scale(&scale_name, find(scale_name.clone()), rows)?;
-            let row_len = view.shape.last().copied().unwrap_or(1).max(1);
-            let rows = view.bytes.chunks_exact(row_len).zip(scale);
-            Ok(rows.flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q.cast_signed()) * s)).collect())
+            Ok(Scales::Rows(scale(&scale_name, find(scale_name.clone()), rows)?))
         }
         Dtype::F8_E4M3 => {
             let scale_name = format!("{name}_scale_inv");
@@ -34,8 +73,8 @@ pub(super) fn to_f32<'a>(
                 return Err(unsupported(name, view.dtype, "FP8 is read for matrices only"));
             };
             let blocks = [rows.div_ceil(fp8_block[0]), columns.div_ceil(fp8_block[1])];
-            let scale = scale(&scale_name, find(scale_name.clone()), &blocks)?;
-            Ok(dequantize_fp8(view.bytes, columns, &scale, blocks[1], fp8_block))
+            let scales = scale(&scale_name, find(scale_name.clone()), &blocks)?;
+            Ok(Scales::Blocks { scales, columns, blocks: blocks[1] })
         }
         other => Err(unsupported(name, other, "expected F32, F16, BF16, F64, I8 or F8_E4M3")),
     }

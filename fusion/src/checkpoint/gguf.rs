@@ -103,17 +103,16 @@ impl Gguf {
 
 impl TensorSource for Gguf {
     fn tensor(&self, name: &str, shape: &[usize], _init: Init) -> swinseek_kernels::Result<Tensor> {
-        match self.shape(name) {
-            None => Err(KernelError::MissingTensor { name: name.to_owned() }),
-            Some(found) if found != shape => {
-                Err(KernelError::Shape { name: name.to_owned(), expected: shape.to_vec(), found })
-            }
-            Some(_) => self.load(name).map_err(|error| KernelError::Input(error.to_string())),
-        }
+        self.check(name, shape)?;
+        self.load(name).map_err(|error| KernelError::Input(error.to_string()))
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         Some(self.content.tensor_infos.get(self.names.get(name)?)?.shape.dims().to_vec())
+    }
+
+    fn is_lasting(&self) -> bool {
+        true
     }
 }
 

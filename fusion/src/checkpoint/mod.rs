@@ -23,7 +23,7 @@ use std::{
 
 use candle_core::{Device, Tensor};
 use serde_json::Value;
-use swinseek_kernels::{Error as KernelError, Init, Precision, TensorSource, Weights};
+use swinseek_kernels::{Error as KernelError, Init, Precision, TensorSource, Weights, weights::fits};
 
 pub(crate) use file::WeightFile;
 pub use fresh::FreshSource;
@@ -109,16 +109,20 @@ impl Checkpoint {
 
     /// The tensor as `f32`, whatever shape it has.
     pub fn load(&self, name: &str) -> swinseek_kernels::Result<Tensor> {
-        let missing = || KernelError::MissingTensor { name: name.to_owned() };
-        let file = &self.files[*self.index.get(name).ok_or_else(missing)?];
-        let view = file.view(name).ok_or_else(missing)?;
-        let find = |leaf: String| -> Option<file::View<'_>> {
-            self.mark_read(&leaf);
-            self.files[*self.index.get(&leaf)?].view(&leaf)
-        };
-        let values = decode::to_f32(name, &view, find, self.fp8_block)?;
-        self.mark_read(name);
+        let view = self.view(name)?;
+        let values = decode::to_f32(name, &view, |name| self.find(name), self.fp8_block)?;
         Ok(Tensor::from_vec(values, view.shape, &Device::Cpu)?)
+    }
+
+    /// A stored tensor, which counts as read.
+    fn find(&self, name: String) -> Option<file::View<'_>> {
+        let view = self.files[*self.index.get(&name)?].view(&name)?;
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        Some(view)
+    }
+
+    fn view(&self, name: &str) -> swinseek_kernels::Result<file::View<'_>> {
+        self.find(name.to_owned()).ok_or_else(|| KernelError::MissingTensor { name: name.to_owned() })
     }
 
     /// All parameters by name as `f32`; scales of quantised tensors are applied, not listed.
@@ -168,25 +172,25 @@ impl Checkpoint {
             hasher.finalize().to_hex().to_string()
         })
     }
-
-    fn mark_read(&self, name: &str) {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-    }
 }
 
 impl TensorSource for Checkpoint {
     fn tensor(&self, name: &str, shape: &[usize], _init: Init) -> swinseek_kernels::Result<Tensor> {
-        match self.shape(name) {
-            None => Err(KernelError::MissingTensor { name: name.to_owned() }),
-            Some(found) if found != shape => {
-                Err(KernelError::Shape { name: name.to_owned(), expected: shape.to_vec(), found })
-            }
-            Some(_) => self.load(name),
-        }
+        fits(name, shape, self.shape(name))?;
+        self.load(name)
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         Some(self.files[*self.index.get(name)?].view(name)?.shape.to_vec())
+    }
+
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
+    fn check(&self, name: &str, shape: &[usize]) -> swinseek_kernels::Result<()> {
+        fits(name, shape, self.shape(name))?;
+        decode::check(name, &self.view(name)?, |name| self.find(name), self.fp8_block)
     }
 }
 

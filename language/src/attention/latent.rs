@@ -129,9 +129,9 @@ impl LatentAttention {
         let kv_b_proj =
             projection(rank, heads * (sizes.qk_nope_head_dim + sizes.v_head_dim), false, &w.pp("kv_b_proj"))?;
         // A trainer changes its variables in place, so nothing may be derived from them ahead of a pass.
-        let trained = kv_b_proj.weight().track_op();
+        let trained = kv_b_proj.is_trained();
         let absorbed =
-            if trained { None } else { Some(Absorbed::new(kv_b_proj.weight(), sizes, w.precision())?) };
+            if trained { None } else { Some(Absorbed::new(&kv_b_proj.weight()?, sizes, w.precision())?) };
         let indexer = match &sizes.indexer {
             Some(indexer) => Some(Indexer::new(dim, sizes, indexer, index, &w.pp("indexer"))?),
             None => None,
@@ -306,7 +306,7 @@ impl LatentAttention {
         let absorbed = if let Some(absorbed) = &self.absorbed {
             absorbed
         } else {
-            fresh = Absorbed::new(self.kv_b_proj.weight(), &self.sizes, self.precision)?;
+            fresh = Absorbed::new(&self.kv_b_proj.weight()?, &self.sizes, self.precision)?;
             &fresh
         };
         let q_latent = per_head(&operands.q_nope, &absorbed.key)?;

@@ -29,6 +29,14 @@ impl TensorSource for Pool {
     fn shape(&self, _name: &str) -> Option<Vec<usize>> {
         None
     }
+
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
+    fn check(&self, _name: &str, _shape: &[usize]) -> swinseek_kernels::Result<()> {
+        Ok(())
+    }
 }
 
 fn weights(precision: Precision) -> Result<Weights> {
