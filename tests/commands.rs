@@ -164,11 +164,34 @@ fn phantoms_are_the_same_for_the_same_seed_and_read_as_they_were_written() {
 fn help_teaches() {
     let help = stdout(&swinseek(&["--help"]));
     for word in [
-        "report", "ask", "caption", "eval", "phantom", "train", "compose", "verify", "inspect", "bench",
-        "Examples",
+        "report", "ask", "caption", "eval", "phantom", "train", "compose", "import", "verify", "inspect",
+        "bench", "Examples",
     ] {
         assert!(help.contains(word), "no `{word}` in --help");
     }
+}
+
+/// What llama.cpp wrote computes what transformers computes from the same file.
+#[test]
+fn a_gguf_file_becomes_a_model_directory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let goldens = "fusion/tests/goldens/gguf";
+    let (file, golden) = (format!("{goldens}/llama.gguf"), format!("{goldens}/golden.safetensors"));
+    let output = swinseek(&["import", &file, "--out", &path("exact"), "--dtype", "f32"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout(&output).trim_end(), path("exact"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--tokenizer"));
+    // Logits are of O(10), and four matrices lie between.
+    let verified = swinseek(&["verify", &path("exact"), "--golden", &golden, "--tolerance", "5e-5"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    assert!(!Path::new(&path("exact")).join("tokenizer.json").exists());
+
+    // A tokenizer of another model is refused before anything is written.
+    let other = "samples/model/tokenizer.json";
+    fails_naming(&["import", &file, "--out", &path("misfit"), "--tokenizer", other], &[other, "vocab_size"]);
+    assert!(!Path::new(&path("misfit")).exists());
+    fails_naming(&["import", "README.md", "--out", &path("misfit")], &["README.md", "not a GGUF file"]);
 }
 
 #[test]

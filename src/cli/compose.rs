@@ -35,21 +35,29 @@ pub(super) struct ComposeArgs {
     seed: u64,
 }
 
+/// How a command writes weights.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Stored {
+pub(super) enum Stored {
     F32,
     F16,
+    /// Large matrices in 8 bits with a scale each row, the rest in f32.
     Int8,
+}
+
+impl From<Stored> for StoredType {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => Self::F32,
+            Stored::F16 => Self::F16,
+            Stored::Int8 => Self::Int8,
+        }
+    }
 }
 
 pub(super) fn run(args: &ComposeArgs) -> Result<ExitCode> {
     let fusion = serde_json::from_str(&args.fusion).context("--fusion: not JSON")?;
-    let stored = match args.dtype {
-        Stored::F32 => StoredType::F32,
-        Stored::F16 => StoredType::F16,
-        Stored::Int8 => StoredType::Int8,
-    };
-    compose(&args.vision, &args.language, &args.out, &ComposeOptions { fusion, stored, seed: args.seed })?;
+    let options = ComposeOptions { fusion, stored: args.dtype.into(), seed: args.seed };
+    compose(&args.vision, &args.language, &args.out, &options)?;
     println!("{}", args.out.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ mod bench;
 mod bleu;
 mod compose;
 mod eval;
+mod import;
 mod inspect;
 mod output;
 mod phantom;
@@ -60,6 +61,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Join a vision and a language checkpoint into one model.
     Compose(compose::ComposeArgs),
+    /// Turn a llama in llama.cpp's GGUF into a model directory.
+    Import(import::ImportArgs),
     /// Compare a checkpoint with stored outputs of another implementation.
     Verify(verify::VerifyArgs),
     /// Describe a model directory: parts, parameters, types, digest.
@@ -88,6 +91,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Phantom(args) => phantom::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Compose(args) => compose::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use swinseek_kernels::gemm;
 use swinseek_language::prompt::Message;
 use swinseek_language::sampler::SamplingParams;
+use swinseek_vision::preprocess::{Channels, Image, Samples};
 use utoipa::ToSchema;
 
 use super::error::{ApiError, ApiResult, ErrorBody};
@@ -45,7 +46,7 @@ pub(super) async fn ready(State(app): State<App>) -> ApiResult<Json<Health>> {
     Err(ApiError::busy("the server is warming up or shutting down", 1).code("not_ready"))
 }
 
-/// Runs the model once, so that the first client does not pay for cold caches.
+/// Runs the model once, with a picture: all its weights are read and packed before the first client comes.
 pub(super) async fn warm_up(app: App) {
     let started = Instant::now();
     match run_once(&app).await {
@@ -60,10 +61,11 @@ pub(super) async fn warm_up(app: App) {
 }
 
 async fn run_once(app: &App) -> anyhow::Result<()> {
-    let prompt = app.frontend.encode_chat(&[Message::text("user", "Hello.")])?;
+    let prompt = app.frontend.encode_chat(&[Message::user("Hello.", 1)])?;
+    let gray = Image::new(64, 64, Channels::Luma, Samples::U8(vec![128; 64 * 64]))?;
     let job = Job {
         prompt,
-        images: Vec::new(),
+        images: vec![app.frontend.prepare(&[], &gray)?],
         sampling: SamplingParams::default(),
         max_new_tokens: 2,
         stop: Vec::new(),

@@ -110,19 +110,24 @@ impl Checkpoint {
     /// The tensor as `f32`, whatever shape it has.
     pub fn load(&self, name: &str) -> swinseek_kernels::Result<Tensor> {
         let view = self.view(name)?;
-        let values = decode::to_f32(name, &view, |name| self.find(name), self.fp8_block)?;
+        let values = decode::to_f32(name, &view, |name| self.scale(&name), self.fp8_block)?;
+        self.mark_read(name);
         Ok(Tensor::from_vec(values, view.shape, &Device::Cpu)?)
     }
 
-    /// A stored tensor, which counts as read.
-    fn find(&self, name: String) -> Option<file::View<'_>> {
-        let view = self.files[*self.index.get(&name)?].view(&name)?;
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-        Some(view)
+    fn view(&self, name: &str) -> swinseek_kernels::Result<file::View<'_>> {
+        let view = self.index.get(name).and_then(|&file| self.files[file].view(name));
+        view.ok_or_else(|| KernelError::MissingTensor { name: name.to_owned() })
     }
 
-    fn view(&self, name: &str) -> swinseek_kernels::Result<file::View<'_>> {
-        self.find(name.to_owned()).ok_or_else(|| KernelError::MissingTensor { name: name.to_owned() })
+    /// A scale, which counts as read whether it fits or not: the error is that of its tensor.
+    fn scale(&self, name: &str) -> Option<file::View<'_>> {
+        self.mark_read(name);
+        self.view(name).ok()
+    }
+
+    fn mark_read(&self, name: &str) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
     /// All parameters by name as `f32`; scales of quantised tensors are applied, not listed.
@@ -190,7 +195,9 @@ impl TensorSource for Checkpoint {
 
     fn check(&self, name: &str, shape: &[usize]) -> swinseek_kernels::Result<()> {
         fits(name, shape, self.shape(name))?;
-        decode::check(name, &self.view(name)?, |name| self.find(name), self.fp8_block)
+        decode::check(name, &self.view(name)?, |name| self.scale(&name), self.fp8_block)?;
+        self.mark_read(name);
+        Ok(())
     }
 }
 

@@ -80,6 +80,10 @@ fn int8_rows_take_their_scale_and_scales_are_no_surprise() {
     let error = |name: &str| checkpoint.tensor(name, &[2, 1], Init::Const(0.0)).unwrap_err().to_string();
     assert!(error("bad.weight").contains("`bad.weight_scale` has shape [1], expected [2]"));
     assert!(error("bare.weight").contains("`bare.weight_scale` is missing"));
+    // What is only checked is refused for the same reasons.
+    for name in ["bad.weight", "bare.weight"] {
+        assert_eq!(checkpoint.check(name, &[2, 1]).unwrap_err().to_string(), error(name));
+    }
     assert_eq!(checkpoint.unused(), ["bad.weight", "bare.weight"]);
 }
 
