@@ -40,6 +40,13 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(self, from: *const u16, n: usize) -> Self::V;
     /// The 32 `bf16` bit patterns at `from`: those at even places, and those at odd ones. They need not be widened one by one.
     unsafe fn load_bf16_pairs(self, from: *const u16) -> [Self::V; 2];
+    /// The even and the odd `bf16` of a word, each in every lane. The vectors are shifted and masked, not the word, whose
+    /// halves would each have to move from the scalar registers.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn splat_bf16_pair(self, word: u32) -> [Self::V; 2] {
+        [word << 16, word & 0xffff_0000].map(|bits| self.splat(f32::from_bits(bits)))
+    }
     /// Writes the first `min(n, 16)` lanes to `to`. They must be writable.
     unsafe fn store(self, to: *mut f32, x: Self::V, n: usize);
     /// [`Self::store`] that leaves the caches to others, where the unit can and `to` begins a cache line. Other threads may
@@ -176,8 +183,15 @@ pub(crate) enum Unit {
     Neon,
 }
 
+/// Whether this processor has `unit`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has(unit: Unit) -> bool {
+    unit <= detected()
+}
+
 /// The widest unit of this processor.
-fn detected() -> Unit {
+#[inline]
+pub(crate) fn detected() -> Unit {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
@@ -195,13 +209,20 @@ fn detected() -> Unit {
 }
 
 #[cfg(not(test))]
-use detected as unit;
+pub(crate) use detected as unit;
 
 /// Runs `kernel` on the widest unit of this processor.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    match unit() {
-        // SAFETY: `unit` names a unit only when the processor has it.
+    // SAFETY: `unit` names a unit only when the processor has it.
+    unsafe { run_on(unit(), kernel) }
+}
+
+/// Runs `kernel` on `unit`, which the processor must have.
+#[inline]
+pub(crate) unsafe fn run_on<K: Kernel>(unit: Unit, kernel: K) -> K::Output {
+    match unit {
+        // SAFETY: the caller's promise.
         #[cfg(target_arch = "x86_64")]
         Unit::Avx512 => unsafe { x86::run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
@@ -244,7 +265,7 @@ pub(crate) mod testing {
     }
 }
 #[cfg(test)]
-use testing::unit;
+pub(crate) use testing::unit;
 
 #[cfg(test)]
 mod tests {
@@ -276,6 +297,8 @@ mod tests {
             results.push(
                 [s.sum(a), s.greatest(a), s.sum(b), s.greatest(b)].repeat(4).try_into().expect("16 values"),
             );
+            #[cfg(target_arch = "x86_64")]
+            results.extend(s.splat_bf16_pair(0xc020_3f81).map(|lanes| s.to_array(lanes)));
             for n in 0..=LANES {
                 results.push(s.to_array(s.keep(a, n, b)));
                 let mut stored = *self.1;

@@ -1,112 +1,16 @@
-//! AVX-512: conversion and transposition for packing, and `f32` multiply-adds over widened `bf16` where
-//! AMX is missing (`vdpbf16ps` runs at half the rate of the `f32` units).
+//! AVX-512: conversion and transposition for packing, and what is done around the blocks.
 
 #[allow(clippy::wildcard_imports)] // Forty intrinsics under their well-known names.
 use std::arch::x86_64::*;
 
-use super::kernel::Block;
+use super::gradient;
 use super::matrix::{DEPTH, LINES, Line};
 use super::pack::{Side, Spot};
-use super::{gradient, single};
 use crate::simd::round_to_bf16;
 
 /// Whether the processor has the parts of AVX-512 that the kernels use.
 pub(super) fn available() -> bool {
     std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw")
-}
-
-/// Rows of a block whose sums are kept in registers at a time.
-const ROWS: usize = 8;
-
-/// Multiplies one block.
-///
-/// # Safety
-/// As [`Block`] says; AVX-512 is [`available`].
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(super) unsafe fn block(b: &Block) {
-    for row in (0..b.rows).step_by(ROWS) {
-        // SAFETY: the caller's promise on all pointers of the block.
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-            for r in 0..ROWS {
-                let init = b.init.add((row + r) * b.init_ld);
-                sums[r] = [_mm512_loadu_ps(init), _mm512_loadu_ps(init.add(LINES))];
-            }
-            let mut left = b.left.add(row / LINES * b.left_stride + row % LINES);
-            let mut right = b.right;
-            for _ in 0..b.steps {
-                for pair in 0..LINES {
-                    let (low0, high0) = widen(_mm512_load_si512(right[0].cast()));
-                    let (low1, high1) = widen(_mm512_load_si512(right[1].cast()));
-                    for r in 0..ROWS {
-                        let words = left.wrapping_add(r).cast::<i32>();
-                        let (low, high) = widen(_mm512_set1_epi32(*words.wrapping_add(pair)));
-                        sums[r][0] = _mm512_fmadd_ps(low, low0, sums[r][0]);
-                        sums[r][1] = _mm512_fmadd_ps(low, low1, sums[r][1]);
-                        sums[r][0] = _mm512_fmadd_ps(high, high0, sums[r][0]);
-                        sums[r][1] = _mm512_fmadd_ps(high, high1, sums[r][1]);
-                    }
-                    right = right.map(|panel| panel.wrapping_add(1));
-                }
-                left = left.wrapping_add(LINES);
-            }
-            for r in 0..ROWS {
-                let out = b.out.add((row + r) * b.out_ld);
-                _mm512_storeu_ps(out, sums[r][0]);
-                _mm512_storeu_ps(out.add(LINES), sums[r][1]);
-            }
-        }
-    }
-}
-
-/// Multiplies one `f32` block.
-///
-/// # Safety
-/// As [`single::Block`] says; AVX-512 is [`available`].
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn block_f32(b: &single::Block) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match b.rows {
-            1 => rows_f32::<1>(b),
-            2 => rows_f32::<2>(b),
-            3 => rows_f32::<3>(b),
-            4 => rows_f32::<4>(b),
-            5 => rows_f32::<5>(b),
-            6 => rows_f32::<6>(b),
-            7 => rows_f32::<7>(b),
-            _ => rows_f32::<{ single::ROWS }>(b),
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f")]
-unsafe fn rows_f32<const R: usize>(b: &single::Block) {
-    // SAFETY: the caller's promise on all pointers of the block.
-    unsafe {
-        let mut sums = [[_mm512_setzero_ps(); 2]; R];
-        let steps: [usize; R] = std::array::from_fn(|r| r * b.line_step);
-        for r in 0..R {
-            let init = b.init.add(r * b.init_ld);
-            sums[r] = [_mm512_loadu_ps(init), _mm512_loadu_ps(init.add(LINES))];
-        }
-        let (mut left, mut right) = (b.left, b.right);
-        for _ in 0..b.depth {
-            let (right0, right1) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.wrapping_add(LINES)));
-            for r in 0..R {
-                let value = _mm512_set1_ps(*left.wrapping_add(steps[r]));
-                sums[r][0] = _mm512_fmadd_ps(value, right0, sums[r][0]);
-                sums[r][1] = _mm512_fmadd_ps(value, right1, sums[r][1]);
-            }
-            right = right.wrapping_add(2 * LINES);
-            left = left.wrapping_add(b.depth_step);
-        }
-        for r in 0..R {
-            let out = b.out.add(r * b.out_ld);
-            _mm512_storeu_ps(out, sums[r][0]);
-            _mm512_storeu_ps(out.add(LINES), sums[r][1]);
-        }
-    }
 }
 
 /// Adds the sum of rows as long as `sums`.
@@ -153,13 +57,6 @@ pub(super) unsafe fn copy_rows(
             _mm512_mask_storeu_ps(to, high, _mm512_maskz_loadu_ps(high, from));
         }
     }
-}
-
-/// The even and the odd `bf16` of each word as `f32`.
-#[target_feature(enable = "avx512f")]
-fn widen(words: __m512i) -> (__m512, __m512) {
-    let odd = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000_u32 as i32));
-    (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(odd))
 }
 
 /// Positions of the interleaved halves of a register: 0, 16, 1, 17 and so on.

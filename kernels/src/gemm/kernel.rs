@@ -8,7 +8,9 @@ use super::neon;
 use super::parallel::part;
 use super::{Path, amx, portable, vector};
 #[cfg(target_arch = "x86_64")]
-use super::{avx512, avx512bf16};
+use super::{avx512bf16, widened};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Unit;
 
 /// Tiles along the depth after which the next block of columns is due: 64 KiB of packed operands.
 const STEPS_PER_PASS: usize = 32;
@@ -117,7 +119,9 @@ impl Session {
                 #[cfg(target_arch = "x86_64")]
                 Path::Avx512Bf16 => avx512bf16::block(block),
                 #[cfg(target_arch = "x86_64")]
-                Path::Avx512 => avx512::block(block),
+                Path::Avx512 => widened::block(Unit::Avx512, block),
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx2 => widened::block(Unit::Avx2, block),
                 #[cfg(target_arch = "aarch64")]
                 Path::Neon => neon::block(block),
                 Path::Portable => portable::block(block),
@@ -159,7 +163,9 @@ pub(super) unsafe fn compute(session: &Session, share: &Share<'_>) {
             #[cfg(target_arch = "x86_64")]
             Path::Avx512Bf16 => walk(share, |b| avx512bf16::block(b)),
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => walk(share, |b| avx512::block(b)),
+            Path::Avx512 => walk(share, |b| widened::block(Unit::Avx512, b)),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => walk(share, |b| widened::block(Unit::Avx2, b)),
             #[cfg(target_arch = "aarch64")]
             Path::Neon => walk(share, |b| neon::block(b)),
             Path::Portable => walk(share, |b| portable::block(b)),

@@ -1,7 +1,7 @@
 //! Matrix products on the CPU: `bf16` operands with `f32` accumulation, and plain `f32`.
 //!
 //! Operands are packed into tiles of 16 lines by 32 depth (see `pack`) that all kernels share:
-//! AMX where the processor and the system allow it, else AVX-512 or NEON, else portable Rust. Every element
+//! AMX where the processor and the system allow it, else AVX-512, AVX2 or NEON, else portable Rust. Every element
 //! of a result is summed over the depth in one fixed order, so it depends neither on the other rows
 //! nor on the number of threads. Work is split over rayon's current pool, large products only.
 
@@ -26,6 +26,8 @@ mod single;
 mod tests;
 mod tiles;
 mod vector;
+#[cfg(target_arch = "x86_64")]
+mod widened;
 
 use std::sync::OnceLock;
 
@@ -42,6 +44,9 @@ pub use quantized::{Int4Weight, Int8Weight, int8_path_name};
 pub(crate) use single::product_f32;
 pub(crate) use tiles::{CEILING_BLOCK_FLOPS, ColumnTiles, RowTiles, ceiling_blocks, multiply};
 
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{self, Unit};
+
 /// Which kernel multiplies `bf16` tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
@@ -50,6 +55,8 @@ pub(crate) enum Path {
     Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     #[cfg(target_arch = "aarch64")]
     Neon,
     Portable,
@@ -64,6 +71,8 @@ impl Path {
             Self::Avx512Bf16 => avx512bf16::available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => simd::has(Unit::Avx2),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => neon::available(),
             Self::Portable => true,
@@ -78,6 +87,8 @@ impl Path {
             Self::Avx512Bf16,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2,
             #[cfg(target_arch = "aarch64")]
             Self::Neon,
             Self::Portable,
@@ -103,6 +114,8 @@ impl Path {
             Self::Avx512Bf16 => 160.0,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 80.0,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 40.0,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => 30.0,
             Self::Portable => 10.0,
@@ -122,7 +135,8 @@ pub(crate) fn worth_splitting(multiplications: usize) -> bool {
     threads_for(multiplications, 0) > 1
 }
 
-/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512-bf16`, `avx512`, `neon` or `portable`.
+/// The path that `bf16` products take on this machine: `amx-bf16`, `avx512-bf16`, `avx512`, `avx2`, `neon` or
+/// `portable`.
 pub fn path_name() -> &'static str {
     match Path::best() {
         Path::Amx => "amx-bf16",
@@ -130,6 +144,8 @@ pub fn path_name() -> &'static str {
         Path::Avx512Bf16 => "avx512-bf16",
         #[cfg(target_arch = "x86_64")]
         Path::Avx512 => "avx512",
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => "avx2",
         #[cfg(target_arch = "aarch64")]
         Path::Neon => "neon",
         Path::Portable => "portable",

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::matrix::Output;
 use super::*;
+use crate::simd::Unit;
+use crate::simd::testing::on_each_unit;
 
 /// Uniform values in (-1, 1) from a small generator.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -187,6 +189,35 @@ fn vector_units_equal_portable_bit_for_bit() {
             continue;
         }
         assert!(product(path) == product(Path::Portable), "{path:?}");
+    }
+}
+
+#[test]
+fn single_precision_is_alike_on_every_unit() {
+    // Every number of rows that a block can have; a last block of columns that is not whole; two passes over the depth.
+    let (n, k) = (70, 300);
+    let (w, bias) = (values(n * k, 17), values(n, 18));
+    for m in 1..=17 {
+        let x = values(m * k, 16);
+        let results = on_each_unit(|unit| {
+            let (left, right) = (Matrix::rows(&x, m, k), Matrix::rows(&w, n, k));
+            (unit, Output::build(m, n, |y| product_f32(left, right, Some(&bias), y)))
+        });
+        let widest = &results.last().expect("a unit").1;
+        for (unit, y) in &results {
+            if *unit != Unit::Portable {
+                assert!(y == widest, "{m} rows, {unit:?}");
+                continue;
+            }
+            for (index, (&found, &other)) in y.iter().zip(widest).enumerate() {
+                let (i, j) = (index / n, index % n);
+                let terms = (0..k).map(|p| (f64::from(x[i * k + p]), f64::from(w[j * k + p])));
+                let (_, size) = dot(terms, f64::from(bias[j]));
+                // Products rounded here, and the roundings of the other.
+                let allowed = 3.0 * tolerance(k, size);
+                assert!((f64::from(found) - f64::from(other)).abs() <= allowed, "{m} rows, at {i}, {j}");
+            }
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is done around the blocks, on the vector unit of this machine: whatever the path, results are the same bits, but
 //! for `f32` products, which the portable kernel does not fuse.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+#[cfg(target_arch = "x86_64")]
+use super::{avx512, widened};
 use super::{gradient, portable, single};
+use crate::simd::{self, Unit};
 
 /// Multiplies one `f32` block.
 ///
@@ -14,15 +15,13 @@ use super::{gradient, portable, single};
 pub(super) unsafe fn block_f32(b: &single::Block) {
     // SAFETY: the caller's promise, and the unit is there.
     unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if avx512::available() {
-            return avx512::block_f32(b);
+        match simd::unit() {
+            #[cfg(target_arch = "x86_64")]
+            unit @ (Unit::Avx2 | Unit::Avx512) => widened::block_f32(unit, b),
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon => neon::block_f32(b),
+            Unit::Portable => portable::block_f32(b),
         }
-        #[cfg(target_arch = "aarch64")]
-        if neon::available() {
-            return neon::block_f32(b);
-        }
-        portable::block_f32(b);
     }
 }
 

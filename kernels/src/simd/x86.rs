@@ -147,6 +147,15 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn splat_bf16_pair(self, word: u32) -> [__m512; 2] {
+        unsafe {
+            let words = _mm512_set1_epi32(word as i32);
+            let odd = _mm512_and_si512(words, _mm512_set1_epi32(!0xffff));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(odd)]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_bf16_pairs(self, from: *const u16) -> [__m512; 2] {
         unsafe {
             let words = _mm512_loadu_si512(from.cast());
@@ -452,6 +461,15 @@ impl Simd for Avx2 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(words)))
             };
             [half(0), half(8)]
+        }
+    }
+
+    #[inline(always)]
+    fn splat_bf16_pair(self, word: u32) -> [Pair; 2] {
+        unsafe {
+            let words = _mm256_set1_epi32(word as i32);
+            let odd = _mm256_and_si256(words, _mm256_set1_epi32(!0xffff));
+            [[_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)); 2], [_mm256_castsi256_ps(odd); 2]]
         }
     }
 
