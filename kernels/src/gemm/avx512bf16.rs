@@ -9,7 +9,7 @@ use super::kernel::Block;
 use super::matrix::{LINES, Line};
 
 /// Rows of a block whose sums are kept in registers at a time: with both panels, half the registers.
-pub(super) const ROWS: usize = 8;
+const ROWS: usize = 8;
 
 /// Bytes between what is multiplied and what is fetched from memory.
 const FETCH_AHEAD: usize = 4096;
@@ -36,15 +36,6 @@ pub(super) unsafe fn block(b: &Block) {
             _ => (0..b.rows).step_by(ROWS).for_each(|row| rows::<ROWS, false>(b, row)),
         }
     }
-}
-
-/// Multiplies [`ROWS`] rows of a block from `row` on.
-///
-/// # Safety
-/// As [`block`].
-pub(super) unsafe fn strip(b: &Block, row: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { rows::<ROWS, false>(b, row) };
 }
 
 /// `R` rows from `row` on; with `FETCH`, what comes next in the panels is asked for.

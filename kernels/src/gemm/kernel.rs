@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::matrix::{BLOCK, LINES, Line};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
-use super::parallel::part;
 use super::{Path, amx, portable, vector};
 #[cfg(target_arch = "x86_64")]
 use super::{avx512bf16, widened};
@@ -81,28 +80,15 @@ impl Session {
     pub(super) unsafe fn block_between(&self, block: &Block, between: &mut impl Between) {
         // SAFETY: the path was found to be available; the rest is the caller's promise.
         unsafe {
-            match self.0 {
-                _ if block.rows <= LINES => self.block(block),
-                Path::Amx => {
-                    amx::begin(block);
-                    for step in 0..block.steps {
-                        amx::advance(block, step);
-                        between.step();
-                    }
-                    amx::end(block);
-                }
-                #[cfg(target_arch = "x86_64")]
-                Path::Avx512Bf16 => {
-                    let strips = block.rows.div_ceil(avx512bf16::ROWS);
-                    for strip in 0..strips {
-                        avx512bf16::strip(block, strip * avx512bf16::ROWS);
-                        for _ in part(block.steps, strips, strip) {
-                            between.step();
-                        }
-                    }
-                }
-                _ => self.block(block),
+            if self.0 != Path::Amx || block.rows <= LINES {
+                return self.block(block);
             }
+            amx::begin(block);
+            for step in 0..block.steps {
+                amx::advance(block, step);
+                between.step();
+            }
+            amx::end(block);
         }
     }
 

@@ -22,6 +22,9 @@ pub(super) struct Strip {
     pub(super) height: usize,
     /// 1, 2, 4 or 8.
     pub(super) rows: usize,
+    /// Σ x of each row.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Only VNNI needs it.
+    pub(super) totals: *const i32,
     /// −8 Σ x of each group of the first row; the other rows follow.
     pub(super) excess: *const i32,
     /// Groups of a row.
@@ -30,6 +33,9 @@ pub(super) struct Strip {
     pub(super) steps: usize,
     /// Two tiles a step (8 bits), or a unit a group (4 bits).
     pub(super) right: *const Line,
+    /// Whether they have just been used, by other rows.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // As above.
+    pub(super) again: bool,
     /// Rows of 32 words: integer sums (8 bits), or sums in `f32` but for the scale of the row (4 bits).
     pub(super) out: *mut Line,
 }
@@ -41,6 +47,7 @@ impl Strip {
         Self {
             left: self.left.wrapping_add(row),
             rows: 4,
+            totals: self.totals.wrapping_add(row),
             excess: self.excess.wrapping_add(row * self.groups),
             out: self.out.wrapping_add(2 * row),
             ..*self

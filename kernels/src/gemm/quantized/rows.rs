@@ -15,6 +15,8 @@ pub(crate) struct QuantizedRows {
     /// one row is contiguous.
     tiles: Scratch,
     scales: Vec<f32>,
+    /// Σ x of each row.
+    totals: Vec<i32>,
     /// −8 Σ x for each group of each row, for products with 4-bit weights: 4-bit values are multiplied as numbers from 0 to 15.
     excess: Vec<i32>,
     in_features: usize,
@@ -35,19 +37,21 @@ impl QuantizedRows {
         let groups = if sums { groups } else { 0 };
         let (panels, height) = (rows.div_ceil(LINES), rows.clamp(1, LINES));
         let mut tiles = Scratch::take(panels * steps * height);
-        let (mut scales, mut excess) = (vec![0.0; rows], vec![0; rows * groups]);
+        let (mut scales, mut totals, mut excess) = (vec![0.0; rows], vec![0; rows], vec![0; rows * groups]);
         // Some passes over the values, all but the first one from cache.
         let estimate = if split { (rows * in_features) as f64 / 4.0 } else { 0.0 };
         let threads = parallel::threads_for(estimate).min(panels.max(1));
         let tile_lines = Shared::new(tiles.as_mut_ptr());
-        let (row_scales, row_sums) = (Shared::new(scales.as_mut_ptr()), Shared::new(excess.as_mut_ptr()));
+        let row_scales = Shared::new(scales.as_mut_ptr());
+        let [row_totals, row_sums] = [&mut totals, &mut excess].map(|sums| Shared::new(sums.as_mut_ptr()));
         parallel::run(threads, |index| {
             let part = parallel::part(panels, threads, index);
             let rows = part.start * LINES..(part.end * LINES).min(rows);
-            let (tiles, scales, sums) = (tile_lines.get(), row_scales.get(), row_sums.get());
-            dispatch(Quantize { source, rows, in_features, groups, height, tiles, scales, sums });
+            let (tiles, scales) = (tile_lines.get(), row_scales.get());
+            let (totals, sums) = (row_totals.get(), row_sums.get());
+            dispatch(Quantize { source, rows, in_features, groups, height, tiles, scales, totals, sums });
         });
-        Self { tiles, scales, excess, in_features, groups }
+        Self { tiles, scales, totals, excess, in_features, groups }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -84,7 +88,13 @@ impl QuantizedRows {
     }
 
     /// Rows `row` to `row + rows`, which lie in one panel.
-    pub(super) fn strip(&self, row: usize, rows: usize, right: *const Line, out: *mut Line) -> Strip {
+    pub(super) fn strip(
+        &self,
+        row: usize,
+        rows: usize,
+        (right, again): (*const Line, bool),
+        out: *mut Line,
+    ) -> Strip {
         assert!(row + rows <= self.rows() && row % LINES + rows <= LINES);
         let (steps, groups) = (self.in_features.div_ceil(DEPTH), self.groups);
         let left = if steps == 0 {
@@ -92,8 +102,8 @@ impl QuantizedRows {
         } else {
             self.tiles[row / LINES * self.panel() + row % LINES..].as_ptr()
         };
-        let excess = self.excess[row * groups..].as_ptr();
-        Strip { left, height: self.height(), rows, excess, groups, steps, right, out }
+        let (totals, excess) = (self.totals[row..].as_ptr(), self.excess[row * groups..].as_ptr());
+        Strip { left, height: self.height(), rows, totals, excess, groups, steps, right, again, out }
     }
 }
 
@@ -112,6 +122,7 @@ struct Quantize<'a, R> {
     height: usize,
     tiles: *mut Line,
     scales: *mut f32,
+    totals: *mut i32,
     /// −8 times the sums of groups of bytes.
     sums: *mut i32,
 }
@@ -121,7 +132,7 @@ impl<R: RowSource> Kernel for Quantize<'_, R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { source, rows, in_features, groups, height, tiles, scales, sums } = self;
+        let Self { source, rows, in_features, groups, height, tiles, scales, totals, sums } = self;
         let steps = in_features.div_ceil(DEPTH);
         let (mut numbers, mut bytes) = (vec![0.0; in_features], vec![0; steps * DEPTH]);
         for row in rows {
@@ -130,6 +141,7 @@ impl<R: RowSource> Kernel for Quantize<'_, R> {
             // SAFETY: rows lie inside the scales, the sums and the panels, and belong to one task.
             unsafe {
                 scales.add(row).write(quantize_into(numbers, &mut bytes[..in_features]));
+                totals.add(row).write(bytes.iter().map(|&x| i32::from(x)).sum());
                 for (index, group) in bytes.as_chunks::<GROUP>().0.iter().take(groups).enumerate() {
                     let sum: i32 = group.iter().map(|&x| i32::from(x)).sum();
                     sums.add(row * groups + index).write(-8 * sum);

@@ -28,10 +28,11 @@ pub(super) unsafe fn int8(s: &Strip) {
     // SAFETY: the caller's promise.
     unsafe {
         match s.rows {
-            1 => int8_rows::<1>(s),
-            2 => int8_rows::<2>(s),
-            4 => int8_rows::<4>(s),
-            _ => int8_rows::<8>(s),
+            1 => int8_rows::<1, true>(s),
+            2 => int8_rows::<2, true>(s),
+            4 => int8_rows::<4, true>(s),
+            _ if s.again => int8_rows::<8, false>(s),
+            _ => int8_rows::<8, true>(s),
         }
     }
 }
@@ -59,24 +60,24 @@ fn ahead(line: *const __m512i) {
     _mm_prefetch::<_MM_HINT_T0>(line.wrapping_byte_add(FETCH_AHEAD).cast());
 }
 
+/// `R` rows; with `FETCH`, what comes next in the tiles is asked for.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn int8_rows<const R: usize>(s: &Strip) {
+unsafe fn int8_rows<const R: usize, const FETCH: bool>(s: &Strip) {
     let offset = _mm512_set1_epi8(i8::MIN);
     let zeros = _mm512_setzero_si512();
-    let (mut sums, mut excess) = ([[zeros; 2]; R], [zeros; R]);
+    let mut sums = [[zeros; 2]; R];
     // SAFETY: the rows and all tiles of the strip are readable, its rows of sums writable.
     unsafe {
         for step in 0..s.steps {
             let left = s.left.add(step * s.height);
-            for r in 0..R {
-                excess[r] = _mm512_dpbusd_epi32(excess[r], offset, _mm512_load_si512(left.add(r).cast()));
-            }
             let right = s.right.add(step * BLOCK).cast::<__m512i>();
             for line in 0..LINES {
                 let mut w = [zeros; 2];
                 for panel in 0..2 {
                     let from = right.add(panel * LINES + line);
-                    ahead(from);
+                    if FETCH {
+                        ahead(from);
+                    }
                     w[panel] = _mm512_xor_si512(_mm512_load_si512(from), offset);
                 }
                 for r in 0..R {
@@ -88,7 +89,7 @@ unsafe fn int8_rows<const R: usize>(s: &Strip) {
             }
         }
         for r in 0..R {
-            let excess = _mm512_set1_epi32(_mm512_reduce_add_epi32(excess[r]));
+            let excess = _mm512_set1_epi32(-i32::from(i8::MIN) * s.totals.add(r).read());
             for panel in 0..2 {
                 let to = s.out.add(2 * r + panel).cast::<__m512i>();
                 _mm512_store_si512(to, _mm512_sub_epi32(sums[r][panel], excess));

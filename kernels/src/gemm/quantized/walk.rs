@@ -63,7 +63,7 @@ pub(super) unsafe fn strips<S: Simd>(
         while row < x.rows() {
             let rows = (1 << (x.rows() - row).ilog2()).min(STRIP);
             // SAFETY: the strip lies in the rows, a block has room for it, and the rest is the caller's promise.
-            unsafe { kernel(&x.strip(row, rows, right(pair), block.0.as_mut_ptr().cast())) };
+            unsafe { kernel(&x.strip(row, rows, (right(pair), row > 0), block.0.as_mut_ptr().cast())) };
             let place = Place { row, column, rows, columns: (columns - column).min(BLOCK) };
             then.finish(s, place, &mut block.0[..rows]);
             row += rows;
