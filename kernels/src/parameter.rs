@@ -12,12 +12,13 @@ use crate::{Init, Result, TensorSource};
 /// Layers pack constants for the fused operations. Of a stored one they keep nothing else: `f32` beside what is packed would be two
 /// thirds of a model's memory and more.
 #[derive(Clone)]
-pub struct Parameter {
+pub struct Parameter(Arc<Description>);
+
+struct Description {
     shape: Vec<usize>,
     place: Place,
 }
 
-#[derive(Clone)]
 enum Place {
     Memory(Tensor),
     Stored {
@@ -30,6 +31,10 @@ enum Place {
 }
 
 impl Parameter {
+    fn new(shape: &[usize], place: Place) -> Self {
+        Self(Arc::new(Description { shape: shape.to_vec(), place }))
+    }
+
     /// A tensor of `source`, which [is lasting](TensorSource::is_lasting); it is checked and not yet read.
     pub(crate) fn stored(
         source: &Arc<dyn TensorSource>,
@@ -39,40 +44,37 @@ impl Parameter {
     ) -> Result<Self> {
         source.check(&name, shape)?;
         let source = Arc::clone(source);
-        Ok(Self { shape: shape.to_vec(), place: Place::Stored { source, name, init } })
+        Ok(Self::new(shape, Place::Stored { source, name, init }))
     }
 
     /// Parameters one below the other (joined over their first dimension), as a parameter of this shape.
     pub fn joined(parts: Vec<Self>, shape: &[usize]) -> Result<Self> {
-        let joined = Self { shape: shape.to_vec(), place: Place::Joined(parts) };
         // What is in memory takes no more room as one tensor, and reading it is then free.
-        let in_memory = |part: &Self| matches!(part.place, Place::Memory(_));
-        match &joined.place {
-            Place::Joined(parts) if parts.iter().all(in_memory) => Ok(joined.tensor()?.into()),
-            _ => Ok(joined),
-        }
+        let in_memory = parts.iter().all(|part| matches!(part.0.place, Place::Memory(_)));
+        let joined = Self::new(shape, Place::Joined(parts));
+        if in_memory { Ok(joined.tensor()?.into()) } else { Ok(joined) }
     }
 
     /// Its dimensions.
     pub fn dims(&self) -> &[usize] {
-        &self.shape
+        &self.0.shape
     }
 
     /// Its values as `f32`: those in memory, or new memory for those that are stored.
     pub fn tensor(&self) -> Result<Tensor> {
-        match &self.place {
+        match &self.0.place {
             Place::Memory(tensor) => Ok(tensor.clone()),
-            Place::Stored { source, name, init } => source.tensor(name, &self.shape, *init),
+            Place::Stored { source, name, init } => source.tensor(name, self.dims(), *init),
             Place::Joined(parts) => {
                 let parts = parts.iter().map(Self::tensor).collect::<Result<Vec<_>>>()?;
-                Ok(Tensor::cat(&parts, 0)?.reshape(self.shape.as_slice())?)
+                Ok(Tensor::cat(&parts, 0)?.reshape(self.dims())?)
             }
         }
     }
 
     /// Whether its gradient is wanted.
     pub fn is_trained(&self) -> bool {
-        match &self.place {
+        match &self.0.place {
             Place::Memory(tensor) => tensor.track_op(),
             Place::Stored { .. } => false,
             Place::Joined(parts) => parts.iter().any(Self::is_trained),
@@ -81,7 +83,7 @@ impl Parameter {
 
     /// Whether the CPU's operations can read it.
     pub(crate) fn is_on_cpu(&self) -> bool {
-        match &self.place {
+        match &self.0.place {
             Place::Memory(tensor) => tensor.device().is_cpu(),
             Place::Stored { .. } => true,
             Place::Joined(parts) => parts.iter().all(Self::is_on_cpu),
@@ -91,18 +93,19 @@ impl Parameter {
 
 impl From<Tensor> for Parameter {
     fn from(tensor: Tensor) -> Self {
-        Self { shape: tensor.dims().to_vec(), place: Place::Memory(tensor) }
+        let shape = tensor.dims().to_vec();
+        Self::new(&shape, Place::Memory(tensor))
     }
 }
 
 impl fmt::Debug for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match &self.place {
+        let place = match &self.0.place {
             Place::Memory(_) => "in memory",
             Place::Stored { name, .. } => name,
             Place::Joined(_) => "joined",
         };
-        write!(f, "Parameter({:?}, {place})", self.shape)
+        write!(f, "Parameter({:?}, {place})", self.dims())
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<ExitCode> {
     match tokenizer {
         Some(bytes) => write_atomic(&args.out.join("tokenizer.json"), &bytes)?,
         None => {
-            eprintln!("without a tokenizer, which the model needs to read and write text (--tokenizer FILE)")
+            eprintln!("without a tokenizer, which the model needs to read and write text (--tokenizer FILE)");
         }
     }
     println!("{}", args.out.display());
