@@ -60,10 +60,9 @@ fn ahead(line: *const __m512i) {
     _mm_prefetch::<_MM_HINT_T0>(line.wrapping_byte_add(FETCH_AHEAD).cast());
 }
 
-/// `R` rows; with `FETCH`, what comes next in the tiles is asked for.
+/// `R` rows; with `FETCH`, tiles come from memory: they are read in the order in which they lie, and what comes next is asked for.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn int8_rows<const R: usize, const FETCH: bool>(s: &Strip) {
-    let offset = _mm512_set1_epi8(i8::MIN);
     let zeros = _mm512_setzero_si512();
     let mut sums = [[zeros; 2]; R];
     // SAFETY: the rows and all tiles of the strip are readable, its rows of sums writable.
@@ -71,19 +70,25 @@ unsafe fn int8_rows<const R: usize, const FETCH: bool>(s: &Strip) {
         for step in 0..s.steps {
             let left = s.left.add(step * s.height);
             let right = s.right.add(step * BLOCK).cast::<__m512i>();
-            for line in 0..LINES {
-                let mut w = [zeros; 2];
+            if FETCH {
                 for panel in 0..2 {
-                    let from = right.add(panel * LINES + line);
-                    if FETCH {
+                    for line in 0..LINES {
+                        let from = right.add(panel * LINES + line);
                         ahead(from);
+                        let w = unsigned(from);
+                        for r in 0..R {
+                            sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], w, quad(left.add(r), line));
+                        }
                     }
-                    w[panel] = _mm512_xor_si512(_mm512_load_si512(from), offset);
                 }
-                for r in 0..R {
-                    let x = _mm512_set1_epi32(left.add(r).cast::<i32>().add(line).read());
-                    for panel in 0..2 {
-                        sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], w[panel], x);
+            } else {
+                for line in 0..LINES {
+                    let w = [unsigned(right.add(line)), unsigned(right.add(LINES + line))];
+                    for r in 0..R {
+                        let x = quad(left.add(r), line);
+                        for panel in 0..2 {
+                            sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], w[panel], x);
+                        }
                     }
                 }
             }
@@ -96,6 +101,22 @@ unsafe fn int8_rows<const R: usize, const FETCH: bool>(s: &Strip) {
             }
         }
     }
+}
+
+/// A line of weights plus 128.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn unsigned(line: *const __m512i) -> __m512i {
+    // SAFETY: the caller's promise.
+    _mm512_xor_si512(unsafe { _mm512_load_si512(line) }, _mm512_set1_epi8(i8::MIN))
+}
+
+/// Four neighbouring bytes of a row, sixteen times.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn quad(row: *const Line, index: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    _mm512_set1_epi32(unsafe { row.cast::<i32>().add(index).read() })
 }
 
 /// Groups of a panel after which its neighbour is due where there are not registers enough for both panels.
