@@ -13,9 +13,10 @@ use super::compose::Stored;
 /// Flags of `import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "DIR can be the language part of `swinseek compose`, or be looked at with `swinseek inspect`. Quantised tensors (Q8_0, Q4_0,
-Q4_K and llama.cpp's other types) become real numbers, exactly as they say; values of Q4_0 are the same after `--precision int4`. The
-tokenizer inside a GGUF file is not read: give the model's own tokenizer.json. The whole model passes through memory."
+    after_help = "DIR can be the language part of `swinseek compose`, or be looked at with `swinseek inspect`.\n\n\
+        Quantised tensors (Q8_0, Q4_0, Q4_K and llama.cpp's other types) become real numbers: exactly with `--dtype f32`, \
+        where values of Q4_0 are the same again under `--precision int4`. The tokenizer inside a GGUF file is not read: give the model's own \
+        tokenizer.json. The whole model passes through memory."
 )]
 pub(super) struct ImportArgs {
     /// A llama in llama.cpp's format.
