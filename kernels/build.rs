@@ -4,8 +4,18 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Sources in `cuda/` that `src/cuda.rs` loads.
-const SOURCES: [&str; 3] = ["norms", "activation", "causal_attention"];
+/// Sources in `cuda/` that `src/cuda` loads.
+const SOURCES: [&str; 9] = [
+    "activation",
+    "attention_combine",
+    "causal_attention",
+    "mla_decode",
+    "moe",
+    "norms",
+    "quant_linear",
+    "rope",
+    "window_attention",
+];
 
 fn main() {
     for path in ["build.rs", "cuda"] {

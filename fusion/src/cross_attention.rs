@@ -87,7 +87,7 @@ impl CrossMask {
     ///
     /// A token that sees nothing attends to the whole memory with equal bias and its MLP branch is multiplied by 0:
     /// this is what the reference does, and softmax needs one visible key.
-    pub fn new(visible: &[bool], shape: (usize, usize, usize)) -> Result<Self> {
+    pub fn new(visible: &[bool], shape: (usize, usize, usize), device: &Device) -> Result<Self> {
         let (batch, tokens, memory) = shape;
         let mut additive = Vec::with_capacity(visible.len());
         let mut rows = Vec::with_capacity(batch * tokens);
@@ -97,8 +97,8 @@ impl CrossMask {
             additive.extend(row.iter().map(|&v| if v || !sees { 0.0 } else { f32::NEG_INFINITY }));
         }
         Ok(Self {
-            additive: Tensor::from_vec(additive, shape, &Device::Cpu)?,
-            rows: Tensor::from_vec(rows, (batch, tokens, 1), &Device::Cpu)?,
+            additive: Tensor::from_vec(additive, shape, device)?,
+            rows: Tensor::from_vec(rows, (batch, tokens, 1), device)?,
         })
     }
 }
@@ -306,11 +306,11 @@ impl CrossAttention {
             let hidden =
                 |n: usize| (0..tokens).map(move |j| if n == 0 || j < n { 0.0 } else { f32::NEG_INFINITY });
             let padding: Vec<f32> = lengths.iter().flat_map(|&n| hidden(n)).collect();
-            result.padding = Some(Tensor::from_vec(padding, (batch, 1, tokens), &Device::Cpu)?);
+            result.padding = Some(Tensor::from_vec(padding, (batch, 1, tokens), memory.device())?);
         }
         if lengths.contains(&0) {
             let present: Vec<f32> = lengths.iter().map(|&n| f32::from(u8::from(n > 0))).collect();
-            result.present = Some(Tensor::from_vec(present, (batch, 1, 1), &Device::Cpu)?);
+            result.present = Some(Tensor::from_vec(present, (batch, 1, 1), memory.device())?);
         }
         Ok(result)
     }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use candle_core::Tensor;
 use serde_json::Value;
-use swinseek_kernels::{Error as KernelError, Precision, Result as KernelResult, Trace, Weights};
+use swinseek_kernels::{Compute, Error as KernelError, Result as KernelResult, Trace, Weights};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
 use swinseek_vision::{Encoder, VisionConfig};
 
@@ -174,9 +174,9 @@ pub struct LoadedModel {
 }
 
 /// Opens `dir` and builds its model. A tensor that is missing, mis-shaped or not understood is an error.
-pub fn load_model(dir: &Path, precision: Precision) -> Result<LoadedModel> {
+pub fn load_model(dir: &Path, compute: impl Into<Compute>) -> Result<LoadedModel> {
     let checkpoint = Checkpoint::open(dir)?;
-    let model = build(&checkpoint, precision)?;
+    let model = build(&checkpoint, &compute.into())?;
     Ok(LoadedModel {
         model,
         tokenizer: optional_bytes(&dir.join("tokenizer.json"))?,
@@ -189,8 +189,8 @@ pub fn load_model(dir: &Path, precision: Precision) -> Result<LoadedModel> {
 }
 
 /// The model of an open checkpoint, with nothing left over.
-pub(crate) fn build(checkpoint: &Arc<Checkpoint>, precision: Precision) -> Result<Model> {
-    let model = Model::new(checkpoint.config(), &checkpoint.weights(precision));
+pub(crate) fn build(checkpoint: &Arc<Checkpoint>, compute: &Compute) -> Result<Model> {
+    let model = Model::new(checkpoint.config(), &checkpoint.weights(compute));
     let model = model.map_err(|error| Error::model(checkpoint.dir(), error))?;
     checkpoint.check_unused()?;
     Ok(model)

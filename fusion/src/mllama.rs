@@ -1,7 +1,7 @@
 //! The text half of Llama-3.2-Vision (`MllamaForCausalLM`): a llama decoder in which some layers *are* gated
 //! cross-attention layers over a given memory. Without a memory these layers are skipped.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use swinseek_kernels::{Result, Trace, Weights};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, config::AttentionConfig};
 
@@ -46,7 +46,12 @@ impl MllamaText {
 
     /// Keys and values of `memory (batch, tokens, hidden)` for every cross layer.
     pub fn memory(&self, memory: &Tensor) -> Result<CrossMemory> {
-        self.cross.memory(memory, None)
+        self.cross.memory(&memory.to_device(self.device())?, None)
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.decoder.device()
     }
 }
 

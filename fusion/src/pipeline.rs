@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::{Device, IndexOp, Tensor};
-use swinseek_kernels::{Precision, Trace};
+use swinseek_kernels::{Compute, Trace};
 use swinseek_language::sampler::log_softmax;
 use swinseek_language::text_stream::TextStream;
 use swinseek_language::tokenizer::Tokenizer;
@@ -64,8 +64,8 @@ pub struct Answer {
 
 impl Pipeline {
     /// Loads a model directory of our own architecture.
-    pub fn open(dir: &Path, precision: Precision) -> Result<Self> {
-        let loaded = load_model(dir, precision)?;
+    pub fn open(dir: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        let loaded = load_model(dir, compute)?;
         let missing = |file: &str| Error::file(&dir.join(file), "is missing, expected beside config.json");
         let tokenizer =
             Tokenizer::from_bytes(loaded.tokenizer.as_deref().ok_or_else(|| missing("tokenizer.json"))?)

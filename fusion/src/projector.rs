@@ -1,7 +1,7 @@
 //! From encoder features to memory tokens: per chosen stage a norm, a linear map to the decoder's width, learned
 //! row and column positions and a stage embedding; the tokens of all stages stand behind each other.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use swinseek_kernels::{
     Error, Init, Result, Weights,
     layers::{LayerNorm, Linear},
@@ -170,11 +170,13 @@ fn resample(table: &Tensor, target: usize) -> Result<Tensor> {
         row[low] += 1.0 - at.fract();
         row[(low + 1).min(n - 1)] += at.fract();
     }
-    Ok(Tensor::from_vec(weights, (target, n), &Device::Cpu)?.matmul(table)?)
+    Ok(Tensor::from_vec(weights, (target, n), table.device())?.matmul(table)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     #[test]

@@ -32,11 +32,24 @@ enum Packed {
     Bf16(PackedWeight),
     Int8(Int8Weight),
     Int4(Int4Weight),
+    /// In the memory of a GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::Weight),
 }
 
 impl Packed {
     /// Of `weight (out, in)`, and of a bias if it is not in few bits.
-    fn new(weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Self> {
+    fn new(weight: &Parameter, bias: Option<&Tensor>, precision: Precision) -> Result<Self> {
+        let values = weight.on_host()?;
+        #[cfg(feature = "cuda")]
+        if weight.device().is_cuda() {
+            return Ok(Self::Cuda(crate::cuda::Weight::new(&values, precision, weight.device())?));
+        }
+        Self::on_host(&values, bias, precision)
+    }
+
+    /// For the processor.
+    fn on_host(weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Self> {
         let (out, inner) = weight.dims2()?;
         let values = || weight.flatten_all()?.to_vec1::<f32>();
         Ok(match precision {
@@ -46,9 +59,13 @@ impl Packed {
         })
     }
 
-    /// In `bf16`, or in few bits.
+    /// In `bf16`, or in few bits, for the processor.
     fn weight(&self) -> std::result::Result<&PackedWeight, QuantWeight<'_>> {
         match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => {
+                unreachable!("operations in main memory are asked for tensors in main memory alone")
+            }
             Self::Bf16(weight) => Ok(weight),
             Self::Int8(weight) => Err(weight.into()),
             Self::Int4(weight) => Err(weight.into()),
@@ -106,6 +123,10 @@ impl Linear {
         let (bias, tracked) = (self.bias.as_ref(), x.track_op() || residual.is_some_and(Tensor::track_op));
         if let Some(packed) = self.packed()?.filter(|_| !tracked) {
             let norm = norm.map(Norm::parameters);
+            #[cfg(feature = "cuda")]
+            if let Packed::Cuda(weight) = packed {
+                return Ok(weight.project(x, norm, bias, activation, residual)?);
+            }
             return Ok(match packed.weight() {
                 Ok(weight) => ops::projection::projection(x, norm, weight, activation, residual)?,
                 Err(weight) => {
@@ -127,7 +148,7 @@ impl Linear {
     /// One projection that gives the results of several, of the same input, side by side: `(.., Σ out)`. `None` where they
     /// are trained or multiplied in `f32`: only the fused operations gain by it.
     pub fn joined(parts: &[&Self]) -> Result<Option<Self>> {
-        let joinable = |part: &&Self| part.precision != Precision::F32 && part.is_constant();
+        let joinable = |part: &&Self| part.precision != Precision::F32 && !part.is_trained();
         let Some(first) = parts.first().filter(|_| parts.iter().all(joinable)) else {
             return Ok(None);
         };
@@ -136,7 +157,7 @@ impl Linear {
         let weight = Parameter::joined(parts.iter().map(|part| part.weight.clone()).collect(), &shape)?;
         let bias = |part: &&Self| match &part.bias {
             Some(bias) => Ok(bias.clone()),
-            None => Tensor::zeros(rows(part), DType::F32, &Device::Cpu),
+            None => Tensor::zeros(rows(part), DType::F32, part.weight.device()),
         };
         let biases = parts.iter().map(bias).collect::<candle_core::Result<Vec<_>>>()?;
         let bias =
@@ -151,11 +172,12 @@ impl Linear {
 
     /// Whether the fused operations can read it: a constant in main memory, multiplied in `bf16`.
     pub fn is_packable(&self) -> bool {
-        self.precision == Precision::Bf16 && self.is_constant()
+        self.precision == Precision::Bf16 && !self.is_trained() && self.device().is_cpu()
     }
 
-    fn is_constant(&self) -> bool {
-        !self.is_trained() && self.weight.is_on_cpu()
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.weight.device()
     }
 
     /// Whether gradients of its parameters are wanted.
@@ -165,13 +187,12 @@ impl Linear {
 
     /// The layout for the fused operations, made at the first use.
     fn packed(&self) -> Result<Option<&Packed>> {
-        if self.precision == Precision::F32 || !self.is_constant() {
+        if self.precision == Precision::F32 || self.is_trained() {
             return Ok(None);
         }
         if self.packed.get().is_none() {
             // Another thread may have been faster with the same content.
-            let weight = self.weight.tensor()?;
-            let _ = self.packed.set(Packed::new(&weight, self.bias.as_ref(), self.precision)?);
+            let _ = self.packed.set(Packed::new(&self.weight, self.bias.as_ref(), self.precision)?);
         }
         Ok(self.packed.get())
     }
@@ -201,6 +222,8 @@ impl GroupedLinear {
     pub fn from_parts(weight: Tensor, precision: Precision) -> Result<Self> {
         let (groups, _, _) = weight.dims3()?;
         let packed = (0..groups).map(|_| OnceLock::new()).collect();
+        let elsewhere = !weight.device().is_cpu() && !weight.track_op() && precision != Precision::F32;
+        let weight = if elsewhere { weight.to_dtype(DType::BF16)? } else { weight };
         Ok(Self { weight, precision, packed })
     }
 
@@ -411,7 +434,7 @@ impl FeedForward {
     fn fused(&self, x: &Tensor, residual: bool) -> Result<Option<Tensor>> {
         let Self { norm, gate, up, activation, down, post_norm } = self;
         let (norms, activation) = ([norm, post_norm], *activation);
-        if x.track_op() || norms.into_iter().flatten().any(Norm::is_trained) {
+        if x.track_op() || !x.device().is_cpu() || norms.into_iter().flatten().any(Norm::is_trained) {
             return Ok(None);
         }
         let (Some(up_weight), Some(down_weight)) = (up.packed()?, down.packed()?) else { return Ok(None) };

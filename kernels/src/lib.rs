@@ -9,6 +9,7 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+pub mod device;
 pub mod error;
 pub mod gemm;
 pub mod heap;
@@ -29,6 +30,7 @@ pub mod weights;
 #[global_allocator]
 static HEAP: heap::Heap = heap::Heap;
 
+pub use device::Compute;
 pub use error::{Error, Result};
 pub use parameter::Parameter;
 pub use trace::Trace;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::{Init, Result, TensorSource};
 
@@ -17,6 +17,8 @@ pub struct Parameter(Arc<Description>);
 struct Description {
     shape: Vec<usize>,
     place: Place,
+    /// Where it is used.
+    device: Device,
 }
 
 enum Place {
@@ -31,27 +33,28 @@ enum Place {
 }
 
 impl Parameter {
-    fn new(shape: &[usize], place: Place) -> Self {
-        Self(Arc::new(Description { shape: shape.to_vec(), place }))
+    fn new(shape: &[usize], place: Place, device: &Device) -> Self {
+        Self(Arc::new(Description { shape: shape.to_vec(), place, device: device.clone() }))
     }
 
-    /// A tensor of `source`, which [is lasting](TensorSource::is_lasting); it is checked and not yet read.
+    /// A tensor of `source`, which [is lasting](TensorSource::is_lasting), for use on `device`; it is checked and not yet read.
     pub(crate) fn stored(
         source: &Arc<dyn TensorSource>,
         name: String,
-        shape: &[usize],
-        init: Init,
+        (shape, init): (&[usize], Init),
+        device: &Device,
     ) -> Result<Self> {
         source.check(&name, shape)?;
         let source = Arc::clone(source);
-        Ok(Self::new(shape, Place::Stored { source, name, init }))
+        Ok(Self::new(shape, Place::Stored { source, name, init }, device))
     }
 
     /// Parameters one below the other (joined over their first dimension), as a parameter of this shape.
     pub fn joined(parts: Vec<Self>, shape: &[usize]) -> Result<Self> {
         // What is in memory takes no more room as one tensor, and reading it is then free.
         let in_memory = parts.iter().all(|part| matches!(part.0.place, Place::Memory(_)));
-        let joined = Self::new(shape, Place::Joined(parts));
+        let device = parts.first().map_or(Device::Cpu, |part| part.device().clone());
+        let joined = Self::new(shape, Place::Joined(parts), &device);
         if in_memory { Ok(joined.tensor()?.into()) } else { Ok(joined) }
     }
 
@@ -60,13 +63,22 @@ impl Parameter {
         &self.0.shape
     }
 
-    /// Its values as `f32`: those in memory, or new memory for those that are stored.
+    /// Its values as `f32` where it is used: those in memory, or new memory for those that are stored.
     pub fn tensor(&self) -> Result<Tensor> {
+        self.read(Self::tensor)?.to_device(self.device()).map_err(Into::into)
+    }
+
+    /// Its values as `f32` in main memory, to be laid out for operations.
+    pub(crate) fn on_host(&self) -> Result<Tensor> {
+        self.read(Self::on_host)?.to_device(&Device::Cpu).map_err(Into::into)
+    }
+
+    fn read(&self, part: fn(&Self) -> Result<Tensor>) -> Result<Tensor> {
         match &self.0.place {
             Place::Memory(tensor) => Ok(tensor.clone()),
             Place::Stored { source, name, init } => source.tensor(name, self.dims(), *init),
             Place::Joined(parts) => {
-                let parts = parts.iter().map(Self::tensor).collect::<Result<Vec<_>>>()?;
+                let parts = parts.iter().map(part).collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::cat(&parts, 0)?.reshape(self.dims())?)
             }
         }
@@ -81,20 +93,16 @@ impl Parameter {
         }
     }
 
-    /// Whether the CPU's operations can read it.
-    pub(crate) fn is_on_cpu(&self) -> bool {
-        match &self.0.place {
-            Place::Memory(tensor) => tensor.device().is_cpu(),
-            Place::Stored { .. } => true,
-            Place::Joined(parts) => parts.iter().all(Self::is_on_cpu),
-        }
+    /// Where it is used.
+    pub fn device(&self) -> &Device {
+        &self.0.device
     }
 }
 
 impl From<Tensor> for Parameter {
     fn from(tensor: Tensor) -> Self {
-        let shape = tensor.dims().to_vec();
-        Self::new(&shape, Place::Memory(tensor))
+        let (shape, device) = (tensor.dims().to_vec(), tensor.device().clone());
+        Self::new(&shape, Place::Memory(tensor), &device)
     }
 }
 

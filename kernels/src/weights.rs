@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::{Error, Parameter, Result};
 
@@ -85,12 +85,24 @@ pub struct Weights {
     source: Arc<dyn TensorSource>,
     prefix: String,
     precision: Precision,
+    device: Device,
 }
 
 impl Weights {
     /// A view of the whole source.
     pub fn new(source: Arc<dyn TensorSource>, precision: Precision) -> Self {
-        Self { source, prefix: String::new(), precision }
+        Self { source, prefix: String::new(), precision, device: Device::Cpu }
+    }
+
+    /// This view for layers that compute on `device`.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        Self { device: device.clone(), ..self }
+    }
+
+    /// Where the layers built from this view compute.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The view below `segment`: `weights.pp("attn").get(.., "weight")` reads `attn.weight`.
@@ -135,11 +147,11 @@ impl Weights {
         if self.precision == Precision::F32 || !self.source.is_lasting() {
             return Ok(self.get_init(shape, leaf, init)?.into());
         }
-        Parameter::stored(&self.source, self.name(leaf), shape, init)
+        Parameter::stored(&self.source, self.name(leaf), (shape, init), &self.device)
     }
 
     /// The parameter `leaf`; a fresh one is filled by `init`.
     pub fn get_init(&self, shape: &[usize], leaf: &str, init: Init) -> Result<Tensor> {
-        self.source.tensor(&self.name(leaf), shape, init)
+        Ok(self.source.tensor(&self.name(leaf), shape, init)?.to_device(&self.device)?)
     }
 }

@@ -1,6 +1,6 @@
 //! The decoder: token ids to hidden states to logits.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 use swinseek_kernels::{
     Error, Result, Trace, Weights,
     layers::{Linear, RmsNorm},
@@ -77,6 +77,11 @@ impl Decoder {
         &self.config
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.embed_tokens.device()
+    }
+
     /// Embeddings `(batch, tokens, dim)` of `ids (batch, tokens)`, u32.
     ///
     /// # Errors
@@ -88,7 +93,7 @@ impl Decoder {
         if let Some(id) = flat.to_vec1::<u32>()?.into_iter().find(|&id| id as usize >= rows) {
             return Err(Error::Input(format!("token id {id} is outside of the vocabulary of {rows}")));
         }
-        let embedded = self.embed_tokens.index_select(&flat, 0)?;
+        let embedded = self.embed_tokens.index_select(&flat.to_device(self.device())?, 0)?;
         Ok(embedded.reshape((batch, tokens, self.config.hidden_size))?)
     }
 

@@ -128,7 +128,8 @@ impl MbartCache {
 
     /// Keeps batch rows `rows`, in that order; a row may repeat (beam search).
     pub fn select_rows(&mut self, rows: &[usize]) -> Result<()> {
-        let index = row_index(rows)?;
+        let Some(device) = self.layers.first().map(|layer| layer.key.device().clone()) else { return Ok(()) };
+        let index = row_index(rows, &device)?;
         for layer in &mut self.layers {
             *layer = layer.select_rows(&index)?;
         }
@@ -139,13 +140,14 @@ impl MbartCache {
 impl MbartMemory {
     /// Batch rows `rows`, in that order; a row may repeat.
     pub fn select_rows(&self, rows: &[usize]) -> Result<Self> {
-        let index = row_index(rows)?;
+        let Some(first) = self.0.first() else { return Ok(self.clone()) };
+        let index = row_index(rows, first.key.device())?;
         Ok(Self(self.0.iter().map(|layer| layer.select_rows(&index)).collect::<Result<_>>()?))
     }
 }
 
-fn row_index(rows: &[usize]) -> Result<Tensor> {
-    Ok(Tensor::from_iter(rows.iter().map(|&row| row as u32), &Device::Cpu)?)
+fn row_index(rows: &[usize], device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_iter(rows.iter().map(|&row| row as u32), device)?)
 }
 
 #[derive(Debug)]
@@ -338,8 +340,10 @@ impl MbartDecoder {
                 self.config.vocab_size
             )));
         }
-        let embedded =
-            self.embedding.index_select(&flat, 0)?.reshape((batch, tokens, self.config.hidden_size))?;
+        let embedded = self
+            .embedding
+            .index_select(&flat.to_device(self.embedding.device())?, 0)?
+            .reshape((batch, tokens, self.config.hidden_size))?;
         let scale = if self.config.scale_embedding { (self.config.hidden_size as f64).sqrt() } else { 1.0 };
         let positions = self.positions.narrow(0, past + POSITION_OFFSET, tokens)?;
         self.embedding_norm.forward(&(embedded * scale)?.broadcast_add(&positions)?)

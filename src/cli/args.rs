@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use clap::Args;
 use swinseek_fusion::GenerateParams;
 use swinseek_fusion::pipeline::Pipeline;
+use swinseek_kernels::Compute;
 use swinseek_language::sampler::SamplingParams;
 
 use crate::server::PrecisionFlag;
 
 /// Which model runs.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct ModelArgs {
     /// Model directory (config.json, model.safetensors, tokenizer.json, preprocessor_config.json).
     /// Without it the default model is used: a small demonstration, trained on synthetic radiographs.
@@ -20,9 +22,30 @@ pub(super) struct ModelArgs {
     /// How matrices are multiplied.
     #[arg(long, value_enum, default_value_t)]
     pub(super) precision: PrecisionFlag,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DeviceArgs {
+    /// Where the model computes: cpu, cuda or cuda:N. GPUs need a build with `--features cuda`.
+    #[arg(long, value_name = "NAME", default_value = "cpu", env = "SWINSEEK_DEVICE")]
+    pub(super) device: String,
+}
+
+impl DeviceArgs {
+    pub(super) fn open(&self) -> Result<Device> {
+        Ok(swinseek_kernels::device::open(&self.device)?)
+    }
 }
 
 impl ModelArgs {
+    /// How and where it computes.
+    pub(super) fn compute(&self) -> Result<Compute> {
+        Ok(Compute { precision: self.precision.into(), device: self.device.open()? })
+    }
+
     /// The directory meant: the flag, the variable `SWINSEEK_MODEL`, or the default model.
     pub(super) fn directory(&self) -> Result<PathBuf> {
         self.model.clone().map_or_else(default_model, Ok)
@@ -30,7 +53,7 @@ impl ModelArgs {
 
     /// Loads it.
     pub(super) fn open(&self) -> Result<Pipeline> {
-        Ok(Pipeline::open(&self.directory()?, self.precision.into())?)
+        Ok(Pipeline::open(&self.directory()?, self.compute()?)?)
     }
 }
 

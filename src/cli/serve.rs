@@ -8,6 +8,7 @@ use anyhow::bail;
 use anyhow::{Context, Result};
 use clap::Args;
 use swinseek_fusion::pipeline::Pipeline;
+use swinseek_kernels::Compute;
 use tokio::sync::watch;
 #[cfg(feature = "otlp")]
 use tracing::Subscriber;
@@ -108,7 +109,9 @@ async fn serve(settings: Settings, engine: Engine, frontend: Frontend) -> Result
 
 fn open(flags: &Flags) -> Result<(Pipeline, PathBuf)> {
     let directory = flags.model.clone().map_or_else(default_model, Ok)?;
-    Ok((Pipeline::open(&directory, flags.precision.unwrap_or_default().into())?, directory))
+    let device = swinseek_kernels::device::open(flags.device.as_deref().unwrap_or("cpu"))?;
+    let compute = Compute { precision: flags.precision.unwrap_or_default().into(), device };
+    Ok((Pipeline::open(&directory, compute)?, directory))
 }
 
 /// A model is called like its directory; the default one lies in `model`, which says nothing.

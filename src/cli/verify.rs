@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use swinseek_fusion::verify::verify;
+use swinseek_kernels::Compute;
 
+use super::args::DeviceArgs;
 use super::output::print_json;
+use crate::server::PrecisionFlag;
 
 /// Flags of `verify`.
 #[derive(Debug, Args)]
@@ -25,13 +28,19 @@ pub(super) struct VerifyArgs {
     /// Largest absolute difference allowed; the default is fp32 summation order, with room.
     #[arg(long, default_value_t = 2e-5)]
     tolerance: f64,
+    /// How matrices are multiplied; other than f32 differs from the stored outputs by its own rounding.
+    #[arg(long, value_enum, default_value_t = PrecisionFlag::F32)]
+    precision: PrecisionFlag,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
-    let report = verify(&args.dir, &args.golden, args.tolerance)?;
+    let compute = Compute { precision: args.precision.into(), device: args.device.open()? };
+    let report = verify(&args.dir, &args.golden, args.tolerance, compute)?;
     if args.json {
         print_json(&report)?;
     } else {

@@ -12,7 +12,7 @@ use swinseek_fusion::projector::MemoryLayout;
 use swinseek_fusion::prompt_encoder::PromptEncoder;
 use swinseek_fusion::session::{self, DecodeRow, Prediction};
 use swinseek_fusion::{ImageMemory, ModelConfig, SwinSeek, TokenModel};
-use swinseek_kernels::{Precision, Trace};
+use swinseek_kernels::{Compute, Trace};
 use swinseek_language::Cache;
 use swinseek_language::text_stream::TextStream;
 use swinseek_vision::preprocess::{Image, Preprocessor};
@@ -47,10 +47,10 @@ impl JoinedModel {
     ///
     /// # Errors
     /// As [`Pipeline::open`].
-    pub fn open(dir: &Path, precision: Precision) -> Result<Self> {
+    pub fn open(dir: &Path, compute: impl Into<Compute>) -> Result<Self> {
         let name =
             dir.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
-        Ok(Self::new(Pipeline::open(dir, precision)?, name))
+        Ok(Self::new(Pipeline::open(dir, compute)?, name))
     }
 
     /// Serves a loaded model under that name.

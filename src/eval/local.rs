@@ -12,7 +12,7 @@ use swinseek_evals::dataset::{Item, image_bytes};
 use swinseek_evals::runner::{Candidate, CandidateError, Sight};
 use swinseek_fusion::GenerateParams;
 use swinseek_fusion::pipeline::{Pipeline, Request};
-use swinseek_kernels::Precision;
+use swinseek_kernels::{Compute, Precision};
 use swinseek_vision::preprocess::{DecodeOptions, Image, decode};
 
 use super::{Ask, noise};
@@ -30,8 +30,10 @@ pub struct Local {
 
 impl Local {
     /// Loads the model in `dir`, to work on `workers` items at a time with all threads.
-    pub fn open(dir: &Path, precision: Precision, ask: Ask, workers: usize) -> Result<Self> {
-        let pipeline = Pipeline::open(dir, precision)?;
+    pub fn open(dir: &Path, compute: impl Into<Compute>, ask: Ask, workers: usize) -> Result<Self> {
+        let compute = compute.into();
+        let precision = compute.precision;
+        let pipeline = Pipeline::open(dir, compute)?;
         let full = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let name = full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned();
         let threads = (rayon::current_num_threads() / workers.max(1)).max(1);

@@ -36,6 +36,9 @@ pub struct Flags {
     /// How matrices are multiplied [default: bf16].
     #[arg(long, value_enum, value_name = "P", env = "SWINSEEK_PRECISION", help_heading = "Model")]
     pub precision: Option<PrecisionFlag>,
+    /// Where the model computes: cpu, cuda or cuda:N [default: cpu].
+    #[arg(long, value_name = "NAME", env = "SWINSEEK_DEVICE", help_heading = "Model")]
+    pub device: Option<String>,
     /// Name of the model in the API; by default that of its directory.
     #[arg(long, value_name = "NAME", env = "SWINSEEK_SERVED_MODEL_NAME", help_heading = "Model")]
     pub served_model_name: Option<String>,

@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 use swinseek_kernels::layers::{FeedForward, LayerNorm, Linear};
 use swinseek_kernels::ops::attention::{Mask, attention};
-use swinseek_kernels::ops::window_attention::{NORMALIZE_EPS, WindowWeights, Windows, window_attention};
+use swinseek_kernels::ops::window_attention::{
+    NORMALIZE_EPS, WindowWeights, Windows, map_attention, window_attention,
+};
 use swinseek_kernels::ops::{gather, norm};
 use swinseek_kernels::{Init, Precision, Result, Weights};
 
@@ -74,6 +76,8 @@ struct WindowAttention {
     head_dim: usize,
     /// The projections as the fused pass reads them, made at its first use.
     packed: OnceLock<WindowWeights>,
+    /// The projections side by side, for a GPU; made at their first use.
+    joined: OnceLock<Linear>,
 }
 
 impl WindowAttention {
@@ -93,15 +97,15 @@ impl WindowAttention {
         };
         let output = Linear::new(heads * head_dim, config.dim(stage), &output)?;
         let bias = PositionBias::new(config, stage, &w)?;
-        let packed = OnceLock::new();
-        Ok(Self { query, key, value, output, bias, logit_scale, heads, head_dim, packed })
+        let (packed, joined) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { query, key, value, output, bias, logit_scale, heads, head_dim, packed, joined })
     }
 
     /// The attention half of a block in one pass, `(batch, tokens, dim)` to the same shape; `None` where something is trained
     /// or computed in `f32`.
     fn fused(&self, x: &Tensor, norm: &LayerNorm, partition: &Partition) -> Result<Option<Tensor>> {
         let linears = [&self.query, &self.key, &self.value, &self.output];
-        let PositionBias::Fixed(bias) = &self.bias else { return Ok(None) };
+        let PositionBias::Fixed { bias, .. } = &self.bias else { return Ok(None) };
         if x.track_op() || norm.is_trained() || !linears.into_iter().all(Linear::is_packable) {
             return Ok(None);
         }
@@ -128,8 +132,35 @@ impl WindowAttention {
         Ok(self.logit_scale.as_ref().map(exp).transpose()?)
     }
 
+    /// What the heads mix, `(batch, tokens, width)`, by a kernel that reads the map as it is; `None` where there is none.
+    fn mixed_on_map(&self, x: &Tensor, partition: &Partition) -> Result<Option<Tensor>> {
+        let PositionBias::Fixed { table, .. } = &self.bias else { return Ok(None) };
+        if x.device().is_cpu() || x.track_op() {
+            return Ok(None);
+        }
+        if self.joined.get().is_none() {
+            let Some(joined) = Linear::joined(&[&self.query, &self.key, &self.value])? else {
+                return Ok(None);
+            };
+            let _ = self.joined.set(joined);
+        }
+        let Some(joined) = self.joined.get() else { return Ok(None) };
+        let (batch, tokens, _) = x.dims3()?;
+        let qkv = joined.forward(x)?.reshape((batch, tokens, 3, self.heads, self.head_dim))?;
+        // Padding is projected like any token: to the biases alone.
+        let pad = match joined.bias() {
+            Some(bias) => bias.clone(),
+            None => Tensor::zeros(3 * self.heads * self.head_dim, DType::F32, x.device())?,
+        };
+        let sharpness = self.sharpness()?.map(|sharpness| sharpness.flatten_all()).transpose()?;
+        Ok(map_attention(&qkv, &pad, table, sharpness.as_ref(), &partition.on_map())?)
+    }
+
     /// `(batch, tokens, dim)` to the same shape.
     fn forward(&self, x: &Tensor, partition: &Partition) -> Result<Tensor> {
+        if let Some(mixed) = self.mixed_on_map(x, partition)? {
+            return self.output.forward(&mixed);
+        }
         let (batch, _, dim) = x.dims3()?;
         let rows = batch * partition.windows;
         // Padding is projected like any token: the reference lets it take part with the biases alone.
@@ -189,7 +220,7 @@ fn projections(config: &VisionConfig, dim: usize, width: usize, w: &Weights) -> 
 #[derive(Debug)]
 enum PositionBias {
     /// Computed once: the parameters are constants.
-    Fixed(Tensor),
+    Fixed { bias: Tensor, table: Tensor },
     /// Computed at each forward: the parameters are being trained.
     Trained { table: BiasTable, index: Vec<u32> },
 }
@@ -210,12 +241,12 @@ impl PositionBias {
         if table.is_trained() {
             return Ok(Self::Trained { table, index });
         }
-        Ok(Self::Fixed(table.spread(&index)?))
+        Ok(Self::Fixed { bias: table.spread(&index)?, table: table.rows()? })
     }
 
     fn get(&self) -> Result<Tensor> {
         match self {
-            Self::Fixed(bias) => Ok(bias.clone()),
+            Self::Fixed { bias, .. } => Ok(bias.clone()),
             Self::Trained { table, index } => table.spread(index),
         }
     }
@@ -244,7 +275,7 @@ impl BiasTable {
         let hidden = linear(&w.pp(0), BIAS_MLP_DIM, 2, Some(bias))?;
         let heads = linear(&w.pp(2), heads, BIAS_MLP_DIM, None)?;
         let coordinates = relative_coordinates(window, config.pretrained_window_sizes[stage]);
-        let coordinates = Tensor::from_vec(coordinates, (offsets, 2), &Device::Cpu)?;
+        let coordinates = Tensor::from_vec(coordinates, (offsets, 2), w.device())?;
         Ok(Self::Continuous { coordinates, hidden, heads })
     }
 
@@ -255,15 +286,20 @@ impl BiasTable {
         }
     }
 
-    /// The rows of `index` as `(heads, area, area)`.
-    fn spread(&self, index: &[u32]) -> Result<Tensor> {
-        let table = match self {
+    /// One row of heads per relative offset.
+    fn rows(&self) -> Result<Tensor> {
+        Ok(match self {
             Self::Learned(table) => table.clone(),
             Self::Continuous { coordinates, hidden, heads } => {
                 let logits = heads.forward(&hidden.forward(coordinates)?.relu()?)?;
                 (sigmoid(&logits)? * 16.0)?
             }
-        };
+        })
+    }
+
+    /// The rows of `index` as `(heads, area, area)`.
+    fn spread(&self, index: &[u32]) -> Result<Tensor> {
+        let table = self.rows()?;
         let area = index.len().isqrt();
         let heads = table.dim(1)?;
         let pairs = gather::gather_rows(&table.unsqueeze(0)?, index)?.reshape((area, area, heads))?;

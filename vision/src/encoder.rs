@@ -61,6 +61,7 @@ pub struct Encoder {
     classifier: Option<Linear>,
     /// By the stem's `(rows, columns)`.
     plans: Mutex<HashMap<(usize, usize), Plans>>,
+    device: Device,
 }
 
 impl Encoder {
@@ -88,6 +89,7 @@ impl Encoder {
             feature_norms: feature_norms(config, weights)?,
             classifier: classifier(config, weights, &root)?,
             plans: Mutex::default(),
+            device: weights.device().clone(),
             config: config.clone(),
         })
     }
@@ -105,6 +107,7 @@ impl Encoder {
     pub fn forward(&self, pixels: &Tensor, trace: &mut Trace) -> Result<EncoderOutput> {
         self.check_pixels(pixels)?;
         let _awake = awake();
+        let pixels = &pixels.to_device(&self.device)?;
         let (mut x, grid) = self.embed.forward(pixels)?;
         self.record(trace, "embeddings", &x, grid)?;
         let plans = self.plans(grid, pixels.device())?;

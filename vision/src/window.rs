@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use swinseek_kernels::Result;
 use swinseek_kernels::ops::gather::ZERO_ROW;
+use swinseek_kernels::ops::window_attention::MapWindows;
 
 /// What the reference adds to the score of two tokens that only the cyclic shift brought together.
 const HIDDEN: f32 = -100.0;
@@ -32,6 +33,11 @@ impl Tiling {
     fn padded(&self) -> (usize, usize) {
         let round = |size: usize, window: usize| size.div_ceil(window) * window;
         (round(self.map.0, self.window.0), round(self.map.1, self.window.1))
+    }
+
+    /// What the shift mask adds to the scores that it hides.
+    fn hidden(&self) -> f32 {
+        HIDDEN * f32::from(self.mask_count)
     }
 
     /// Token of the map that stands at `row`, `column` of the rolled and padded map, if it is not padding.
@@ -83,6 +89,7 @@ pub(crate) struct Partition {
     pub(crate) windows: usize,
     /// Tokens of a window.
     pub(crate) area: usize,
+    tiling: Tiling,
 }
 
 impl Partition {
@@ -98,7 +105,14 @@ impl Partition {
         let area = tiling.window.0 * tiling.window.1;
         let windows = index.len() / area;
         let mask = if tiling.shift == (0, 0) { None } else { Some(shift_mask(tiling, device)?) };
-        Ok(Self { index, inverse, mask, windows, area })
+        Ok(Self { index, inverse, mask, windows, area, tiling: *tiling })
+    }
+
+    /// The same for an operation that finds the rows of a window itself.
+    pub(crate) fn on_map(&self) -> MapWindows {
+        let Tiling { map, window, shift, order, .. } = self.tiling;
+        let roll_first = order == Order::RollThenPad;
+        MapWindows { map, window, shift, roll_first, hidden: self.tiling.hidden() }
     }
 }
 
@@ -106,7 +120,7 @@ impl Partition {
 fn shift_mask(tiling: &Tiling, device: &Device) -> Result<Tensor> {
     let regions: Vec<u8> = tiling.positions().map(|(row, column)| tiling.region(row, column)).collect();
     let area = tiling.window.0 * tiling.window.1;
-    let hidden = HIDDEN * f32::from(tiling.mask_count);
+    let hidden = tiling.hidden();
     let mut mask = Vec::with_capacity(regions.len() * area);
     for window in regions.chunks(area) {
         for query in window {

@@ -23,7 +23,7 @@ use std::{
 
 use candle_core::{Device, Tensor};
 use serde_json::Value;
-use swinseek_kernels::{Error as KernelError, Init, Precision, TensorSource, Weights, weights::fits};
+use swinseek_kernels::{Compute, Error as KernelError, Init, TensorSource, Weights, weights::fits};
 
 pub(crate) use file::WeightFile;
 pub use fresh::FreshSource;
@@ -87,8 +87,8 @@ impl Checkpoint {
     }
 
     /// A view of all tensors for building a model.
-    pub fn weights(self: &Arc<Self>, precision: Precision) -> Weights {
-        Weights::new(Arc::clone(self) as Arc<dyn TensorSource>, precision)
+    pub fn weights(self: &Arc<Self>, compute: &Compute) -> Weights {
+        Weights::new(Arc::clone(self) as Arc<dyn TensorSource>, compute.precision).on(&compute.device)
     }
 
     /// Names of all stored tensors, in order, scales of quantised ones included.

@@ -10,7 +10,7 @@ mod run;
 
 use std::path::Path;
 
-use swinseek_kernels::Precision;
+use swinseek_kernels::Compute;
 
 use crate::{Result, checkpoint::Checkpoint, inspect, load};
 
@@ -18,10 +18,10 @@ pub use report::{Report, Row};
 
 /// Opens the model in `dir`, repeats every run in the golden file and compares: floats within `tolerance`,
 /// integers exactly. A stored output that the model does not produce is a failed row.
-pub fn verify(dir: &Path, golden: &Path, tolerance: f64) -> Result<Report> {
+pub fn verify(dir: &Path, golden: &Path, tolerance: f64, compute: impl Into<Compute>) -> Result<Report> {
     let golden = golden::Golden::open(golden)?;
     let checkpoint = Checkpoint::open(dir)?;
-    let model = load::build(&checkpoint, Precision::F32)?;
+    let model = load::build(&checkpoint, &compute.into())?;
     let mut report =
         Report { architecture: inspect::class(checkpoint.config()), tolerance, rows: Vec::new() };
     let runs = golden.runs();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use swinseek_kernels::Trace;
 use swinseek_language::Context;
 
@@ -38,7 +38,9 @@ pub(super) fn repeat(model: &Model, run: &Run, report: &mut Report) -> Result<()
         Model::MllamaText(model) => {
             let memory = run.floats("cross_attention_states")?.filter(|_| run.prefix != TEXT_ONLY);
             let memory = memory.map(|memory| model.memory(&memory)).transpose()?;
-            let mask = run.own_integers("cross_attention_mask")?.map(|mask| cross_mask(&mask)).transpose()?;
+            let mask =
+                run.own_integers("cross_attention_mask")?.map(|mask| cross_mask(&mask, model.device()));
+            let mask = mask.transpose()?;
             let session = MllamaSession { model, memory: memory.as_ref(), mask: mask.as_ref() };
             causal(&session, run, trace, mask.is_none(), report)
         }
@@ -63,10 +65,10 @@ fn joined(model: &SwinSeek, run: &Run, mut trace: Trace, report: &mut Report) ->
     causal(&model.session(memory.as_ref()), run, trace, true, report)
 }
 
-fn cross_mask(mask: &Tensor) -> Result<CrossMask> {
+fn cross_mask(mask: &Tensor, device: &Device) -> Result<CrossMask> {
     let visible: Vec<u32> = mask.flatten_all()?.to_vec1()?;
     let visible: Vec<bool> = visible.into_iter().map(|v| v != 0).collect();
-    Ok(CrossMask::new(&visible, mask.dims3()?)?)
+    Ok(CrossMask::new(&visible, mask.dims3()?, device)?)
 }
 
 fn causal<M: TokenModel>(
@@ -136,7 +138,7 @@ fn greedy<M: TokenModel>(model: &M, run: &Run, report: &mut Report) -> Result<()
     for _ in 0..steps {
         let hidden = model.forward(&next, &Context::causal(), Some(&mut cache), &mut Trace::off())?;
         let step = model.head(&last_position(&hidden)?)?;
-        next = step.argmax_keepdim(D::Minus1)?;
+        next = step.argmax_keepdim(D::Minus1)?.to_device(&Device::Cpu)?;
         ids.push(next.clone());
         logits.push(step);
     }

@@ -141,7 +141,7 @@ fn shards_are_one_model() {
     let dir = sharded("deepseek_moe_hub");
     let golden = case("deepseek_moe_hub").join("golden.safetensors");
     // As in tests/goldens.rs.
-    assert!(verify(dir.path(), &golden, 2e-5).unwrap().ok());
+    assert!(verify(dir.path(), &golden, 2e-5, Precision::F32).unwrap().ok());
 }
 
 #[test]
@@ -270,7 +270,8 @@ fn a_model_that_is_served_in_half_precision_stays_close() {
     let config = std::fs::read(case("llama_mha").join("config.json")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     save(dir.path(), &serde_json::from_slice(&config).unwrap(), &weights, StoredType::F16).unwrap();
-    let report = verify(dir.path(), &case("llama_mha").join("golden.safetensors"), 2e-2).unwrap();
+    let report =
+        verify(dir.path(), &case("llama_mha").join("golden.safetensors"), 2e-2, Precision::F32).unwrap();
     // Relative error 2^-11 in every weight, values of order 10, two layers. (Greedy ids may flip: not compared.)
     let logits = report.rows.iter().find(|row| row.name == "logits").unwrap();
     assert!(logits.ok && logits.max_abs_diff.unwrap() > 2e-5, "{logits:?}");

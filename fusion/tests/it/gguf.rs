@@ -42,7 +42,8 @@ fn an_imported_model_computes_the_same() {
     let dir = tempfile::tempdir().unwrap();
     save(dir.path(), gguf.config(), &gguf.load_all().unwrap(), StoredType::F32).unwrap();
     // Logits are of O(10), and four matrices lie between.
-    let report = verify(dir.path(), &golden("golden.safetensors"), 5e-5).unwrap();
+    let report =
+        verify(dir.path(), &golden("golden.safetensors"), 5e-5, swinseek_kernels::Precision::F32).unwrap();
     assert!(report.ok(), "{report:?}");
 }
 

@@ -10,7 +10,7 @@ use swinseek_fusion::{Result, verify, verify::Report};
 const TOLERANCE: f64 = 2e-5;
 
 fn check(name: &str, dir: &std::path::Path) -> Result<Report> {
-    verify(dir, &case(name).join("golden.safetensors"), TOLERANCE)
+    verify(dir, &case(name).join("golden.safetensors"), TOLERANCE, swinseek_kernels::Precision::F32)
 }
 
 fn passes(name: &str) {
@@ -140,13 +140,18 @@ fn a_golden_with_an_unknown_output_or_no_output_fails() {
     golden.insert("left.surprise".to_owned(), golden["logits"].clone());
     write(dir.path(), &golden);
     let path = dir.path().join("model.safetensors");
-    let report = verify(&case("llama_mha"), &path, TOLERANCE).unwrap();
+    let report = verify(&case("llama_mha"), &path, TOLERANCE, swinseek_kernels::Precision::F32).unwrap();
     let failures: Vec<_> = report.failures().map(|row| (row.name.as_str(), row.note.as_deref())).collect();
     assert_eq!(failures, [("left.surprise", Some("not produced by this model"))]);
 
     golden.retain(|name, _| name == "input_ids");
     write(dir.path(), &golden);
-    assert!(verify(&case("llama_mha"), &path, TOLERANCE).unwrap_err().to_string().contains("no output"));
+    assert!(
+        verify(&case("llama_mha"), &path, TOLERANCE, swinseek_kernels::Precision::F32)
+            .unwrap_err()
+            .to_string()
+            .contains("no output")
+    );
 }
 
 #[test]
@@ -161,7 +166,13 @@ fn integers_are_compared_exactly() {
     golden.insert("router.1.experts".to_owned(), moved);
     write(dir.path(), &golden);
     // A tolerance of 2 would forgive a token or an expert that is off by one.
-    let report = verify(&case("deepseek_v3"), &dir.path().join("model.safetensors"), 2.0).unwrap();
+    let report = verify(
+        &case("deepseek_v3"),
+        &dir.path().join("model.safetensors"),
+        2.0,
+        swinseek_kernels::Precision::F32,
+    )
+    .unwrap();
     let failures: Vec<_> = report.failures().map(|row| row.name.as_str()).collect();
     assert_eq!(failures, ["router.1.experts"]);
 }
@@ -193,7 +204,7 @@ proptest! {
             data.truncate(start);
         }
         std::fs::write(&path, data).unwrap();
-        if let Err(error) = verify(dir.path(), &dir.path().join("golden.safetensors"), TOLERANCE) {
+        if let Err(error) = verify(dir.path(), &dir.path().join("golden.safetensors"), TOLERANCE, swinseek_kernels::Precision::F32) {
             prop_assert!(!error.to_string().contains('\n'), "{error}");
         }
     }

@@ -21,6 +21,8 @@ pub struct Experts {
     precision: Precision,
     /// Gate, up and down projections of each, made at the first use.
     packed: Arc<OnceLock<Vec<[Packed; 3]>>>,
+    #[cfg(feature = "cuda")]
+    on_cuda: Arc<OnceLock<[crate::cuda::Weight; 2]>>,
 }
 
 impl Experts {
@@ -39,7 +41,14 @@ impl Experts {
             let (gate_up, down) = (gate_up.dims(), down.dims());
             return Err(Error::Input(format!("experts: weights {gate_up:?} and {down:?} do not fit")));
         }
-        Ok(Self { gate_up, down, precision, packed: Arc::default() })
+        Ok(Self {
+            gate_up,
+            down,
+            precision,
+            packed: Arc::default(),
+            #[cfg(feature = "cuda")]
+            on_cuda: Arc::default(),
+        })
     }
 
     /// How many there are.
@@ -58,8 +67,13 @@ impl Experts {
     ) -> Result<Tensor> {
         let tracked = [x, weights].into_iter().chain(plus).any(Tensor::track_op);
         let trained = self.gate_up.is_trained() || self.down.is_trained();
-        if self.precision == Precision::F32 || tracked || trained || !self.gate_up.is_on_cpu() {
+        if self.precision == Precision::F32 || tracked || trained {
             return self.differentiable(x, (chosen, weights), plus);
+        }
+        #[cfg(feature = "cuda")]
+        if self.gate_up.device().is_cuda() {
+            let [gate_up, down] = self.on_cuda()?;
+            return Ok(crate::cuda::Weight::experts([gate_up, down], x, (chosen, weights), plus)?);
         }
         let packed = self.packed()?;
         let expert = |index: usize| match packed[index].each_ref().map(Packed::weight) {
@@ -75,7 +89,7 @@ impl Experts {
             return Ok(packed);
         }
         let (gate_up, down) = (self.gate_up.tensor()?, self.down.tensor()?);
-        let pack = |weight: &Tensor| Packed::new(weight, None, self.precision);
+        let pack = |weight: &Tensor| Packed::on_host(weight, None, self.precision);
         let expert = |index: usize| {
             let (gate_up, down) = (gate_up.get(index)?, down.get(index)?);
             let hidden = down.dim(1)?;
@@ -85,6 +99,26 @@ impl Experts {
         let packed = (0..self.count()).map(expert).collect::<Result<_>>()?;
         // Another thread may have been faster with the same content.
         Ok(self.packed.get_or_init(|| packed))
+    }
+
+    /// All of them below one another, in the memory of their GPU.
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> Result<&[crate::cuda::Weight; 2]> {
+        if self.on_cuda.get().is_none() {
+            // Both have one format, so both must have rows of whole groups for 4 bits.
+            let whole = [&self.gate_up, &self.down].iter().all(|w| w.dims()[2] % crate::quant::GROUP == 0);
+            let few = if whole { Precision::Int4 } else { Precision::Int8 };
+            let precision = if self.precision == Precision::Int4 { few } else { self.precision };
+            let weight = |parameter: &Parameter| {
+                Ok::<_, Error>(crate::cuda::Weight::new(
+                    &parameter.on_host()?,
+                    precision,
+                    parameter.device(),
+                )?)
+            };
+            let _ = self.on_cuda.set([weight(&self.gate_up)?, weight(&self.down)?]);
+        }
+        Ok(self.on_cuda.get().unwrap_or_else(|| unreachable!("set above")))
     }
 
     /// From operations that have gradients.

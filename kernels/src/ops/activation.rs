@@ -102,6 +102,9 @@ pub fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
 
 /// Softmax over the last dimension.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return softmax_reference(x);
+    }
     x.contiguous()?.apply_op1(Softmax)
 }
 

@@ -55,8 +55,7 @@ pub fn attention(
     scale: f64,
 ) -> Result<Tensor> {
     let sizes = Sizes::new(q, k, v, bias, &mask)?;
-    // The kernel knows no bias and no additive mask.
-    if q.device().is_cuda() && (bias.is_some() || matches!(mask, Mask::Additive(_))) {
+    if !q.device().is_cpu() {
         return attention_reference(q, k, v, bias, mask, scale);
     }
     let (q, k, v) = (dense_rows(q)?, dense_rows(k)?, dense_rows(v)?);
@@ -92,6 +91,14 @@ pub fn attention_in(
 ) -> Result<Tensor> {
     let (batch, q_len, _, _) = q.dims4()?;
     let tracked = [q, k, v].into_iter().any(Tensor::track_op);
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda()
+        && precision != Precision::F32
+        && !tracked
+        && let Some(y) = on_cuda(q, k, v, mask, scale)?
+    {
+        return Ok(y);
+    }
     let sees_all = match mask {
         Mask::None => true,
         Mask::Causal { offset } => offset + 1 >= k.dim(1)?,
@@ -104,7 +111,7 @@ pub fn attention_in(
             _ => single_in::<f32>(q, &vec![(k, v, sizes); batch], false, scale),
         };
     }
-    if precision == Precision::F32 || q_len == 1 || tracked {
+    if precision == Precision::F32 || q_len == 1 || tracked || !q.device().is_cpu() {
         let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
         return attention(&q?, &k?, &v?, None, mask, scale);
     }
@@ -118,6 +125,41 @@ pub fn attention_in(
         _ => tiled_in::<f32, f32>(&arguments, &q)?,
     };
     tensor(result, (sizes.batch, sizes.q_len, sizes.heads, sizes.v_dim), &q)
+}
+
+/// [`attention_in`] by a kernel, if there is one.
+#[cfg(feature = "cuda")]
+fn on_cuda(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask, scale: f64) -> Result<Option<Tensor>> {
+    Sizes::new(q, k, v, None, &mask)?;
+    let offset = match mask {
+        Mask::None => None,
+        Mask::Causal { offset } => Some(offset),
+        Mask::Additive(_) => return Ok(None),
+    };
+    crate::cuda::launch_attention(q, k, v, offset, scale as f32)
+}
+
+/// [`attention_in`] of absorbed latent attention (DeepSeek-V2): `q (batch, q_len, heads, rank + rope)` to one key
+/// `joined (batch, kv_len, 1, rank + rope)` a token, whose first `rank` elements are its value too:
+/// `(batch, q_len, heads, rank)`.
+pub fn latent_attention(
+    precision: Precision,
+    q: &Tensor,
+    joined: &Tensor,
+    rank: usize,
+    mask: Mask,
+    scale: f64,
+) -> Result<Tensor> {
+    let values = joined.narrow(D::Minus1, 0, rank)?;
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda() && precision != Precision::F32 && matches!(mask, Mask::None) && q.dim(1)? == 1 {
+        Sizes::new(q, joined, &values, None, &mask)?;
+        if crate::cuda::latent_fits(rank, q.dim(D::Minus1)? - rank) {
+            let [q, joined] = [q, joined].map(|x| x.to_dtype(DType::BF16));
+            return crate::cuda::latent_decode(&q?, &joined?, rank, scale as f32);
+        }
+    }
+    attention_in(precision, q, joined, &values, mask, scale)
 }
 
 fn tiled_in<Q: Element, K: Element>(arguments: &Arguments, q: &Tensor) -> Result<Vec<f32>> {
@@ -144,6 +186,14 @@ pub fn attention_each(q: &Tensor, keys: &[(Tensor, Tensor)], scale: f64) -> Resu
     let Some((first, _)) = keys.first() else {
         return Tensor::zeros((0, 1, heads, 0), DType::F32, q.device());
     };
+    if !q.device().is_cpu() {
+        // What is kept in `bf16` belongs to a model that rounds.
+        let precision = if first.dtype() == DType::BF16 { Precision::Bf16 } else { Precision::F32 };
+        let row = |(row, (k, v)): (usize, &(Tensor, Tensor))| {
+            attention_in(precision, &q.narrow(0, row, 1)?, k, v, Mask::None, scale)
+        };
+        return Tensor::cat(&keys.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?, 0);
+    }
     if is_single(q, first)? {
         let keys: Vec<_> = keys.iter().zip(sizes).map(|((k, v), sizes)| (k, v, sizes)).collect();
         return match first.dtype() {
@@ -315,17 +365,6 @@ impl CustomOp2 for Attention {
         Ok(output(result, (batch, q_len, heads, v_dim)))
     }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        q: &candle_core::CudaStorage,
-        layout: &Layout,
-        _: &candle_core::CudaStorage,
-        _: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.arguments.on_cuda((q, layout))
-    }
-
     fn bwd(
         &self,
         q: &Tensor,
@@ -362,19 +401,6 @@ impl CustomOp3 for KeyLink {
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         Ok(output(vec![0.0], 1))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        k: &candle_core::CudaStorage,
-        _: &Layout,
-        _: &candle_core::CudaStorage,
-        _: &Layout,
-        _: &candle_core::CudaStorage,
-        _: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        crate::cuda::empty(k)
     }
 
     fn bwd(

@@ -29,6 +29,9 @@ pub fn gather_sums(x: &Tensor, index: &[u32], count: usize) -> Result<Tensor> {
     if count == 0 || !index.len().is_multiple_of(count) {
         bail!("gather_rows: {} rows cannot be added {count} by {count}", index.len());
     }
+    if !x.device().is_cpu() {
+        return gather_sums_reference(x, index, count);
+    }
     x.contiguous()?.apply_op1(GatherRows { index: index.into(), count })
 }
 
@@ -49,17 +52,24 @@ pub fn mean_rows_reference(x: &Tensor) -> Result<Tensor> {
 
 /// [`gather_rows`] of candle primitives.
 pub fn gather_rows_reference(x: &Tensor, index: &[u32]) -> Result<Tensor> {
-    let (batch, rows, dim) = x.dims3()?;
-    let padded = Tensor::cat(&[x, &Tensor::zeros((batch, 1, dim), x.dtype(), x.device())?], 1)?;
+    let Some(axis) = x.rank().checked_sub(2) else { bail!("gather_rows: {:?} has no rows", x.dims()) };
+    let rows = x.dim(axis)?;
+    // Where nothing is padding, no row of zeros is needed.
+    let padded = if index.contains(&ZERO_ROW) { x.pad_with_zeros(axis, 0, 1)? } else { x.contiguous()? };
     let index: Vec<u32> = index.iter().map(|&i| if i == ZERO_ROW { rows as u32 } else { i }).collect();
-    padded.index_select(&Tensor::new(index, x.device())?, 1)
+    padded.index_select(&Tensor::new(index, x.device())?, axis)
 }
 
 /// [`gather_sums`] of candle primitives.
 pub fn gather_sums_reference(x: &Tensor, index: &[u32], count: usize) -> Result<Tensor> {
     let rows = gather_rows_reference(x, index)?;
-    let (batch, places, dim) = rows.dims3()?;
-    rows.reshape((batch, places / count, count, dim))?.sum(2)
+    if count == 1 {
+        return Ok(rows);
+    }
+    let axis = rows.rank() - 2;
+    let mut dims = rows.dims().to_vec();
+    dims.splice(axis..=axis, [index.len() / count, count]);
+    rows.reshape(dims)?.sum(axis + 1)
 }
 
 struct GatherRows {

@@ -21,6 +21,9 @@ pub fn instance_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Re
         let (weight, bias) = (weight.shape(), bias.shape());
         bail!("instance_norm: weight {weight:?} and bias {bias:?}, expected [{channels}]");
     }
+    if !x.device().is_cpu() {
+        return instance_norm_reference(x, weight, bias, eps);
+    }
     x.contiguous()?.apply_op3(
         &weight.contiguous()?,
         &bias.contiguous()?,

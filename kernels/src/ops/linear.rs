@@ -5,7 +5,7 @@ mod grouped;
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::Precision;
 use crate::gemm::{self, Fresh, Matrix, Operands, Output, PackedWeight, Path, Wanted};
@@ -22,6 +22,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Pre
     if x.rank() == 0 || x.dim(x.rank() - 1)? != inner || bias.is_some_and(|bias| bias.dims() != [out]) {
         let bias = bias.map(Tensor::dims);
         bail!("linear: x {:?} and bias {bias:?} do not fit weight {:?}", x.dims(), weight.dims());
+    }
+    if !x.device().is_cpu() {
+        return elsewhere(x, weight, bias, precision);
     }
     let op = LinearOp { precision };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
@@ -51,6 +54,25 @@ pub fn linear_reference(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> R
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
     }
+}
+
+/// [`linear`] by the device's own library.
+pub(super) fn elsewhere(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
+    if x.elem_count() == 0 {
+        let dims = [&x.dims()[..x.rank() - 1], &weight.dims()[..1]].concat();
+        return Tensor::zeros(dims, DType::F32, x.device());
+    }
+    if precision == Precision::F32 {
+        return linear_reference(x, &weight.to_dtype(DType::F32)?, bias);
+    }
+    let y = linear_reference(&x.to_dtype(DType::BF16)?, &weight.to_dtype(DType::BF16)?, None)?;
+    let y = y.to_dtype(DType::F32)?;
+    bias.map_or_else(|| Ok(y.clone()), |bias| y.broadcast_add(bias))
 }
 
 /// `left · rightᵀ` in that precision.

@@ -32,6 +32,9 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 /// `x / max(‖x‖₂, eps)` as `torch.nn.functional.normalize`; `x (.., dim)`.
 pub fn l2_normalize(x: &Tensor, eps: f64) -> Result<Tensor> {
     check("l2_normalize", x, &[])?;
+    if !x.device().is_cpu() {
+        return l2_normalize_reference(x, eps);
+    }
     x.contiguous()?.apply_op1(L2Normalize { eps: eps as f32 })
 }
 

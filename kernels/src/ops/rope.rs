@@ -26,6 +26,11 @@ pub enum RopeLayout {
 /// A view of `x` whose last dimension is dense is read in place.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
     check(x, cos, sin)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() && x.dtype() == DType::F32 && !x.track_op() {
+        let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
+        return crate::cuda::launch_rope(&x, cos, sin, layout);
+    }
     let x = if x.stride()[3] == 1 { x.clone() } else { x.contiguous()? };
     x.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rope { layout })
 }

@@ -50,6 +50,9 @@ pub fn patches(pixels: &Tensor, patch: (usize, usize)) -> Result<Tensor> {
         bail!("patches: {patch:?} pixels are none");
     }
     pixels.dims4()?;
+    if !pixels.device().is_cpu() {
+        return patches_reference(pixels, patch);
+    }
     pixels.contiguous()?.apply_op1(Patches(patch))
 }
 

@@ -147,6 +147,49 @@ pub fn window_attention(
     tensor(y, x.shape(), &x)
 }
 
+/// How a feature map of tokens is cut; all pairs are `(rows, columns)`.
+#[derive(Debug, Clone, Copy)]
+pub struct MapWindows {
+    /// Of the map.
+    pub map: (usize, usize),
+    /// Of a window.
+    pub window: (usize, usize),
+    /// Of the cyclic shift.
+    pub shift: (usize, usize),
+    /// Whether real tokens are rolled before the map is padded to whole windows (timm), or padding with them (transformers).
+    pub roll_first: bool,
+    /// Added to the score of tokens that only the shift brought together.
+    pub hidden: f32,
+}
+
+/// Attention inside the windows of a map whose tokens are already projected, where a GPU has a kernel for it; else `None`.
+///
+/// `qkv (batch, tokens, 3, heads, head_dim)`; `pad (3 · heads · head_dim)`, what padding is projected to;
+/// `table ((2 rows − 1)(2 columns − 1), heads)`, the relative position bias; `cosine_scale (heads)` as in [`window_attention`].
+/// The result is `(batch, tokens, heads · head_dim)`; products are those of operands rounded to `bf16`.
+pub fn map_attention(
+    qkv: &Tensor,
+    pad: &Tensor,
+    table: &Tensor,
+    cosine_scale: Option<&Tensor>,
+    windows: &MapWindows,
+) -> Result<Option<Tensor>> {
+    #[cfg(feature = "cuda")]
+    if qkv.device().is_cuda() && qkv.dim(4)? <= 64 && qkv.dim(4)?.is_multiple_of(2) {
+        let pair = |(rows, columns): (usize, usize)| [rows as i32, columns as i32];
+        let map = crate::cuda::Map {
+            size: pair(windows.map),
+            window: pair(windows.window),
+            shift: pair(windows.shift),
+            roll_first: i32::from(windows.roll_first),
+            hidden: windows.hidden,
+        };
+        return crate::cuda::window_attention(qkv, pad, table, cosine_scale, map).map(Some);
+    }
+    let _ = (qkv, pad, table, cosine_scale, windows);
+    Ok(None)
+}
+
 /// [`window_attention`] of candle primitives in `f32`, with the projections as they are stored.
 pub fn window_attention_reference(
     x: &Tensor,

@@ -4,13 +4,14 @@
 //! Two forms compute the same thing: *expanded* builds every head's keys and values, *absorbed* moves the
 //! up-projections to the query and output side and attends in the latent space, as if to one key head.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use swinseek_kernels::{
     Precision, Result, Trace, Weights,
     layers::{GroupedLinear, Linear, Norm, RmsNorm},
     ops::{
-        attention::{Mask, attention_each, attention_in},
+        attention::{Mask, attention_each, attention_in, latent_attention},
         rope::{RopeLayout, rope},
+        round::round_to_bf16,
     },
 };
 
@@ -112,8 +113,9 @@ impl Operands {
     /// The same queries with the cached keys.
     fn with_keys(self, joined: &Tensor, sizes: &LatentConfig) -> Result<Self> {
         let rank = sizes.kv_lora_rank;
-        let latent = joined.narrow(3, 0, rank)?.squeeze(2)?.contiguous()?;
-        Ok(Self { latent, k_rope: joined.narrow(3, rank, sizes.qk_rope_head_dim)?, ..self })
+        let part = |first: usize, count: usize| joined.narrow(3, first, count)?.to_dtype(DType::F32);
+        let latent = part(0, rank)?.squeeze(2)?.contiguous()?;
+        Ok(Self { latent, k_rope: part(rank, sizes.qk_rope_head_dim)?, ..self })
     }
 }
 
@@ -171,7 +173,7 @@ impl LatentAttention {
         let mask = selected.as_ref().map_or_else(|| pass.mask(), Mask::Additive);
         let heads = match cache {
             Some(cache) => {
-                let joined = cache.keys.append(&operands.joined()?, pass.past)?;
+                let joined = cache.keys.append(&self.kept(operands.joined()?)?, pass.past)?;
                 self.attend_cached(operands, &joined, pass, mask)?
             }
             None => self.attend_expanded(&operands, mask)?,
@@ -190,7 +192,7 @@ impl LatentAttention {
         let x = &norm.forward(residual)?;
         let (query, query_source) = self.query.forward(x)?;
         let operands = self.operands(x, &query, &step.rotation)?;
-        let joined = operands.joined()?;
+        let joined = self.kept(operands.joined()?)?;
         let mut keys = Vec::with_capacity(caches.len());
         let mut masks = Vec::with_capacity(caches.len());
         for (row, (cache, pass)) in caches.iter_mut().zip(&step.passes).enumerate() {
@@ -214,6 +216,12 @@ impl LatentAttention {
             Tensor::cat(&step.passes.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?, 0)?
         };
         self.o_proj.forward_with(&heads, None, None, Some(residual))
+    }
+
+    /// `[c ; k^R]` as the cache keeps it: in `f32`, or rounded to what the kernels of a GPU read.
+    fn kept(&self, joined: Tensor) -> Result<Tensor> {
+        let rounds = self.precision != Precision::F32 && !joined.device().is_cpu();
+        Ok(if rounds { round_to_bf16(&joined)? } else { joined })
     }
 
     /// In the form that costs less for this pass.
@@ -280,20 +288,24 @@ impl LatentAttention {
     ///
     /// `joined (batch, kv_len, 1, kv_lora_rank + rope)`.
     fn attend_absorbed(&self, operands: &Operands, joined: &Tensor, mask: Mask) -> Result<Tensor> {
-        let (latent, scale) = (self.latent_of(joined)?, self.sizes.softmax_scale);
-        self.absorbed(operands, |q| Ok(attention_in(self.precision, q, joined, &latent, mask, scale)?))
+        let (rank, scale) = (self.sizes.kv_lora_rank, self.sizes.softmax_scale);
+        self.absorbed(operands, |q| Ok(latent_attention(self.precision, q, joined, rank, mask, scale)?))
     }
 
     /// [`attend_absorbed`](Self::attend_absorbed) of one token a row, each with its own keys.
     fn attend_each(&self, operands: &Operands, joined: &[Tensor]) -> Result<Tensor> {
-        let pair = |joined: &Tensor| Ok((joined.clone(), self.latent_of(joined)?));
-        let keys = joined.iter().map(pair).collect::<Result<Vec<_>>>()?;
-        self.absorbed(operands, |q| Ok(attention_each(q, &keys, self.sizes.softmax_scale)?))
-    }
-
-    /// `c` of `[c ; k^R]`, read in place.
-    fn latent_of(&self, joined: &Tensor) -> Result<Tensor> {
-        Ok(joined.narrow(3, 0, self.sizes.kv_lora_rank)?)
+        let (rank, scale) = (self.sizes.kv_lora_rank, self.sizes.softmax_scale);
+        self.absorbed(operands, |q| {
+            if q.device().is_cpu() {
+                let pair = |joined: &Tensor| Ok((joined.clone(), joined.narrow(3, 0, rank)?));
+                return Ok(attention_each(q, &joined.iter().map(pair).collect::<Result<Vec<_>>>()?, scale)?);
+            }
+            let row = |(row, joined): (usize, &Tensor)| {
+                latent_attention(self.precision, &q.narrow(0, row, 1)?, joined, rank, Mask::None, scale)
+            };
+            let rows = joined.iter().enumerate().map(row).collect::<candle_core::Result<Vec<_>>>()?;
+            Ok(Tensor::cat(&rows, 0)?)
+        })
     }
 
     /// The up-projections around `attend`, which sees latent queries and returns latent values.

@@ -88,13 +88,13 @@ impl MultiHeadAttention {
         let [q, k, v] = self.project(x, norm)?;
         // A single query is computed in `f32`; many are rounded for their products, as keys and values are.
         let tracked = [&q, &k, &v].into_iter().any(Tensor::track_op);
-        let many = x.dim(1)? > 1 && !self.is_exact(&k) && !tracked;
+        let many = x.dim(1)? > 1 && !self.is_exact() && !tracked;
         let (q, scale) = if many {
             (rounded(&q, &pass.rotation, self.scale())?, 1.0)
         } else {
             (rotated(&q, &pass.rotation)?, self.scale())
         };
-        let (mut k, mut v) = if many || (cache.is_some() && !self.is_exact(&k)) {
+        let (mut k, mut v) = if many || (cache.is_some() && !self.is_exact()) {
             (rounded(&k, &pass.rotation, 1.0)?, round_to_bf16(&v)?)
         } else {
             (rotated(&k, &pass.rotation)?, v)
@@ -120,7 +120,7 @@ impl MultiHeadAttention {
     ) -> Result<Tensor> {
         let [q, mut k, mut v] = self.project(x, norm)?;
         let q = rotated(&q, &step.rotation)?;
-        (k, v) = if self.is_exact(&k) {
+        (k, v) = if self.is_exact() {
             (rotated(&k, &step.rotation)?, v)
         } else {
             (rounded(&k, &step.rotation, 1.0)?, round_to_bf16(&v)?)
@@ -135,8 +135,8 @@ impl MultiHeadAttention {
     }
 
     /// Whether keys and values are kept as they are; otherwise they are rounded to what the products of a prompt round them to.
-    fn is_exact(&self, x: &Tensor) -> bool {
-        self.precision == Precision::F32 || !x.device().is_cpu()
+    fn is_exact(&self) -> bool {
+        self.precision == Precision::F32
     }
 
     fn scale(&self) -> f64 {

@@ -19,7 +19,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use swinseek_kernels::gemm;
+use swinseek_kernels::{Compute, gemm};
 
 use self::plot::Dot;
 use self::roofline::Roofline;
@@ -79,6 +79,21 @@ struct Prepared {
     /// Tokens or images of a run, and their name.
     units: (f64, &'static str),
     run: Box<dyn FnMut() -> Result<()>>,
+}
+
+impl Prepared {
+    /// The same, waited for where the device works on its own. The ceilings are the processor's: a GPU has none here.
+    fn on(mut self, compute: &Compute) -> Self {
+        if compute.device.is_cpu() {
+            return self;
+        }
+        let device = compute.device.clone();
+        let run = move || {
+            (self.run)()?;
+            Ok(device.synchronize()?)
+        };
+        Self { work: None, units: self.units, run: Box::new(run) }
+    }
 }
 
 /// A row that may be measured.

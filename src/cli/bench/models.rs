@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use swinseek_fusion::checkpoint::FreshSource;
 use swinseek_fusion::donut::{Donut, DonutConfig};
-use swinseek_kernels::{Init, Precision, TensorSource, Trace, Weights};
+use swinseek_kernels::{Compute, Init, Precision, TensorSource, Trace, Weights};
 use swinseek_language::{Cache, Context, Decoder, LanguageConfig, NoHook};
 use swinseek_vision::{Encoder, VisionConfig};
 
@@ -39,10 +39,10 @@ impl TensorSource for Pool {
     }
 }
 
-fn weights(precision: Precision) -> Result<Weights> {
+fn weights(compute: &Compute) -> Result<Weights> {
     // A prime number of them: rows of matrices differ.
     let pool = FreshSource::new(1).tensor("pool", &[1_000_003], Init::Normal { std: 1.0 })?;
-    Ok(Weights::new(Arc::new(Pool(pool.to_vec1()?)), precision))
+    Ok(Weights::new(Arc::new(Pool(pool.to_vec1()?)), compute.precision).on(&compute.device))
 }
 
 /// A Swin of published shape.
@@ -77,14 +77,14 @@ pub(super) const SWINS: [Swin; 2] = [
     Swin { name: "swin-b", embed_dim: 128, depths: [2, 2, 18, 2], heads: [4, 8, 16, 32], gmac: 15.4 },
 ];
 
-pub(super) fn swin(swin: Swin, precision: Precision) -> Result<Encoder> {
+pub(super) fn swin(swin: Swin, compute: &Compute) -> Result<Encoder> {
     let Swin { embed_dim, depths, heads, .. } = swin;
     let config = VisionConfig::from_json(&json!({
         "model_type": "swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": embed_dim,
         "depths": depths, "num_heads": heads, "window_size": 7, "mlp_ratio": 4.0, "qkv_bias": true,
         "hidden_act": "gelu", "use_absolute_embeddings": false, "layer_norm_eps": 1e-5
     }))?;
-    Ok(Encoder::new(&config, &weights(precision)?)?)
+    Ok(Encoder::new(&config, &weights(compute)?)?)
 }
 
 pub(super) fn pixels(batch: usize) -> Result<Tensor> {
@@ -128,10 +128,10 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(name: &str, precision: Precision) -> Result<Self> {
+    pub(super) fn new(name: &str, compute: &Compute) -> Result<Self> {
         let json = decoder_config(name);
         let config = LanguageConfig::from_json(&json)?;
-        let decoder = Decoder::new(&config, &weights(precision)?)?;
+        let decoder = Decoder::new(&config, &weights(compute)?)?;
         Ok(Self { decoder, config, sizes: DecoderSizes::new(&json) })
     }
 
@@ -166,7 +166,7 @@ impl Bench {
 }
 
 /// Donut-Swin-B with four mBART layers (Kim et al. 2022), 214 million parameters.
-pub(super) fn captioner(precision: Precision) -> Result<Donut> {
+pub(super) fn captioner(compute: &Compute) -> Result<Donut> {
     let config = DonutConfig::from_json(&json!({
         "encoder": {
             "model_type": "donut-swin", "image_size": 224, "patch_size": 4, "num_channels": 3, "embed_dim": 128,
@@ -178,7 +178,7 @@ pub(super) fn captioner(precision: Precision) -> Result<Donut> {
             "decoder_ffn_dim": 4096, "max_position_embeddings": 1024, "scale_embedding": true, "activation_function": "gelu"
         }
     }))?;
-    Ok(Donut::new(&config, &weights(precision)?)?)
+    Ok(Donut::new(&config, &weights(compute)?)?)
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@ use anyhow::Result;
 use swinseek_fusion::GenerateParams;
 use swinseek_fusion::donut::DonutSession;
 use swinseek_fusion::generate::generate;
-use swinseek_kernels::{Precision, Trace};
+use swinseek_kernels::{Compute, Precision, Trace};
 
 use super::models::{self, Bench, DECODERS, SWINS, Swin};
 use super::{BenchArgs, Case, Prepared, onnx, train};
-use crate::cli::args::ModelArgs;
 use crate::cli::{output, report};
 
 /// Tokens of a prompt.
@@ -20,10 +19,12 @@ const PROMPT: usize = 512;
 pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
     let mut cases = report_cases(args);
     cases.extend(onnx::case(&args.onnx)?);
-    let precision = Precision::from(args.model.precision);
+    let compute = args.model.compute()?;
+    let with = |precision: Precision| Compute { precision, ..compute.clone() };
     for model in SWINS {
         for batch in [1, 8] {
-            let prepare = move || swin(model, batch, precision.unquantized());
+            let compute = with(compute.precision.unquantized());
+            let prepare = move || Ok(swin(model, batch, &compute)?.on(&compute));
             cases.push(Case {
                 name: format!("{} 224, batch {batch}", model.name),
                 large: batch > 1,
@@ -34,14 +35,15 @@ pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
     let precisions = if args.all_precisions {
         vec![Precision::Bf16, Precision::Int8, Precision::Int4]
     } else {
-        vec![precision]
+        vec![compute.precision]
     };
     for &precision in &precisions {
         for (what, tokens) in [("first token", 1), ("60 tokens", 60)] {
+            let compute = with(precision);
             cases.push(Case {
                 name: format!("caption, swin-b + mbart {}: {what}", precision.name()),
                 large: true,
-                prepare: Box::new(move || caption(precision, tokens)),
+                prepare: Box::new(move || Ok(caption(&compute, tokens)?.on(&compute))),
             });
         }
     }
@@ -50,7 +52,8 @@ pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
             let kinds =
                 [("prefill 512", 1, true), ("decode at 512", 1, false), ("decode at 512, batch 8", 8, false)];
             for (what, batch, prefill) in kinds {
-                let prepare = move || decoder(name, precision, batch, prefill);
+                let compute = with(precision);
+                let prepare = move || Ok(decoder(name, &compute, batch, prefill)?.on(&compute));
                 cases.push(Case {
                     name: format!("decoder {name} {}: {what}", precision.name()),
                     large: name == "1.3b" || batch > 1,
@@ -65,8 +68,7 @@ pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
 /// The image to pixels, the whole of a report and a training step with the default model or the one that was named.
 fn report_cases(args: &BenchArgs) -> Vec<Case> {
     let (directory, image) = (args.model.directory(), args.image.clone());
-    let precision = args.model.precision;
-    let model = args.model.model.clone();
+    let model = args.model.clone();
     let image2 = image.clone();
     let pixels = Case {
         name: "image to pixels, default model".to_owned(),
@@ -77,7 +79,7 @@ fn report_cases(args: &BenchArgs) -> Vec<Case> {
         name: "report, default model".to_owned(),
         large: false,
         prepare: Box::new(move || {
-            let pipeline = ModelArgs { model, precision }.open()?;
+            let pipeline = model.open()?;
             let image = image2;
             Ok(Prepared {
                 work: None,
@@ -103,18 +105,18 @@ fn preprocess(directory: &Path, image: &Path) -> Result<Prepared> {
     Ok(Prepared { work: None, units: (1.0, "images"), run: Box::new(run) })
 }
 
-fn swin(model: Swin, batch: usize, precision: Precision) -> Result<Prepared> {
-    let (encoder, pixels) = (models::swin(model, precision)?, models::pixels(batch)?);
+fn swin(model: Swin, batch: usize, compute: &Compute) -> Result<Prepared> {
+    let (encoder, pixels) = (models::swin(model, compute)?, models::pixels(batch)?);
     Ok(Prepared {
-        work: Some(model.work(batch, precision)),
+        work: Some(model.work(batch, compute.precision)),
         units: (batch as f64, "images"),
         run: Box::new(move || Ok(encoder.forward(&pixels, &mut Trace::off()).map(drop)?)),
     })
 }
 
 /// An image of 224 pixels and so many tokens, greedily.
-fn caption(precision: Precision, tokens: usize) -> Result<Prepared> {
-    let (model, pixels) = (models::captioner(precision)?, models::pixels(1)?);
+fn caption(compute: &Compute, tokens: usize) -> Result<Prepared> {
+    let (model, pixels) = (models::captioner(compute)?, models::pixels(1)?);
     let params = GenerateParams { max_new_tokens: tokens, ..GenerateParams::default() };
     let run = move || {
         let memory = model.memory(&pixels, &mut Trace::off())?;
@@ -125,8 +127,8 @@ fn caption(precision: Precision, tokens: usize) -> Result<Prepared> {
     Ok(Prepared { work: None, units: (1.0, "captions"), run: Box::new(run) })
 }
 
-fn decoder(name: &str, precision: Precision, batch: usize, prefill: bool) -> Result<Prepared> {
-    let bench = Bench::new(name, precision)?;
+fn decoder(name: &str, compute: &Compute, batch: usize, prefill: bool) -> Result<Prepared> {
+    let (bench, precision) = (Bench::new(name, compute)?, compute.precision);
     if prefill {
         return Ok(Prepared {
             work: Some(bench.sizes.prompt(PROMPT, precision)),

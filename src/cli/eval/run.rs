@@ -166,7 +166,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         let items = plan.shard.positions(dataset.items.len()).len();
         plan.workers = rayon::current_num_threads().min(items).max(1);
         let dir = args.model.directory()?;
-        let local = Local::open(&dir, args.model.precision.into(), ask.clone(), plan.workers)?;
+        let local = Local::open(&dir, args.model.compute()?, ask.clone(), plan.workers)?;
         evaluate(&plan, &dataset, &local, &ask)?
     };
     finish(args, &plan, &done)

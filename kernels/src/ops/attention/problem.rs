@@ -125,25 +125,6 @@ impl Arguments {
         }))
     }
 
-    /// The whole operation on a GPU; operands are rounded to bf16.
-    #[cfg(feature = "cuda")]
-    pub(super) fn on_cuda(&self, q: crate::cuda::Argument) -> crate::cuda::Output {
-        use candle_core::Storage::Cuda;
-        let (k, k_layout) = self.k.storage_and_layout();
-        let (v, v_layout) = self.v.storage_and_layout();
-        let offset = match (&self.mask, &self.bias) {
-            (OwnedMask::None, None) => None,
-            (OwnedMask::Causal { offset }, None) => Some(*offset),
-            _ => bail!("attention: a bias or an additive mask has no kernel on CUDA"),
-        };
-        match (&*k, &*v) {
-            (Cuda(k), Cuda(v)) => {
-                crate::cuda::launch_attention(q, (k, k_layout), (v, v_layout), offset, self.scale)
-            }
-            _ => bail!("attention: queries are on a GPU, keys and values are not"),
-        }
-    }
-
     /// Gradients of `q`, `k`, `v` and the bias (empty when there is none).
     pub(super) fn gradients(&self, q: &Tensor, grad: &Tensor) -> Result<[Tensor; 4]> {
         let grad = grad.contiguous()?;

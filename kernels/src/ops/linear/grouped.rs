@@ -1,11 +1,12 @@
 //! One weight per group of rows: the experts of a mixture.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{backward, linear_reference, multiply, slice, values, written};
 use crate::Precision;
 use crate::gemm::{self, Fresh, Matrix, Operands, Output, Wanted};
+use crate::ops::linear;
 
 /// Rows `offsets[g]..offsets[g + 1]` of `x (rows, in)` times `weight[g]` of `weight (groups, out, in)`: `(rows, out)`.
 /// `offsets` has `groups + 1` ascending entries from 0 to `rows`. Differentiable in `x` and `weight`.
@@ -25,8 +26,33 @@ pub fn grouped_linear(
             "grouped_linear: {groups} groups of {rows} rows need ascending offsets from 0 to {rows}, found {offsets:?}"
         );
     }
+    if !x.device().is_cpu() {
+        return elsewhere(x, weight, offsets, precision);
+    }
     let op = GroupedOp { precision, offsets: offsets.to_vec() };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
+}
+
+/// [`grouped_linear`] by the device's own library: groups of one size are one product.
+fn elsewhere(x: &Tensor, weight: &Tensor, offsets: &[usize], precision: Precision) -> Result<Tensor> {
+    let ((rows, inner), (groups, out, _)) = (x.dims2()?, weight.dims3()?);
+    let each = rows.checked_div(groups).unwrap_or(0);
+    if rows > 0 && offsets.windows(2).all(|group| group[1] - group[0] == each) {
+        #[cfg(feature = "cuda")]
+        if precision != Precision::F32 && x.device().is_cuda() {
+            return crate::cuda::grouped_product(&x.to_dtype(DType::BF16)?, &weight.to_dtype(DType::BF16)?);
+        }
+        let dtype = if precision == Precision::F32 { DType::F32 } else { DType::BF16 };
+        let x = x.to_dtype(dtype)?.reshape((groups, each, inner))?;
+        let y = x.matmul(&weight.to_dtype(dtype)?.transpose(1, 2)?)?;
+        return y.to_dtype(DType::F32)?.reshape((rows, out));
+    }
+    let mut parts = Vec::new();
+    for (group, rows) in offsets.windows(2).enumerate().filter(|(_, rows)| rows[1] > rows[0]) {
+        let part = x.narrow(0, rows[0], rows[1] - rows[0])?;
+        parts.push(linear::elsewhere(&part, &weight.get(group)?, None, precision)?);
+    }
+    if parts.is_empty() { Tensor::zeros((0, out), DType::F32, x.device()) } else { Tensor::cat(&parts, 0) }
 }
 
 /// What [`grouped_linear`] computes, from candle's primitives and in `f32`.
