@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod compose;
+mod cuda;
 mod generate;
 mod gguf;
 mod goldens;

@@ -1,0 +1,18 @@
+#include "unsimulated.h"
+
+UNSIMULATED(cublasLtCreate)
+UNSIMULATED(cublasLtDestroy)
+UNSIMULATED(cublasLtLoggerOpenFile)
+UNSIMULATED(cublasLtLoggerSetLevel)
+UNSIMULATED(cublasLtMatmul)
+UNSIMULATED(cublasLtMatmulAlgoGetHeuristic)
+UNSIMULATED(cublasLtMatmulDescCreate)
+UNSIMULATED(cublasLtMatmulDescDestroy)
+UNSIMULATED(cublasLtMatmulDescSetAttribute)
+UNSIMULATED(cublasLtMatmulPreferenceCreate)
+UNSIMULATED(cublasLtMatmulPreferenceDestroy)
+UNSIMULATED(cublasLtMatmulPreferenceSetAttribute)
+UNSIMULATED(cublasLtMatrixLayoutCreate)
+UNSIMULATED(cublasLtMatrixLayoutDestroy)
+UNSIMULATED(cublasLtMatrixLayoutSetAttribute)
+UNSIMULATED(cublasLtGetVersion)

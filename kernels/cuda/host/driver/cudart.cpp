@@ -1,0 +1,1 @@
+// Programs are linked with the runtime for the sake of kernels that are not simulated.
