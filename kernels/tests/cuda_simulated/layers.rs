@@ -55,7 +55,9 @@ fn quantized(weight: &Tensor, precision: Precision) -> Tensor {
     let values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let values = match precision {
         Precision::F32 | Precision::Bf16 => values,
-        Precision::Int4 if columns.is_multiple_of(GROUP) => Int4Groups::quantize(&values, columns).dequantize(),
+        Precision::Int4 if columns.is_multiple_of(GROUP) => {
+            Int4Groups::quantize(&values, columns).dequantize()
+        }
         Precision::Int8 | Precision::Int4 => Int8Rows::quantize(&values, columns).dequantize(),
     };
     Tensor::from_vec(values, weight.dims(), &Device::Cpu).unwrap()
