@@ -144,7 +144,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     // Drawn now too: a file that cannot be written is told before minutes of measuring, and an interrupted run leaves a picture.
     let draw = |dots: &[Dot]| args.svg.as_ref().map_or(Ok(()), |path| plot::write(path, roofline, dots));
     draw(&dots)?;
-    let path = if args.model.precision == PrecisionFlag::F32 { "f32" } else { gemm::path_name() };
+    let path = match (args.model.device.device.as_str(), args.model.precision) {
+        ("cpu", PrecisionFlag::F32) => "f32",
+        ("cpu", _) => gemm::path_name(),
+        (device, _) => device,
+    };
     let (flops, bytes) = (roofline.bf16_flops / 1e12, roofline.read_bytes / 1e9);
     if args.json {
         print_json(&json!({
