@@ -24,6 +24,8 @@ pub struct Options {
     pub studies: usize,
     /// Seed of the studies; the recipe's seeds must not be among them.
     pub seed: u64,
+    /// Beams of the search for a report; 1 is greedy.
+    pub beams: usize,
     /// Folder of the LUNA16 crops (`labels.csv`, `images/`), if it is here.
     pub luna16: Option<PathBuf>,
     /// Folder `easy_vqa/data`, if it is here.

@@ -45,7 +45,7 @@ pub(super) fn run(
     let written: Vec<Written> = (0..options.studies as u64)
         .into_par_iter()
         .map(|index| {
-            let written = write(pipeline, options.seed, index);
+            let written = write(pipeline, options, index);
             progress("phantom reports", done.fetch_add(1, Ordering::Relaxed) + 1, options.studies);
             written
         })
@@ -55,24 +55,25 @@ pub(super) fn run(
     Ok(())
 }
 
-fn write(pipeline: &Pipeline, seed: u64, index: u64) -> Result<Written> {
+fn write(pipeline: &Pipeline, options: &Options, index: u64) -> Result<Written> {
+    let (seed, beams) = (options.seed, options.beams);
     let size = StudyOptions::default().size;
     let (pixels, description) = Study::example(seed, index, &StudyOptions { size });
     let mut rng = stream(seed, "blind", index, 0);
     let noise: Vec<u8> = (0..pixels.len()).map(|_| rng.random()).collect();
     Ok(Written {
-        report: report(pipeline, pixels, size)?,
-        blind: report(pipeline, noise, size)?,
+        report: report(pipeline, beams, pixels, size)?,
+        blind: report(pipeline, beams, noise, size)?,
         description,
     })
 }
 
-fn report(pipeline: &Pipeline, pixels: Vec<u8>, size: usize) -> Result<String> {
+fn report(pipeline: &Pipeline, beams: usize, pixels: Vec<u8>, size: usize) -> Result<String> {
     let image = phantom::gray(pixels, size)?;
     let request = Request {
         images: &[image],
         prompt: REPORT_PROMPT,
-        params: GenerateParams::default(),
+        params: GenerateParams { num_beams: beams, ..GenerateParams::default() },
         stop: Vec::new(),
     };
     Ok(pipeline.answer(&request, |_| ControlFlow::Continue(()))?.text)
@@ -97,7 +98,7 @@ fn bleu_rows(written: &[Written], options: &Options, table: &mut Table) -> Resul
         ("blind: model on noise", written.iter().map(|w| w.blind.as_str()).collect()),
         ("ceiling: a fifth report", ceiling.iter().map(String::as_str).collect()),
     ];
-    let set = format!("phantom, seed {}, n = {}", options.seed, written.len());
+    let set = set_name(options, written.len());
     let (bleu, bootstrap) = (Bleu::default(), Bootstrap::default());
     for (name, hypotheses) in &systems {
         let segments: Vec<Segment> = hypotheses
@@ -115,6 +116,12 @@ fn bleu_rows(written: &[Written], options: &Options, table: &mut Table) -> Resul
     }
     table.notes.push(format!("BLEU: {}", bleu.signature(Some(4), Some(bootstrap))));
     Ok(())
+}
+
+/// Which studies were reported on, and how.
+fn set_name(options: &Options, count: usize) -> String {
+    let search = if options.beams > 1 { format!(", {} beams", options.beams) } else { String::new() };
+    format!("phantom, seed {}, n = {count}{search}", options.seed)
 }
 
 /// Training reports, and the constant chosen among them on validation studies.
@@ -144,7 +151,7 @@ fn nodule_rows(written: &[Written], options: &Options, table: &mut Table) {
     let counted = written.iter().filter(|w| largest(w) == 0.0 || largest(w) >= NODULE_MM);
     let pairs: Vec<(bool, bool)> =
         counted.map(|w| (reports_nodule(&w.report), largest(w) >= NODULE_MM)).collect();
-    let set = format!("phantom, seed {}, n = {}, nodules of 10 mm or more", options.seed, pairs.len());
+    let set = format!("{}, nodules of 10 mm or more", set_name(options, pairs.len()));
     let confusion = Confusion::from_pairs(pairs);
     push_proportion(table, &set, "nodule sensitivity", confusion.sensitivity(), 0.962);
     push_proportion(table, &set, "nodule specificity", confusion.specificity(), 0.915);

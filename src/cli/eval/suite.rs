@@ -27,6 +27,9 @@ pub(super) struct SuiteArgs {
     /// Seed of the phantom studies.
     #[arg(long, default_value_t = 424_242)]
     seed: u64,
+    /// Follow this many continuations of a report and keep the likeliest; 1 is greedy.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    beams: usize,
     /// Folder of the LUNA16 crops (labels.csv, images/).
     #[arg(long, value_name = "DIR")]
     luna16: Option<PathBuf>,
@@ -49,6 +52,7 @@ pub(super) fn run(args: &SuiteArgs) -> Result<ExitCode> {
     let options = Options {
         studies: args.studies,
         seed: args.seed,
+        beams: args.beams,
         luna16: args.luna16.clone(),
         easy_vqa: args.easy_vqa.clone(),
         questions: args.questions,
