@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use swinseek::train::optimizer::{AdamW, AdamWConfig, Gradients};
-use swinseek::train::recipe::Recipe;
+use swinseek::train::recipe::{AdapterTable, ModelTable, Recipe};
 use swinseek::train::variables::Variables;
 use swinseek_kernels::ops::loss::cross_entropy;
 use swinseek_kernels::{Precision, Trace, Weights};
@@ -31,7 +31,15 @@ fn config(case: &str) -> serde_json::Value {
 fn check_step(case: &str, loss: impl Fn(&Weights, &HashMap<String, Tensor>) -> Tensor) {
     let start = load(&format!("tests/goldens/{case}/model.safetensors"));
     let expected = load(&format!("tests/goldens_training/{case}.safetensors"));
-    let variables = Arc::new(Variables::new(0, start));
+    check_step_of(case, &Arc::new(Variables::new(0, start, None)), &expected, loss);
+}
+
+fn check_step_of(
+    case: &str,
+    variables: &Arc<Variables>,
+    expected: &HashMap<String, Tensor>,
+    loss: impl Fn(&Weights, &HashMap<String, Tensor>) -> Tensor,
+) {
     let weights = Weights::new(variables.clone(), Precision::F32);
     let loss = loss(&weights, &load(&format!("tests/goldens/{case}/golden.safetensors")));
     let torch_loss = expected["loss"].to_vec1::<f32>().expect("a loss")[0];
@@ -78,15 +86,55 @@ fn one_step_of_a_decoder_equals_pytorch() {
     });
 }
 
+/// Half the mean square of the last hidden states.
+fn encoder_loss(weights: &Weights, golden: &HashMap<String, Tensor>) -> Tensor {
+    let config = VisionConfig::from_json(&config("swinv2")).expect("a configuration");
+    let encoder = Encoder::new(&config, weights).expect("an encoder");
+    let hidden =
+        encoder.forward(&golden["pixel_values"], &mut Trace::off()).expect("features").last_hidden_state;
+    (hidden.sqr().and_then(|s| s.mean_all()).expect("a mean") * 0.5).expect("a loss")
+}
+
 #[test]
 fn one_step_of_an_encoder_equals_pytorch() {
-    check_step("swinv2", |weights, golden| {
-        let config = VisionConfig::from_json(&config("swinv2")).expect("a configuration");
-        let encoder = Encoder::new(&config, weights).expect("an encoder");
-        let hidden =
-            encoder.forward(&golden["pixel_values"], &mut Trace::off()).expect("features").last_hidden_state;
-        (hidden.sqr().and_then(|s| s.mean_all()).expect("a mean") * 0.5).expect("a loss")
-    });
+    check_step("swinv2", encoder_loss);
+}
+
+/// Only the additions move, as PEFT moves them.
+#[test]
+fn one_step_of_an_adapter_equals_peft() {
+    let names = |path: &str| -> HashMap<String, Tensor> {
+        let ours = |name: String| {
+            name.replace("base_model.model.", "")
+                .replace(".lora_A.weight", ".lora_A")
+                .replace(".lora_B.weight", ".lora_B")
+        };
+        load(path).into_iter().map(|(name, tensor)| (ours(name), tensor)).collect()
+    };
+    let base = load("tests/goldens/swinv2/model.safetensors");
+    let targets = ["query", "key", "value", "dense", "reduction"].map(str::to_owned).to_vec();
+    // PEFT's `use_rslora`: 3 over the root of 4.
+    let table = AdapterTable { rank: 4, alpha: 6.0, targets };
+    let variables = Arc::new(Variables::new(0, base.clone(), Some(table)));
+    let loss = |weights: &Weights, golden: &HashMap<String, Tensor>| {
+        // The first model makes the variables, which then take PEFT's values; the second reads them.
+        encoder_loss(weights, golden);
+        for (name, value) in names("tests/goldens_adapter/swinv2/adapter_model.safetensors") {
+            variables.all()[&name].set(&value).expect("the value's shape");
+        }
+        encoder_loss(weights, golden)
+    };
+    check_step_of("swinv2", &variables, &names("tests/goldens_training/adapter.safetensors"), loss);
+    let weights = variables.weights().expect("the sums");
+    assert_eq!(weights.len(), base.len());
+    for (name, sum) in &weights {
+        let same = values(sum) == values(&base[name]);
+        assert_eq!(same, !variables.additions().contains_key(name), "{name}");
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("f32 values")
 }
 
 /// A recipe of a model that trains in a second.
@@ -148,4 +196,42 @@ fn a_run_that_was_stopped_ends_as_one_that_was_not() {
     assert_eq!(weights(&whole_recipe), weights(&recipe), "the resumed run ends with other weights");
     let lines = std::fs::read_to_string(recipe.output.join("metrics.jsonl")).expect("metrics");
     assert_eq!(lines.lines().count(), 4, "a step is missing or repeated");
+}
+
+/// A recipe of an adapter to the model that the run of `recipe` left.
+fn adapter_recipe(recipe: &Recipe) -> Recipe {
+    let base = recipe.output.join("model");
+    Recipe {
+        output: recipe.output.with_file_name("adapter"),
+        model: ModelTable { directory: base, vocabulary: 300 },
+        adapter: Some(AdapterTable { rank: 2, ..AdapterTable::default() }),
+        ..recipe.clone()
+    }
+}
+
+#[test]
+fn an_adapter_is_trained_beside_a_model_that_stays_as_it_is() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let results = folders.each_ref().map(|folder| {
+        let recipe = tiny_recipe(folder.path());
+        let refused = swinseek::train::run(&adapter_recipe(&recipe), &mut |_, _| ControlFlow::Continue(()));
+        let refused = format!("{:#}", refused.expect_err("there is no model yet"));
+        assert!(refused.contains("run/model"), "{refused}");
+        swinseek::train::run(&recipe, &mut |_, _| ControlFlow::Continue(())).expect("a base");
+        let base = std::fs::read(recipe.output.join("model/model.safetensors")).expect("weights");
+        let recipe = adapter_recipe(&recipe);
+        // One run goes through, the other stops and goes on.
+        let stop = if folder.path() == folders[0].path() { u64::MAX } else { 3 };
+        swinseek::train::run(&recipe, &mut |_, line| {
+            if line.step == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .expect("a run");
+        swinseek::train::run(&recipe, &mut |_, _| ControlFlow::Continue(())).expect("the rest");
+        assert_eq!(std::fs::read(recipe.model.directory.join("model.safetensors")).expect("weights"), base);
+        let adapter = recipe.output.join("model");
+        let digest = |dir: &Path| swinseek_fusion::load_model(dir, Precision::Bf16).expect("a model").digest;
+        assert_ne!(digest(&adapter), digest(&recipe.model.directory));
+        std::fs::read(adapter.join("adapter_model.safetensors")).expect("an adapter")
+    });
+    assert_eq!(results[0], results[1], "the resumed run ends with other additions");
 }

@@ -74,8 +74,8 @@ pub fn compose(vision: &Path, language: &Path, out: &Path, options: &ComposeOpti
     let config = with_defaults(config, &parsed);
     let parameters = source.parameters.lock().unwrap_or_else(PoisonError::into_inner);
     save(out, &config, &parameters, options.stored)?;
-    copy_files(vision, out, &VISION_FILES)?;
-    copy_files(language, out, &LANGUAGE_FILES)
+    copy_files(&encoder, out, &VISION_FILES)?;
+    copy_files(&decoder, out, &LANGUAGE_FILES)
 }
 
 fn open(dir: &Path, expected: Architecture, what: &str) -> Result<Arc<Checkpoint>> {
@@ -111,8 +111,8 @@ fn with_defaults(mut config: Value, parsed: &ModelConfig) -> Value {
     config
 }
 
-fn copy_files(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
-    for path in names.iter().map(|name| from.join(name)).filter(|path| path.is_file()) {
+fn copy_files(from: &Checkpoint, to: &Path, names: &[&str]) -> Result<()> {
+    for path in names.iter().map(|name| from.file(name)).filter(|path| path.is_file()) {
         let bytes = std::fs::read(&path).map_err(|error| Error::file(&path, error))?;
         write_atomic(&to.join(path.file_name().unwrap_or_default()), &bytes)?;
     }

@@ -24,6 +24,8 @@ pub struct Summary {
     pub parts: BTreeMap<String, u64>,
     /// Parameters by stored type (`F32`, `I8`...).
     pub dtypes: BTreeMap<String, u64>,
+    /// Parameters of low-rank adapters, whose products are added to the model's own.
+    pub adapter_parameters: u64,
     /// Size of the weight files in bytes.
     pub size_bytes: u64,
     /// Most tokens of prompt and answer, for models with a decoder.
@@ -52,7 +54,7 @@ pub fn inspect(dir: &Path) -> Result<Summary> {
         let Some((dtype, dims)) = checkpoint.info(name) else {
             continue;
         };
-        if is_scale(name, &checkpoint) || dtype == "I64" {
+        if checkpoint.is_scale(name) || dtype == "I64" {
             continue;
         }
         let count = dims.iter().product::<usize>() as u64;
@@ -68,6 +70,7 @@ pub fn inspect(dir: &Path) -> Result<Summary> {
         active_parameters: parameters - idle,
         parts,
         dtypes,
+        adapter_parameters: checkpoint.adapter_parameters(),
         size_bytes: checkpoint.size_bytes(),
         context_length: shape.context_length,
         vocab_size: shape.vocab_size,
@@ -83,11 +86,6 @@ pub fn inspect(dir: &Path) -> Result<Summary> {
 pub(crate) fn class(config: &Value) -> String {
     let name = config.pointer("/architectures/0").or_else(|| config.get("architecture"));
     name.and_then(Value::as_str).unwrap_or("unnamed").to_owned()
-}
-
-fn is_scale(name: &str, checkpoint: &Checkpoint) -> bool {
-    let base = name.strip_suffix("_scale").or_else(|| name.strip_suffix("_scale_inv"));
-    base.is_some_and(|base| checkpoint.info(base).is_some())
 }
 
 /// The part of the model that a tensor belongs to.

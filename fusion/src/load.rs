@@ -179,10 +179,10 @@ pub fn load_model(dir: &Path, compute: impl Into<Compute>) -> Result<LoadedModel
     let model = build(&checkpoint, &compute.into())?;
     Ok(LoadedModel {
         model,
-        tokenizer: optional_bytes(&dir.join("tokenizer.json"))?,
-        tokenizer_config: optional_json(&dir.join("tokenizer_config.json"))?,
-        preprocessor: optional_json(&dir.join("preprocessor_config.json"))?,
-        generation: optional_json(&dir.join("generation_config.json"))?,
+        tokenizer: optional_bytes(&checkpoint.file("tokenizer.json"))?,
+        tokenizer_config: optional_json(&checkpoint.file("tokenizer_config.json"))?,
+        preprocessor: optional_json(&checkpoint.file("preprocessor_config.json"))?,
+        generation: optional_json(&checkpoint.file("generation_config.json"))?,
         digest: checkpoint.digest().to_owned(),
         config: checkpoint.config().clone(),
     })

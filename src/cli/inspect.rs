@@ -36,6 +36,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<ExitCode> {
     for (dtype, count) in &summary.dtypes {
         println!("{:<20} {}", format!("stored as {dtype}"), millions(*count));
     }
+    if summary.adapter_parameters > 0 {
+        println!("{:<20} {}", "added by adapters", millions(summary.adapter_parameters));
+    }
     println!("{:<20} {:.1} MB", "weight files", summary.size_bytes as f64 / 1e6);
     let rows = [
         ("context", summary.context_length),

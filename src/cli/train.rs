@@ -15,6 +15,8 @@ use crate::train::recipe::Recipe;
 #[command(
     after_help = "The run directory (`output` of the recipe) gets metrics.jsonl, loss.svg, checkpoints/ and, at the end, model/.
 Killed at any moment, the same command goes on from the last checkpoint and ends with the same model.
+With `[adapter]` (rank, alpha, targets) low-rank additions to the recipe's model are trained, and model/ is an adapter in PEFT's files
+that every command takes as a model.
 The recipe of the default model is samples/recipes/default.toml."
 )]
 pub(super) struct TrainArgs {

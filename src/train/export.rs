@@ -1,13 +1,13 @@
 //! What a run trains besides weights, and the model directory it leaves.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use candle_core::{Tensor, Var};
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use serde_json::{Value, json};
 use swinseek_fusion::ModelConfig;
-use swinseek_fusion::checkpoint::{self, Checkpoint, StoredType, read_json};
+use swinseek_fusion::checkpoint::{self, AdapterConfig, Checkpoint, StoredType, read_json};
 use swinseek_fusion::prompt_encoder::PromptEncoder;
 use swinseek_language::prompt;
 use swinseek_language::tokenizer::Tokenizer;
@@ -15,6 +15,7 @@ use swinseek_vision::preprocess::Preprocessor;
 
 use super::data::Mixture;
 use super::recipe::Recipe;
+use super::variables::Variables;
 
 /// Texts that a fresh tokenizer is trained on.
 const TOKENIZER_TEXTS: usize = 20_000;
@@ -63,6 +64,11 @@ impl Parts {
         let start = if directory.join("model.safetensors").exists() {
             Checkpoint::open(directory)?.load_all()?
         } else {
+            ensure!(
+                recipe.adapter.is_none(),
+                "{}: has no model.safetensors for `[adapter]` to add to",
+                directory.display()
+            );
             HashMap::new()
         };
         let card = directory.join("README.md");
@@ -95,11 +101,19 @@ fn generation_config() -> Value {
     json!({ "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "max_new_tokens": 256, "do_sample": false })
 }
 
-/// Writes a model directory with int8 matrices, each file atomically.
-pub fn save(parts: &Parts, vars: &BTreeMap<String, Var>, dir: &Path) -> Result<()> {
+/// Writes the run's model directory, each file atomically: with int8 matrices, or with what an adapter adds to the recipe's model.
+pub fn save(recipe: &Recipe, parts: &Parts, variables: &Variables) -> Result<()> {
+    let dir = &recipe.output.join("model");
     std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
-    let tensors: BTreeMap<String, Tensor> =
-        vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
+    if let Some(table) = &recipe.adapter {
+        let base = std::path::absolute(&recipe.model.directory)?;
+        let additions = variables.additions();
+        let module = |name: &String| name.strip_suffix(".weight").unwrap_or(name).to_owned();
+        let modules: Vec<String> = additions.keys().map(module).collect();
+        let config = AdapterConfig::new(Some(&base), table.rank, table.alpha, &modules);
+        return Ok(checkpoint::save_adapter(dir, &config, &additions)?);
+    }
+    let tensors: BTreeMap<String, Tensor> = variables.weights()?.into_iter().collect();
     checkpoint::save(dir, &parts.config_json, &tensors, StoredType::Int8)?;
     let write = |name: &str, bytes: &[u8]| checkpoint::write_atomic(&dir.join(name), bytes);
     write("tokenizer.json", parts.tokenizer_json.as_bytes())?;

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use candle_core::{Tensor, Var};
 use swinseek_fusion::{ModelConfig, SwinSeek};
-use swinseek_kernels::{Precision, Weights};
+use swinseek_kernels::{Precision, TensorSource, Weights};
 
 use super::batch::Batch;
 use super::metrics::Line;
 use super::optimizer::{self, AdamW, AdamWConfig};
-use super::recipe::{BatchTable, LossTable};
+use super::recipe::{AdapterTable, BatchTable, LossTable};
 use super::router::{self, Loads};
 use super::step::{Contribution, contribution};
 use super::variables::Variables;
@@ -32,8 +32,10 @@ pub struct Rules {
 
 /// A model in training, and the state of its optimiser.
 pub struct Learner {
-    /// The parameters by name.
+    /// What is trained, by name.
     pub vars: BTreeMap<String, Var>,
+    /// What the model reads.
+    pub variables: Arc<Variables>,
     /// Its moments are part of a checkpoint.
     pub optimizer: AdamW,
     rules: Rules,
@@ -42,21 +44,23 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A model with the weights of `start`; those it lacks are drawn with `seed`.
+    /// A model with the weights of `start`; those it lacks are drawn with `seed`. With an adapter it lacks none.
     pub fn new(
         config: &ModelConfig,
         start: HashMap<String, Tensor>,
+        adapter: Option<AdapterTable>,
         seed: u64,
         rules: Rules,
     ) -> Result<Self> {
-        let variables = Arc::new(Variables::new(seed, start));
-        let model = SwinSeek::new(config, &Weights::new(variables.clone(), Precision::Bf16))?;
+        let variables = Arc::new(Variables::new(seed, start, adapter));
+        let model = model(config, &variables)?;
         let vars = variables.all();
+        ensure!(!vars.is_empty(), "`adapter.targets` names no matrix of the model");
         let optimizer = AdamW::new(rules.optimizer, vars.clone());
         let count = rules.batch.micro_batches.min(rayon::current_num_threads());
         let worker = |_| rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
         let workers = (0..count).map(worker).collect::<Result<_, _>>()?;
-        Ok(Self { vars, optimizer, rules, model, workers })
+        Ok(Self { vars, variables, optimizer, rules, model, workers })
     }
 
     /// One step over the micro-batches that `draw` gives by index, each with the name of its data set. Drawing is the
@@ -66,6 +70,9 @@ impl Learner {
         learning_rate: f64,
         draw: &(dyn Fn(u64) -> Result<(String, Batch)> + Sync),
     ) -> Result<Line> {
+        if self.variables.is_adapter() {
+            self.model = model(self.model.config(), &self.variables)?;
+        }
         let contributions = self.contributions(draw)?;
         let mut line = Line { learning_rate, ..Line::default() };
         let mut loads = Loads::new();
@@ -78,7 +85,7 @@ impl Learner {
             gradients.push(part.gradients);
             add_loads(&mut loads, part.loads);
         }
-        anyhow::ensure!(line.loss.is_finite(), "the loss is {}", line.loss);
+        ensure!(line.loss.is_finite(), "the loss is {}", line.loss);
         let mut gradients = optimizer::mean(&gradients)?;
         line.gradient_norm = optimizer::clip_gradients(&mut gradients, self.rules.batch.max_grad_norm);
         self.optimizer.step(&gradients, learning_rate)?;
@@ -118,6 +125,11 @@ impl Learner {
             .map(|slot| slot.unwrap_or_else(|| Err(anyhow!("a worker stopped; this is a bug"))))
             .collect()
     }
+}
+
+fn model(config: &ModelConfig, variables: &Arc<Variables>) -> Result<SwinSeek> {
+    let weights = Weights::new(Arc::clone(variables) as Arc<dyn TensorSource>, Precision::Bf16);
+    Ok(SwinSeek::new(config, &weights)?)
 }
 
 fn add_loads(sum: &mut Loads, part: Loads) {

@@ -52,7 +52,7 @@ pub fn run(recipe: &Recipe, progress: Progress) -> Result<()> {
             return Ok(());
         }
     }
-    export::save(&trainer.parts, &trainer.learner.vars, &recipe.output.join("model"))
+    export::save(recipe, &trainer.parts, &trainer.learner.variables)
 }
 
 struct Trainer<'a> {
@@ -73,7 +73,7 @@ impl<'a> Trainer<'a> {
         let parts = Parts::open(recipe, &mixture)?;
         let start = parts.start.clone();
         let rules = Rules { batch: recipe.batch, losses: recipe.losses, optimizer: recipe.optimizer };
-        let mut learner = Learner::new(&parts.config, start, recipe.seed, rules)?;
+        let mut learner = Learner::new(&parts.config, start, recipe.adapter.clone(), recipe.seed, rules)?;
         let digest = blake3::hash(&serde_json::to_vec(recipe)?).to_hex().to_string();
         let checkpoints = Checkpoints::new(&recipe.output, digest, recipe.checkpoint.keep)?;
         let step = checkpoints.resume(&learner.vars, &mut learner.optimizer)?;
@@ -97,7 +97,7 @@ impl<'a> Trainer<'a> {
         line.step = self.step;
         let every = self.recipe.validation.every;
         if every > 0 && self.step.is_multiple_of(every) {
-            line.bleu = Some(validate::bleu(&self.parts, &self.learner.vars, &self.recipe.validation)?);
+            line.bleu = Some(validate::bleu(&self.parts, &self.learner.variables, &self.recipe.validation)?);
         }
         line.seconds = started.elapsed().as_secs_f64();
         Ok(line)
@@ -107,5 +107,5 @@ impl<'a> Trainer<'a> {
 /// Writes `output/model` from the last checkpoint, without a step.
 pub fn export_now(recipe: &Recipe) -> Result<()> {
     let trainer = Trainer::new(recipe)?;
-    export::save(&trainer.parts, &trainer.learner.vars, &recipe.output.join("model"))
+    export::save(recipe, &trainer.parts, &trainer.learner.variables)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use swinseek_fusion::checkpoint::quantizable;
 
 use super::optimizer::AdamWConfig;
 use super::schedule::Schedule;
@@ -20,6 +21,9 @@ pub struct Recipe {
     pub seed: u64,
     /// What is trained.
     pub model: ModelTable,
+    /// Low-rank additions are trained, and not the model's weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterTable>,
     /// Steps and learning rate.
     pub schedule: Schedule,
     /// AdamW.
@@ -54,6 +58,43 @@ pub struct ModelTable {
 
 fn default_vocabulary() -> usize {
     2048
+}
+
+/// `[adapter]` (LoRA, Hu et al. 2022): the weights of the model directory stay as they are, and low-rank additions to its matrices are
+/// trained. The run leaves them in PEFT's files, a few percent of the model's size.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdapterTable {
+    /// Rank of the additions.
+    pub rank: usize,
+    /// The additions are scaled by this over the rank.
+    pub alpha: f64,
+    /// Last parts of the names of the matrices (`q_proj`, `query`...); empty for all but embeddings, routers, stacked experts and heads.
+    pub targets: Vec<String>,
+}
+
+impl Default for AdapterTable {
+    fn default() -> Self {
+        Self { rank: 16, alpha: 16.0, targets: Vec::new() }
+    }
+}
+
+impl AdapterTable {
+    /// The factor of the additions.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+
+    /// Whether the tensor `name` gets an addition.
+    pub fn adapts(&self, name: &str, shape: &[usize]) -> bool {
+        let Some(module) = name.strip_suffix(".weight").filter(|_| shape.len() == 2) else {
+            return false;
+        };
+        match self.targets.as_slice() {
+            [] => quantizable(name, shape) && !module.ends_with("embed_tokens"),
+            targets => targets.iter().any(|target| module.rsplit('.').next() == Some(target)),
+        }
+    }
 }
 
 /// `[batch]`
@@ -233,6 +274,10 @@ impl Recipe {
     fn check(&self) -> Result<()> {
         ensure!(!self.data.is_empty(), "`data`: at least one [[data]] table is expected");
         ensure!(self.batch.micro_batches > 0, "`batch.micro_batches`: 0, expected 1 or more");
+        if let Some(adapter) = &self.adapter {
+            ensure!(adapter.rank > 0, "`adapter.rank`: 0, expected 1 or more");
+            ensure!(adapter.alpha > 0.0, "`adapter.alpha`: {}, expected more than 0", adapter.alpha);
+        }
         ensure!(self.schedule.steps > 0, "`schedule.steps`: 0, expected 1 or more");
         for (index, data) in self.data.iter().enumerate() {
             ensure!(data.rows > 0, "`data[{index}].rows`: 0, expected 1 or more");

@@ -1,11 +1,9 @@
 //! Reports on phantom studies outside the training stream, scored during a run.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use anyhow::Result;
-use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 use swinseek_evals::bleu::{Bleu, Segment};
 use swinseek_fusion::checkpoint::MapSource;
@@ -19,21 +17,18 @@ use swinseek_phantom::{Study, StudyOptions};
 use super::data::phantom;
 use super::export::Parts;
 use super::recipe::ValidationTable;
+use super::variables::Variables;
 
 /// A pipeline of the weights as they are now, packed for inference.
-pub fn snapshot(parts: &Parts, vars: &BTreeMap<String, Var>) -> Result<Pipeline> {
-    let tensors: HashMap<String, Tensor> = vars
-        .iter()
-        .map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach())))
-        .collect::<Result<_>>()?;
-    let weights = Weights::new(Arc::new(MapSource(tensors)), Precision::Bf16);
+pub fn snapshot(parts: &Parts, variables: &Variables) -> Result<Pipeline> {
+    let weights = Weights::new(Arc::new(MapSource(variables.weights()?)), Precision::Bf16);
     let model = SwinSeek::new(&parts.config, &weights)?;
     Ok(Pipeline::from_parts(model, parts.prompts.clone(), parts.preprocessor.clone(), String::new()))
 }
 
 /// Corpus BLEU-4 (sacreBLEU's 13a) of greedy reports against the studies' references, 0 to 100.
-pub fn bleu(parts: &Parts, vars: &BTreeMap<String, Var>, table: &ValidationTable) -> Result<f64> {
-    let pipeline = snapshot(parts, vars)?;
+pub fn bleu(parts: &Parts, variables: &Variables, table: &ValidationTable) -> Result<f64> {
+    let pipeline = snapshot(parts, variables)?;
     let pairs: Vec<(String, Vec<String>)> = (0..table.studies as u64)
         .into_par_iter()
         .map(|index| {

@@ -1,24 +1,31 @@
-//! The trainer's parameters: named candle variables that a model reads as its weights.
+//! The trainer's parameters: named candle variables that a model reads as its weights, or as additions to its weights.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Tensor, Var};
-use swinseek_fusion::checkpoint::FreshSource;
-use swinseek_kernels::{Error, Init, Result, TensorSource};
+use swinseek_fusion::checkpoint::{FreshSource, adapted};
+use swinseek_kernels::weights::fits;
+use swinseek_kernels::{Init, Result, TensorSource};
+
+use super::recipe::AdapterTable;
 
 /// Creates a variable the first time a name is asked for: from the starting checkpoint if it has the name,
 /// else by the layer's own initialisation.
+///
+/// With an adapter the starting tensors are constants, and the variables are the low-rank additions to its targets, `MODULE.lora_A` and
+/// `MODULE.lora_B`: what a model reads is then their sum as it was when the model was built.
 pub struct Variables {
     fresh: FreshSource,
     start: HashMap<String, Tensor>,
+    adapter: Option<AdapterTable>,
     vars: Mutex<BTreeMap<String, Var>>,
 }
 
 impl Variables {
-    /// `start` holds tensors to begin from (may be empty).
-    pub fn new(seed: u64, start: HashMap<String, Tensor>) -> Self {
-        Self { fresh: FreshSource::new(seed), start, vars: Mutex::new(BTreeMap::new()) }
+    /// `start` holds tensors to begin from (may be empty, unless there is an adapter).
+    pub fn new(seed: u64, start: HashMap<String, Tensor>, adapter: Option<AdapterTable>) -> Self {
+        Self { fresh: FreshSource::new(seed), start, adapter, vars: Mutex::default() }
     }
 
     /// All variables by name, in name order.
@@ -26,32 +33,86 @@ impl Variables {
         self.lock().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
-        self.vars.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Whether models must be built anew to see the variables' new values.
+    pub fn is_adapter(&self) -> bool {
+        self.adapter.is_some()
     }
-}
 
-impl TensorSource for Variables {
-    fn tensor(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+    /// The weights of the model as they are now, by name: a copy.
+    pub fn weights(&self) -> Result<HashMap<String, Tensor>> {
+        if self.adapter.is_none() {
+            let copy = |(name, var): (&String, &Var)| Ok((name.clone(), var.as_tensor().copy()?.detach()));
+            return self.lock().iter().map(copy).collect();
+        }
+        let mut weights = self.start.clone();
+        for (name, [a, b]) in self.additions() {
+            let sum = self.adapted(&self.start[&name], &a, &b)?.detach();
+            weights.insert(name, sum);
+        }
+        Ok(weights)
+    }
+
+    /// The halves `A (rank, in)` and `B (out, rank)` of each addition by the name of its matrix, as they are now.
+    pub fn additions(&self) -> BTreeMap<String, [Tensor; 2]> {
+        let vars = self.lock();
+        let half = |name: &str| vars.get(name).map(Var::as_detached_tensor);
+        let pair = |name: &String| {
+            let [a, b] = halves(name);
+            Some((name.clone(), [half(&a)?, half(&b)?]))
+        };
+        self.start.keys().filter_map(pair).collect()
+    }
+
+    fn adapted(&self, base: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let scale = self.adapter.as_ref().map_or(0.0, AdapterTable::scale);
+        adapted(base, a, b, scale)
+    }
+
+    /// The variable of that name, made by `value` when it is asked for first.
+    fn variable(&self, name: &str, value: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let mut vars = self.lock();
         if let Some(var) = vars.get(name) {
             return Ok(var.as_tensor().clone());
         }
-        let value = match self.start.get(name) {
-            Some(tensor) if tensor.dims() != shape => {
-                return Err(Error::Shape {
-                    name: name.to_owned(),
-                    expected: shape.to_vec(),
-                    found: tensor.dims().to_vec(),
-                });
-            }
-            Some(tensor) => tensor.clone(),
-            None => self.fresh.tensor(name, shape, init)?,
-        };
-        let var = Var::from_tensor(&value)?;
+        let var = Var::from_tensor(&value()?)?;
         let tensor = var.as_tensor().clone();
         vars.insert(name.to_owned(), var);
         Ok(tensor)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
+        self.vars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The names of the variables that are added to the matrix `name`.
+fn halves(name: &str) -> [String; 2] {
+    let module = name.strip_suffix(".weight").unwrap_or(name);
+    [format!("{module}.lora_A"), format!("{module}.lora_B")]
+}
+
+impl TensorSource for Variables {
+    fn tensor(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let start = self.start.get(name);
+        if start.is_some() || self.adapter.is_some() {
+            fits(name, shape, start.map(|tensor| tensor.dims().to_vec()))?;
+        }
+        let (Some(table), Some(base)) = (&self.adapter, start) else {
+            let value =
+                || start.map_or_else(|| self.fresh.tensor(name, shape, init), |tensor| Ok(tensor.clone()));
+            return self.variable(name, value);
+        };
+        let &[out, inner] = shape else { return Ok(base.clone()) };
+        if !table.adapts(name, shape) {
+            return Ok(base.clone());
+        }
+        let [name_a, name_b] = halves(name);
+        // PEFT draws `A` uniformly between -1/√in and 1/√in; `B` is zero, so that training starts from the model as it is.
+        let normal = Init::Normal { std: (3.0 * inner as f64).sqrt().recip() };
+        let a = self.variable(&name_a, || self.fresh.tensor(&name_a, &[table.rank, inner], normal))?;
+        let b =
+            self.variable(&name_b, || self.fresh.tensor(&name_b, &[out, table.rank], Init::Const(0.0)))?;
+        self.adapted(base, &a, &b)
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {

@@ -1,5 +1,6 @@
 //! A model directory on disk: `config.json` and its weights, read lazily through a memory map.
 //!
+//! - `adapter`: low-rank additions to the matrices of a model.
 //! - `file`: one safetensors file, mapped and checked before anything is allocated.
 //! - `decode`: bytes of each stored type to `f32`, quantised ones included.
 //! - `extra`: which tensors nobody read, and which of those are known leftovers.
@@ -7,6 +8,7 @@
 //! - `save`: the writer.
 //! - `source`: tensors that are already in memory.
 
+mod adapter;
 mod decode;
 mod extra;
 mod file;
@@ -25,13 +27,15 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use swinseek_kernels::{Compute, Error as KernelError, Init, TensorSource, Weights, weights::fits};
 
+pub use adapter::{AdapterConfig, adapted, save_adapter};
 pub(crate) use file::WeightFile;
 pub use fresh::FreshSource;
 pub use gguf::Gguf;
-pub use save::{StoredType, quantizable, save, write_atomic, write_tensors};
+pub use save::{StoredType, quantizable, save, write_atomic, write_json, write_tensors};
 pub use source::MapSource;
 
 use crate::{Error, Result};
+use adapter::Adapter;
 
 /// No `config.json` or shard index of a published model comes near this.
 const JSON_LIMIT: u64 = 64 << 20;
@@ -45,8 +49,12 @@ const INDEX: &str = "model.safetensors.index.json";
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
+    /// Where the weights are: `dir`, or the model that its adapter names.
+    base: PathBuf,
     config: Value,
     files: Vec<WeightFile>,
+    /// Each adds to what those before it leave.
+    adapters: Vec<Adapter>,
     /// Tensor name to the file that holds it.
     index: BTreeMap<String, usize>,
     fp8_block: [usize; 2],
@@ -55,12 +63,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens `dir`: reads `config.json`, maps `model.safetensors` or every shard of the index and checks
-    /// their headers. No tensor is read yet.
+    /// Opens `dir`: reads `config.json`, maps `model.safetensors` or every shard of the index, and the adapter if there is
+    /// one, and checks their headers. No tensor is read yet.
     pub fn open(dir: &Path) -> Result<Arc<Self>> {
-        let config = read_json(&dir.join("config.json"))?;
+        let (base, adapters) =
+            adapter::open(dir, |dir| dir.join(SINGLE).is_file() || dir.join(INDEX).is_file())?;
+        let config = read_json(&base.join("config.json"))?;
         let files: Vec<WeightFile> =
-            weight_paths(dir)?.iter().map(|path| WeightFile::open(path)).collect::<Result<_>>()?;
+            weight_paths(&base)?.iter().map(|path| WeightFile::open(path)).collect::<Result<_>>()?;
         let mut index = BTreeMap::new();
         for (number, file) in files.iter().enumerate() {
             for name in file.names() {
@@ -70,15 +80,26 @@ impl Checkpoint {
                 }
             }
         }
-        check_index(dir, &index)?;
-        let fp8_block = fp8_block(&config).map_err(|error| Error::model(&dir.join("config.json"), error))?;
+        check_index(&base, &index)?;
+        let fp8_block = fp8_block(&config).map_err(|error| Error::model(&base.join("config.json"), error))?;
         let (read, digest) = (Mutex::default(), OnceLock::new());
-        Ok(Arc::new(Self { dir: dir.to_owned(), config, files, index, fp8_block, read, digest }))
+        let checkpoint =
+            Self { dir: dir.to_owned(), base, config, files, adapters, index, fp8_block, read, digest };
+        for adapter in &checkpoint.adapters {
+            adapter.check(|name| checkpoint.shape(name))?;
+        }
+        Ok(Arc::new(checkpoint))
     }
 
     /// The directory this was opened from.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where the file `name` of this model is: in its directory, or else in that of the model that it adapts.
+    pub fn file(&self, name: &str) -> PathBuf {
+        let own = self.dir.join(name);
+        if own.is_file() { own } else { self.base.join(name) }
     }
 
     /// `config.json`.
@@ -104,15 +125,27 @@ impl Checkpoint {
 
     /// Bytes of the weight files.
     pub fn size_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes().len() as u64).sum()
+        self.all_files().map(|file| file.bytes().len() as u64).sum()
     }
 
-    /// The tensor as `f32`, whatever shape it has.
+    /// Parameters of the adapters.
+    pub fn adapter_parameters(&self) -> u64 {
+        self.adapters.iter().map(Adapter::parameters).sum()
+    }
+
+    fn all_files(&self) -> impl Iterator<Item = &WeightFile> {
+        self.files.iter().chain(self.adapters.iter().map(Adapter::file))
+    }
+
+    /// The tensor as `f32`, whatever shape it has, with what adapters add to it.
     pub fn load(&self, name: &str) -> swinseek_kernels::Result<Tensor> {
-        let view = self.view(name)?;
-        let values = decode::to_f32(name, &view, |name| self.scale(&name), self.fp8_block)?;
+        let read = |name: &str, view: &file::View| {
+            let values = decode::to_f32(name, view, |name| self.scale(&name), self.fp8_block)?;
+            Ok(Tensor::from_vec(values, view.shape, &Device::Cpu)?)
+        };
+        let tensor = read(name, &self.view(name)?)?;
         self.mark_read(name);
-        Ok(Tensor::from_vec(values, view.shape, &Device::Cpu)?)
+        self.adapters.iter().try_fold(tensor, |base, adapter| adapter.apply(name, base, read))
     }
 
     fn view(&self, name: &str) -> swinseek_kernels::Result<file::View<'_>> {
@@ -126,14 +159,22 @@ impl Checkpoint {
         self.view(name).ok()
     }
 
+    /// Whether `name` is the scale of a quantised tensor, and no parameter (Swin v2 has a `logit_scale`).
+    pub fn is_scale(&self, name: &str) -> bool {
+        let base = name.strip_suffix("_scale").or_else(|| name.strip_suffix("_scale_inv"));
+        base.is_some_and(|base| self.index.contains_key(base))
+    }
+
     fn mark_read(&self, name: &str) {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
     /// All parameters by name as `f32`; scales of quantised tensors are applied, not listed.
     pub fn load_all(&self) -> swinseek_kernels::Result<HashMap<String, Tensor>> {
-        let scale = |name: &str| name.ends_with("_scale") || name.ends_with("_scale_inv");
-        self.names().filter(|name| !scale(name)).map(|name| Ok((name.to_owned(), self.load(name)?))).collect()
+        self.names()
+            .filter(|name| !self.is_scale(name))
+            .map(|name| Ok((name.to_owned(), self.load(name)?)))
+            .collect()
     }
 
     /// Tensors that no one has asked for so far and that are not known leftovers of older files.
@@ -157,7 +198,7 @@ impl Checkpoint {
         Err(Error::file(file, message))
     }
 
-    /// BLAKE3 over `config.json` (as parsed: white space does not count) and the weight files (name, length and
+    /// BLAKE3 over `config.json` (as parsed: white space does not count), adapters' scales and the weight files (name, length and
     /// bytes of each), as 64 hex digits.
     /// Computed once.
     pub fn digest(&self) -> &str {
@@ -170,7 +211,10 @@ impl Checkpoint {
                 }
             };
             add("config.json", self.config.to_string().as_bytes());
-            for file in &self.files {
+            for adapter in &self.adapters {
+                add("adapter", &adapter.scale().to_le_bytes());
+            }
+            for file in self.all_files() {
                 let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
                 add(&name, file.bytes());
             }

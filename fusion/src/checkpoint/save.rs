@@ -46,10 +46,14 @@ pub fn save(
 ) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
     write_tensors(&dir.join("model.safetensors"), tensors, stored)?;
-    let mut json =
-        serde_json::to_vec_pretty(config).map_err(|error| Error::file(&dir.join("config.json"), error))?;
+    write_json(&dir.join("config.json"), config)
+}
+
+/// Writes a JSON file for people to read, atomically.
+pub fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(value).map_err(|error| Error::file(path, error))?;
     json.push(b'\n');
-    write_atomic(&dir.join("config.json"), &json)
+    write_atomic(path, &json)
 }
 
 /// Writes one safetensors file. The same tensors give the same bytes.

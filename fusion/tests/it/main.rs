@@ -1,5 +1,6 @@
 //! The room's tests over whole models, in one binary.
 
+mod adapter;
 mod checkpoint;
 mod compose;
 mod cuda;

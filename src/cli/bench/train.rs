@@ -40,7 +40,7 @@ pub(super) fn step(directory: &Path) -> Result<Prepared> {
         losses: LossTable { findings: 1.0, ..LossTable::default() },
         ..Rules::default()
     };
-    let mut learner = Learner::new(&config, checkpoint.load_all()?, 1, rules)?;
+    let mut learner = Learner::new(&config, checkpoint.load_all()?, None, 1, rules)?;
     let batches = (0..MICRO_BATCHES).map(|index| batch(&config, index)).collect::<Result<Vec<_>>>()?;
     let run = move || {
         let draw = |index| Ok((String::new(), batches[index as usize].clone()));
