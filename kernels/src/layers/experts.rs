@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::Packed;
 use crate::ops::experts::{Expert, Grouped, experts};
@@ -96,7 +97,7 @@ impl Experts {
             let [gate, up] = [0, hidden].map(|first| pack(&gate_up.narrow(0, first, hidden)?));
             Ok([gate?, up?, pack(&down)?])
         };
-        let packed = (0..self.count()).map(expert).collect::<Result<_>>()?;
+        let packed = (0..self.count()).into_par_iter().map(expert).collect::<Result<_>>()?;
         // Another thread may have been faster with the same content.
         Ok(self.packed.get_or_init(|| packed))
     }

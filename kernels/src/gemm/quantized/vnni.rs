@@ -3,10 +3,11 @@
 
 #[allow(clippy::wildcard_imports)] // Thirty intrinsics under their well-known names.
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::matrix::{LINES, Line};
 use super::int4::{HALF, QUADS, Unit};
-use super::kernel::{BLOCK, STRIP, Strip};
+use super::kernel::{BLOCK, Strip};
 
 /// Lines of a unit.
 const UNIT: usize = size_of::<Unit>() / size_of::<Line>();
@@ -45,10 +46,10 @@ pub(super) unsafe fn int4(s: &Strip) {
     // SAFETY: the caller's promise.
     unsafe {
         match s.rows {
-            1 => int4_rows::<1, 2>(s),
-            2 => int4_rows::<2, 2>(s),
-            4 => int4_rows::<4, 2>(s),
-            _ => int4_rows::<8, 1>(s),
+            1 => int4_rows::<1, 1, 2>(s),
+            2 => int4_rows::<2, 2, 2>(s),
+            4 => int4_rows::<4, 4, 1>(s),
+            _ => int4_rows::<8, 4, 1>(s),
         }
     }
 }
@@ -119,81 +120,85 @@ unsafe fn quad(row: *const Line, index: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { row.cast::<i32>().add(index).read() })
 }
 
-/// Groups of a panel after which its neighbour is due where there are not registers enough for both panels.
-const TURN: usize = 16;
+/// Groups after which the other rows are due: their weights are still in the first cache.
+const TURN: usize = 32;
 
-/// `SUMS` integer sums of a group and a panel take turns, where a few rows alone would have the multipliers wait.
+/// `R` rows, of which `AT_ONCE` are summed in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn int4_rows<const R: usize, const SUMS: usize>(s: &Strip) {
-    let mut sums = [[_mm512_setzero_ps(); R]; 2];
+unsafe fn int4_rows<const R: usize, const AT_ONCE: usize, const SUMS: usize>(s: &Strip) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
     // SAFETY: the rows and all units of the strip are readable, its rows of sums writable.
     unsafe {
-        if R > STRIP / 2 {
-            for first in (0..s.groups).step_by(TURN) {
-                for (panel, sums) in sums.iter_mut().enumerate() {
-                    for group in first..s.groups.min(first + TURN) {
-                        add_group::<R, SUMS>(s, group, panel, sums);
-                    }
-                }
-            }
-        } else {
-            let [first, second] = &mut sums;
-            for group in 0..s.groups {
-                add_group::<R, SUMS>(s, group, 0, first);
-                add_group::<R, SUMS>(s, group, 1, second);
+        let turn = if AT_ONCE < R { TURN } else { s.groups.max(1) };
+        for first in (0..s.groups).step_by(turn) {
+            let groups = first..s.groups.min(first + turn);
+            let (now, later) = sums.split_at_mut(AT_ONCE);
+            add_groups::<AT_ONCE, SUMS, true>(s, groups.clone(), 0, now);
+            for (i, rows) in later.chunks_exact_mut(AT_ONCE).enumerate() {
+                add_groups::<AT_ONCE, SUMS, false>(s, groups.clone(), (i + 1) * AT_ONCE, rows);
             }
         }
         for r in 0..R {
             for panel in 0..2 {
-                _mm512_store_ps(s.out.add(2 * r + panel).cast(), sums[panel][r]);
+                _mm512_store_ps(s.out.add(2 * r + panel).cast(), sums[r][panel]);
             }
         }
     }
 }
 
-/// Adds a group's products with a panel.
-#[inline]
+/// Adds the products of some groups and of `R` rows from `row` on; with `FETCH`, what comes next is asked for. `SUMS` integer sums of a group
+/// and a panel take turns, where a few rows alone would have the multipliers wait.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn add_group<const R: usize, const SUMS: usize>(
+unsafe fn add_groups<const R: usize, const SUMS: usize, const FETCH: bool>(
     s: &Strip,
-    group: usize,
-    panel: usize,
-    sums: &mut [__m512; R],
+    groups: Range<usize>,
+    row: usize,
+    sums: &mut [[__m512; 2]],
 ) {
     let low = _mm512_set1_epi8(15);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let left = s.left.add(group / 2 * s.height).byte_add(group % 2 * HALF);
-        let unit = s.right.cast::<__m512i>().add(group * UNIT);
-        let scales = scales(unit, panel);
-        let mut of_group = [[_mm512_setzero_si512(); SUMS]; R];
-        for r in 0..R {
-            of_group[r][0] = _mm512_set1_epi32(s.excess.add(r * s.groups + group).read());
-        }
-        if panel == 0 {
-            ahead(unit);
-        }
-        for quad in 0..QUADS {
-            let line = unit.add(1 + panel * QUADS + quad);
-            ahead(line);
-            let w = halves(_mm512_load_si512(line), low);
+    // In registers, where the slice would be memory.
+    let mut kept: [[__m512; 2]; R] = std::array::from_fn(|r| sums[r]);
+    for group in groups {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let left = s.left.add(group / 2 * s.height + row).byte_add(group % 2 * HALF);
+            let unit = s.right.cast::<__m512i>().add(group * UNIT);
+            let mut of_group = [[[_mm512_setzero_si512(); SUMS]; 2]; R];
             for r in 0..R {
-                let x = left.add(r).cast::<i32>().add(quad);
-                let x = [_mm512_set1_epi32(x.read()), _mm512_set1_epi32(x.add(QUADS).read())];
-                for half in 0..2 {
-                    let sum = &mut of_group[r][half % SUMS];
-                    *sum = _mm512_dpbusd_epi32(*sum, w[half], x[half]);
+                let excess = _mm512_set1_epi32(s.excess.add((row + r) * s.groups + group).read());
+                of_group[r][0][0] = excess;
+                of_group[r][1][0] = excess;
+            }
+            if FETCH {
+                (0..UNIT).for_each(|line| ahead(unit.add(line)));
+            }
+            for quad in 0..QUADS {
+                let line = unit.add(1 + quad);
+                let w = [0, QUADS].map(|panel| halves(_mm512_load_si512(line.add(panel)), low));
+                for r in 0..R {
+                    let x = left.add(r).cast::<i32>().add(quad);
+                    for half in 0..2 {
+                        let x = _mm512_set1_epi32(x.add(half * QUADS).read());
+                        for panel in 0..2 {
+                            let sum = &mut of_group[r][panel][half % SUMS];
+                            *sum = _mm512_dpbusd_epi32(*sum, w[panel][half], x);
+                        }
+                    }
+                }
+            }
+            let scales = [0, 1].map(|panel| scales(unit, panel));
+            for r in 0..R {
+                for panel in 0..2 {
+                    let mut sum = of_group[r][panel][0];
+                    for other in &of_group[r][panel][1..] {
+                        sum = _mm512_add_epi32(sum, *other);
+                    }
+                    kept[r][panel] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales[panel], kept[r][panel]);
                 }
             }
         }
-        for r in 0..R {
-            let mut sum = of_group[r][0];
-            for other in &of_group[r][1..] {
-                sum = _mm512_add_epi32(sum, *other);
-            }
-            sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, sums[r]);
-        }
     }
+    sums.copy_from_slice(&kept);
 }
 
 /// The low and the high half of each byte.
