@@ -78,6 +78,11 @@ impl SwinSeek {
         &self.config
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.decoder.device()
+    }
+
     /// The decoder alone.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder

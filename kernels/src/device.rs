@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::{Error, Precision, Result};
+use crate::{Error, Precision, Result, gemm};
 
 /// How and where a model computes. A precision alone means: on the processor.
 #[derive(Debug, Clone)]
@@ -40,6 +40,11 @@ pub fn open(name: &str) -> Result<Device> {
     Device::new_cuda_with_stream(ordinal).map_err(|error| Error::Input(format!("device {name}: {error}")))
 }
 
+/// What multiplies matrices on `device`, in `bf16` and in few bits: `cuda`, or the paths that the processor takes.
+pub fn path_names(device: &Device) -> [&'static str; 2] {
+    if device.is_cpu() { [gemm::path_name(), gemm::int8_path_name()] } else { ["cuda"; 2] }
+}
+
 fn unknown(name: &str) -> Error {
     Error::Input(format!("device {name:?}, expected cpu, cuda or cuda:N"))
 }
@@ -55,6 +60,7 @@ mod tests {
             let error = open(name).expect_err(name).to_string();
             assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");
         }
+        assert_eq!(path_names(&Device::Cpu), [gemm::path_name(), gemm::int8_path_name()]);
         if !cfg!(feature = "cuda") {
             let error = open("cuda:1").expect_err("no CUDA").to_string();
             assert!(error.contains("--features cuda"), "{error}");

@@ -12,6 +12,7 @@ use swinseek_fusion::projector::MemoryLayout;
 use swinseek_fusion::prompt_encoder::PromptEncoder;
 use swinseek_fusion::session::{self, DecodeRow, Prediction};
 use swinseek_fusion::{ImageMemory, ModelConfig, SwinSeek, TokenModel};
+use swinseek_kernels::device::path_names;
 use swinseek_kernels::{Compute, Trace};
 use swinseek_language::Cache;
 use swinseek_language::text_stream::TextStream;
@@ -64,6 +65,7 @@ impl JoinedModel {
             vocab_size: config.language.vocab_size,
             created,
             images_in_context: config.fusion.mode == FusionMode::Prefix,
+            kernels: path_names(pipeline.model().device()),
         };
         Self { pipeline, info }
     }

@@ -24,6 +24,8 @@ pub struct ModelInfo {
     pub created: u64,
     /// Whether image tokens take up room in the context (a prefix) or none (cross-attention).
     pub images_in_context: bool,
+    /// What multiplies its matrices, in `bf16` and in few bits.
+    pub kernels: [&'static str; 2],
 }
 
 impl ModelInfo {

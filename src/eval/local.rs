@@ -12,6 +12,7 @@ use swinseek_evals::dataset::{Item, image_bytes};
 use swinseek_evals::runner::{Candidate, CandidateError, Sight};
 use swinseek_fusion::GenerateParams;
 use swinseek_fusion::pipeline::{Pipeline, Request};
+use swinseek_kernels::device::path_names;
 use swinseek_kernels::{Compute, Precision};
 use swinseek_vision::preprocess::{DecodeOptions, Image, decode};
 
@@ -85,12 +86,14 @@ impl Candidate for Local {
         answer.map_err(|error| CandidateError::Item(crate::cli::one_line(&error)))
     }
 
-    /// Median time from the picture's bytes to the first token.
+    /// What multiplies its matrices, and the median time from the picture's bytes to the first token.
     fn measured(&self) -> Map<String, Value> {
         let mut times = self.first_tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
         times.sort_unstable();
         let median = times.get(times.len() / 2).map(|time| json!(time.as_secs_f64() * 1e3));
-        median.into_iter().map(|median| ("first_token_ms".to_owned(), median)).collect()
+        let kernels = json!(path_names(self.pipeline.model().device()));
+        let median = median.map(|median| ("first_token_ms".to_owned(), median));
+        [("kernels".to_owned(), kernels)].into_iter().chain(median).collect()
     }
 }
 

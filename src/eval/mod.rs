@@ -306,7 +306,7 @@ fn environment_of(dir: &Path) -> Option<Environment> {
     Some(Environment { hardware: result.get("hardware")?.clone(), speed: result.get("speed")?.clone() })
 }
 
-/// Processor, threads and the path that matrix products take.
+/// Processor and threads.
 pub fn hardware() -> Value {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
@@ -315,6 +315,5 @@ pub fn hardware() -> Value {
     json!({
         "cpu": cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
         "threads": rayon::current_num_threads(),
-        "kernels": swinseek_kernels::gemm::path_name(),
     })
 }

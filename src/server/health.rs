@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use swinseek_kernels::gemm;
 use swinseek_language::prompt::Message;
 use swinseek_language::sampler::SamplingParams;
 use swinseek_vision::preprocess::{Channels, Image, Samples};
@@ -52,7 +51,7 @@ pub(super) async fn warm_up(app: App) {
     match run_once(&app).await {
         Ok(()) => {
             app.set_warm();
-            let (kernels, few_bits) = (gemm::path_name(), gemm::int8_path_name());
+            let [kernels, few_bits] = app.engine.info().kernels;
             let threads = rayon::current_num_threads();
             tracing::info!(ms = started.elapsed().as_millis() as u64, kernels, few_bits, threads, "ready");
         }

@@ -117,6 +117,7 @@ impl EngineModel for Mock {
             vocab_size: VOCAB,
             created: 0,
             images_in_context: false,
+            kernels: ["none"; 2],
         }
     }
 

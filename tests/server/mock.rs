@@ -120,6 +120,7 @@ impl EngineModel for Mock {
             vocab_size: self.tokenizer.vocab_size(),
             created: 1_700_000_000,
             images_in_context: false,
+            kernels: ["none"; 2],
         }
     }
 

@@ -8,7 +8,7 @@ use half::bf16;
 use super::elementwise::Number;
 use super::{
     ATTENTION_COMBINE, CAUSAL_ATTENTION, Locked, MLA_DECODE, NULL, WINDOW_ATTENTION, device_of, fresh, grid,
-    launch, tensor,
+    launch, optional, tensor,
 };
 
 /// Query rows, and keys, of a block of `causal_attention`.
@@ -203,6 +203,7 @@ pub(crate) fn window_attention(
     if tokens != map.size[0] as usize * map.size[1] as usize
         || table.dims() != [offsets, heads]
         || pad.elem_count() != 3 * heads * dim
+        || sharpness.is_some_and(|sharpness| sharpness.elem_count() != heads)
         || dim > 64
         || dim % 2 == 1
     {
@@ -222,10 +223,7 @@ pub(crate) fn window_attention(
     let (head_count, head_dim) = (heads as i32, dim as i32);
     let mut arguments = function.builder();
     arguments.arg(&qkv).arg(&pad).arg(&table);
-    match &sharpness {
-        Some(sharpness) => arguments.arg(sharpness),
-        None => arguments.arg(&NULL),
-    };
+    optional(&mut arguments, sharpness.as_ref());
     arguments.arg(&mut y).arg(&map).arg(&head_count).arg(&head_dim);
     let blocks = windows_down * windows_across * area.div_ceil(BLOCK);
     // SAFETY: the contract in window_attention.cu; the sizes are those that were checked.

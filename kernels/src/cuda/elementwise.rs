@@ -3,12 +3,12 @@
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, PushKernelArg};
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use half::bf16;
 
 use super::{
     ACTIVATION, Argument, Locked, NORMS, NULL, Output, ROPE, contiguous, device_of, elementwise_grid, fresh,
-    grid, launch, tensor,
+    grid, launch, optional, tensor,
 };
 use crate::ops::rope::RopeLayout;
 
@@ -34,6 +34,9 @@ pub(super) fn norm<Y: Number>(
     eps: f32,
 ) -> Result<CudaSlice<Y>> {
     let dim = weight.len();
+    if !x.len().is_multiple_of(dim.max(1)) || bias.is_some_and(|bias| bias.len() != dim) {
+        bail!("norm: {} elements for a weight of {dim} and a bias of {:?}", x.len(), bias.map(CudaView::len));
+    }
     let mut y = fresh::<Y>(device, x.len())?;
     if !x.is_empty() {
         let name = if bias.is_some() { "layer_norm" } else { "rms_norm" };
@@ -42,10 +45,7 @@ pub(super) fn norm<Y: Number>(
         let (columns, rows) = (dim as i32, x.len() / dim);
         let mut arguments = function.builder();
         arguments.arg(x).arg(&NULL).arg(&NULL).arg(weight);
-        match bias {
-            Some(bias) => arguments.arg(bias),
-            None => arguments.arg(&NULL),
-        };
+        optional(&mut arguments, bias);
         arguments.arg(&mut y).arg(&columns).arg(&eps);
         let threads = dim.div_ceil(4).next_multiple_of(32).clamp(32, 1024);
         // SAFETY: the contract in norms.cu; all views have `rows` rows of `dim`.
@@ -110,10 +110,7 @@ pub(super) fn biased_gelu(
         let function = ACTIVATION.kernel(device, "gelu_f32_f32", 0)?;
         let mut arguments = function.builder();
         arguments.arg(x);
-        match bias {
-            Some(bias) => arguments.arg(bias),
-            None => arguments.arg(&NULL),
-        };
+        optional(&mut arguments, bias);
         arguments.arg(&mut y).arg(&rows).arg(&columns);
         // SAFETY: the contract in activation.cu; `x` has whole rows of the bias's length.
         unsafe { launch(arguments, elementwise_grid(x.len())) }?;

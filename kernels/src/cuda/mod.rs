@@ -14,7 +14,7 @@ use candle_core::cuda_backend::cudarc::cublas::sys::{
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, CudaStream, CudaView, DevicePtr, DevicePtrMut, DeviceRepr, LaunchArgs,
-    LaunchConfig,
+    LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
@@ -93,6 +93,14 @@ unsafe fn launch(mut arguments: LaunchArgs<'_>, config: LaunchConfig) -> Result<
     // SAFETY: the caller's promise.
     unsafe { arguments.launch(config) }.w()?;
     Ok(())
+}
+
+/// The next argument, a null pointer where it is not given.
+fn optional<'a, 'b: 'a>(arguments: &mut LaunchArgs<'a>, view: Option<&'b CudaView<'b, f32>>) {
+    match view {
+        Some(view) => arguments.arg(view),
+        None => arguments.arg(&NULL),
+    };
 }
 
 /// An argument of a custom operation.

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16};
 
 use super::elementwise::{biased_gelu, norm};
-use super::{Locked, MOE, QUANT_LINEAR, elementwise_grid, fresh, grid, launch, products, tensor};
+use super::{Locked, MOE, QUANT_LINEAR, elementwise_grid, fresh, grid, launch, optional, products, tensor};
 use crate::Precision;
 use crate::ops::activation::Activation;
 use crate::ops::experts::Grouped;
@@ -121,15 +121,17 @@ impl Weight {
         match &self.numbers {
             Numbers::Bf16(weight) => {
                 let x = self.normalized::<bf16>(&x, norm)?;
+                let x = Locked::of(&x)?;
                 let sizes = (1, rows, self.out, self.inner);
-                let y = products(&self.device, (&x.as_view(), &weight.as_view()), sizes)?;
+                let y = products(&self.device, (&x.elements()?, &weight.as_view()), sizes)?;
                 finish(&self.device, y, dims, bias, activation, residual)
             }
             Numbers::Int8(..) | Numbers::Int4(..) => {
                 let x = self.normalized::<f32>(&x, norm)?;
+                let x = Locked::of(&x)?;
                 let fused = activation.is_none_or(|activation| activation == Activation::Gelu);
                 let inside = if fused { (activation, residual) } else { (None, None) };
-                let y = tensor(self.quantized(&x.as_view(), rows, bias, inside)?, dims, &self.device);
+                let y = tensor(self.quantized(&x.elements()?, rows, bias, inside)?, dims, &self.device);
                 let Some(activation) = activation.filter(|_| !fused) else { return Ok(y) };
                 let y = activation.apply(&y)?;
                 residual.map_or_else(|| Ok(y.clone()), |residual| residual + &y)
@@ -142,20 +144,16 @@ impl Weight {
         &self,
         x: &Tensor,
         parameters: Option<NormParameters>,
-    ) -> Result<CudaSlice<Y>> {
+    ) -> Result<Tensor> {
         let Some(NormParameters { weight, bias, eps }) = parameters else {
-            let x = x.to_dtype(Y::DTYPE)?;
-            let locked = Locked::of(&x)?;
-            let view = locked.elements::<Y>()?;
-            let mut copy = fresh::<Y>(&self.device, view.len())?;
-            self.device.memcpy_dtod(&view, &mut copy)?;
-            return Ok(copy);
+            return x.to_dtype(Y::DTYPE);
         };
         let (weight, bias) = (weight.contiguous()?, bias.map(Tensor::contiguous).transpose()?);
-        let (x, weight) = (Locked::of(x)?, Locked::of(&weight)?);
+        let (rows, weight) = (Locked::of(x)?, Locked::of(&weight)?);
         let bias = bias.as_ref().map(Locked::of).transpose()?;
         let bias = bias.as_ref().map(Locked::elements::<f32>).transpose()?;
-        norm(&self.device, &x.elements()?, &weight.elements()?, bias.as_ref(), eps as f32)
+        let y = norm::<Y>(&self.device, &rows.elements()?, &weight.elements()?, bias.as_ref(), eps as f32)?;
+        Ok(tensor(y, x.shape(), &self.device))
     }
 
     /// A product with a weight in few bits, in one launch.
@@ -251,10 +249,7 @@ impl Weight {
         let token_count = rows as i64;
         let mut arguments = function.builder();
         arguments.arg(&results);
-        match &plus {
-            Some(plus) => arguments.arg(plus),
-            None => arguments.arg(&super::NULL),
-        };
+        optional(&mut arguments, plus.as_ref());
         arguments.arg(&mut y).arg(&token_count).arg(&choice_count).arg(&columns);
         // SAFETY: as above.
         unsafe { launch(arguments, elementwise_grid(rows * dim)) }?;

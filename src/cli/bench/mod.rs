@@ -19,7 +19,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use swinseek_kernels::{Compute, gemm};
+use swinseek_kernels::Compute;
+use swinseek_kernels::device::path_names;
 
 use self::plot::Dot;
 use self::roofline::Roofline;
@@ -144,22 +145,21 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     // Drawn now too: a file that cannot be written is told before minutes of measuring, and an interrupted run leaves a picture.
     let draw = |dots: &[Dot]| args.svg.as_ref().map_or(Ok(()), |path| plot::write(path, roofline, dots));
     draw(&dots)?;
-    let path = match (args.model.device.device.as_str(), args.model.precision) {
-        ("cpu", PrecisionFlag::F32) => "f32",
-        ("cpu", _) => gemm::path_name(),
-        (device, _) => device,
-    };
+    let device = args.model.device.open()?;
+    let exact = args.model.precision == PrecisionFlag::F32 && device.is_cpu();
+    let [path, int8_path] = path_names(&device);
+    let path = if exact { "f32" } else { path };
     let (flops, bytes) = (roofline.bf16_flops / 1e12, roofline.read_bytes / 1e9);
     if args.json {
         print_json(&json!({
-            "threads": rayon::current_num_threads(), "path": path, "int8_path": gemm::int8_path_name(),
+            "threads": rayon::current_num_threads(), "path": path, "int8_path": int8_path,
             "ceiling_tflops": flops, "ceiling_read_gb_per_s": bytes,
         }))?;
     } else {
         eprintln!(
             "{} threads; products: {path}, in few bits: {}; ceilings: {flops:.2} TFLOP/s in bf16, {bytes:.1} GB/s from memory",
             rayon::current_num_threads(),
-            gemm::int8_path_name()
+            int8_path
         );
         println!(
             "{:<40} {:>10} {:>17} {:>16} {:>14} {:>7} {:>9}",
