@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use swinseek::train::optimizer::{AdamW, AdamWConfig, Gradients};
 use swinseek::train::recipe::{AdapterTable, ModelTable, Recipe};
 use swinseek::train::variables::Variables;
+use swinseek_fusion::checkpoint::Checkpoint;
 use swinseek_kernels::ops::loss::cross_entropy;
 use swinseek_kernels::{Precision, Trace, Weights};
 use swinseek_language::{Context, Decoder, LanguageConfig, NoHook};
@@ -114,7 +115,7 @@ fn one_step_of_an_adapter_equals_peft() {
     let base = load("tests/goldens/swinv2/model.safetensors");
     let targets = ["query", "key", "value", "dense", "reduction"].map(str::to_owned).to_vec();
     // PEFT's `use_rslora`: 3 over the root of 4.
-    let table = AdapterTable { rank: 4, alpha: 6.0, targets };
+    let table = AdapterTable { rank: 4, alpha: 6.0, targets, from: None };
     let variables = Arc::new(Variables::new(0, base.clone(), Some(table)));
     let loss = |weights: &Weights, golden: &HashMap<String, Tensor>| {
         // The first model makes the variables, which then take PEFT's values; the second reads them.
@@ -196,6 +197,51 @@ fn a_run_that_was_stopped_ends_as_one_that_was_not() {
     assert_eq!(weights(&whole_recipe), weights(&recipe), "the resumed run ends with other weights");
     let lines = std::fs::read_to_string(recipe.output.join("metrics.jsonl")).expect("metrics");
     assert_eq!(lines.lines().count(), 4, "a step is missing or repeated");
+}
+
+/// What a run goes on from is the model that the run before it left, at another scale too.
+#[test]
+fn an_adapter_is_gone_on_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = tiny_recipe(folder.path());
+    let run = |recipe: &Recipe| swinseek::train::run(recipe, &mut |_, _| ControlFlow::Continue(()));
+    run(&base).expect("a base");
+    let first = adapter_recipe(&base);
+    run(&first).expect("an adapter");
+    let table = AdapterTable {
+        rank: 2,
+        alpha: 8.0,
+        from: Some(first.output.join("model")),
+        ..AdapterTable::default()
+    };
+    let next =
+        |adapter| Recipe { output: folder.path().join("next"), adapter: Some(adapter), ..first.clone() };
+    let mut second = next(table.clone());
+    second.schedule.steps = 0;
+    run(&second).expect("no step");
+    let weights = |recipe: &Recipe| {
+        let checkpoint = Checkpoint::open(&recipe.output.join("model")).expect("a model");
+        checkpoint.load_all().expect("tensors")
+    };
+    let (before, after, without) = (weights(&first), weights(&second), weights(&base));
+    let moved = before.iter().filter(|(name, tensor)| values(tensor) != values(&without[*name])).count();
+    assert!(moved > 10, "{moved} matrices");
+    // Scaled by powers of two, the halves are the same numbers.
+    for (name, tensor) in &before {
+        assert_eq!(values(tensor), values(&after[name]), "{name}");
+    }
+    let refusals = [
+        (AdapterTable { rank: 3, ..table.clone() }, "is of rank 2, `adapter.rank` is 3"),
+        (
+            AdapterTable { targets: vec!["q_proj".into()], ..table.clone() },
+            "which `adapter.targets` leaves out",
+        ),
+        (AdapterTable { from: Some(base.output.join("model")), ..table }, "adapter_config.json"),
+    ];
+    for (adapter, expected) in refusals {
+        let error = format!("{:#}", run(&next(adapter)).expect_err(expected));
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 /// A recipe of an adapter to the model that the run of `recipe` left.

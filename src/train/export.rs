@@ -14,8 +14,8 @@ use swinseek_language::tokenizer::Tokenizer;
 use swinseek_vision::preprocess::Preprocessor;
 
 use super::data::Mixture;
-use super::recipe::Recipe;
-use super::variables::Variables;
+use super::recipe::{AdapterTable, Recipe};
+use super::variables::{Variables, halves};
 
 /// Texts that a fresh tokenizer is trained on.
 const TOKENIZER_TEXTS: usize = 20_000;
@@ -61,7 +61,7 @@ impl Parts {
         let preprocessor =
             Preprocessor::from_json(&preprocessor_json).with_context(|| path.display().to_string())?;
         let prompts = PromptEncoder::new(tokenizer, &tokenizer_config(), &generation_config())?;
-        let start = if directory.join("model.safetensors").exists() {
+        let mut start = if directory.join("model.safetensors").exists() {
             Checkpoint::open(directory)?.load_all()?
         } else {
             ensure!(
@@ -71,6 +71,9 @@ impl Parts {
             );
             HashMap::new()
         };
+        if let Some(table) = &recipe.adapter {
+            go_on_from(table, &mut start)?;
+        }
         let card = directory.join("README.md");
         Ok(Self {
             config,
@@ -88,6 +91,29 @@ impl Parts {
     pub fn context(&self) -> usize {
         self.config.language.max_position_embeddings
     }
+}
+
+/// Adds the halves of the adapter that the table goes on from, if it does, to the tensors to start from.
+fn go_on_from(table: &AdapterTable, start: &mut HashMap<String, Tensor>) -> Result<()> {
+    let Some(dir) = &table.from else { return Ok(()) };
+    let (config, pairs) = checkpoint::load_adapter(dir)?;
+    let (rank, shown) = (config.r, dir.display());
+    ensure!(
+        rank == table.rank,
+        "`adapter.from`: {shown} is of rank {rank}, `adapter.rank` is {}",
+        table.rank
+    );
+    for (name, [a, b]) in pairs {
+        let adapts = start.get(&name).is_some_and(|base| table.adapts(&name, base.dims()));
+        ensure!(
+            adapts,
+            "`adapter.from`: {shown} adds to `{name}`, which `adapter.targets` leaves out or the model lacks"
+        );
+        // What it adds stays the same where the recipe scales otherwise.
+        let b = (b * (config.scale() / table.scale()))?;
+        start.extend(halves(&name).into_iter().zip([a, b]));
+    }
+    Ok(())
 }
 
 fn tokenizer_config() -> Value {

@@ -71,11 +71,14 @@ pub struct AdapterTable {
     pub alpha: f64,
     /// Last parts of the names of the matrices (`q_proj`, `query`...); empty for all but embeddings, routers, stacked experts and heads.
     pub targets: Vec<String>,
+    /// Directory of an adapter to the same matrices of the same model, of this rank, to go on from; without one the additions begin at zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
 }
 
 impl Default for AdapterTable {
     fn default() -> Self {
-        Self { rank: 16, alpha: 16.0, targets: Vec::new() }
+        Self { rank: 16, alpha: 16.0, targets: Vec::new(), from: None }
     }
 }
 
@@ -257,6 +260,9 @@ impl Recipe {
         let base = path.parent().unwrap_or(Path::new("."));
         recipe.output = base.join(&recipe.output);
         recipe.model.directory = base.join(&recipe.model.directory);
+        if let Some(from) = recipe.adapter.as_mut().and_then(|adapter| adapter.from.as_mut()) {
+            *from = base.join(&*from);
+        }
         for data in &mut recipe.data {
             match &mut data.source {
                 SourceTable::Phantom { .. } => {}

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use candle_core::{Tensor, Var};
 use swinseek_fusion::checkpoint::{FreshSource, adapted};
 use swinseek_kernels::weights::fits;
-use swinseek_kernels::{Init, Result, TensorSource};
+use swinseek_kernels::{Error, Init, Result, TensorSource};
 
 use super::recipe::AdapterTable;
 
@@ -23,7 +23,7 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// `start` holds tensors to begin from (may be empty, unless there is an adapter).
+    /// `start` holds tensors to begin from (may be empty, unless there is an adapter), by the names of the variables.
     pub fn new(seed: u64, start: HashMap<String, Tensor>, adapter: Option<AdapterTable>) -> Self {
         Self { fresh: FreshSource::new(seed), start, adapter, vars: Mutex::default() }
     }
@@ -44,8 +44,10 @@ impl Variables {
             let copy = |(name, var): (&String, &Var)| Ok((name.clone(), var.as_tensor().copy()?.detach()));
             return self.lock().iter().map(copy).collect();
         }
+        let additions = self.additions();
         let mut weights = self.start.clone();
-        for (name, [a, b]) in self.additions() {
+        additions.keys().flat_map(|name| halves(name)).for_each(|half| drop(weights.remove(&half)));
+        for (name, [a, b]) in additions {
             let sum = self.adapted(&self.start[&name], &a, &b)?.detach();
             weights.insert(name, sum);
         }
@@ -68,13 +70,18 @@ impl Variables {
         adapted(base, a, b, scale)
     }
 
-    /// The variable of that name, made by `value` when it is asked for first.
-    fn variable(&self, name: &str, value: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    /// The variable of that name, made when it is asked for first.
+    fn variable(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         let mut vars = self.lock();
         if let Some(var) = vars.get(name) {
             return Ok(var.as_tensor().clone());
         }
-        let var = Var::from_tensor(&value()?)?;
+        let var = if let Some(start) = self.start.get(name) {
+            fits(name, shape, Some(start.dims().to_vec()))?;
+            Var::from_tensor(start)?
+        } else {
+            Var::from_tensor(&self.fresh.tensor(name, shape, init)?)?
+        };
         let tensor = var.as_tensor().clone();
         vars.insert(name.to_owned(), var);
         Ok(tensor)
@@ -86,22 +93,19 @@ impl Variables {
 }
 
 /// The names of the variables that are added to the matrix `name`.
-fn halves(name: &str) -> [String; 2] {
+pub(super) fn halves(name: &str) -> [String; 2] {
     let module = name.strip_suffix(".weight").unwrap_or(name);
     [format!("{module}.lora_A"), format!("{module}.lora_B")]
 }
 
 impl TensorSource for Variables {
     fn tensor(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let start = self.start.get(name);
-        if start.is_some() || self.adapter.is_some() {
-            fits(name, shape, start.map(|tensor| tensor.dims().to_vec()))?;
-        }
-        let (Some(table), Some(base)) = (&self.adapter, start) else {
-            let value =
-                || start.map_or_else(|| self.fresh.tensor(name, shape, init), |tensor| Ok(tensor.clone()));
-            return self.variable(name, value);
+        let Some(table) = &self.adapter else {
+            return self.variable(name, shape, init);
         };
+        let base = self.start.get(name);
+        fits(name, shape, base.map(|tensor| tensor.dims().to_vec()))?;
+        let base = base.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?;
         let &[out, inner] = shape else { return Ok(base.clone()) };
         if !table.adapts(name, shape) {
             return Ok(base.clone());
@@ -109,9 +113,8 @@ impl TensorSource for Variables {
         let [name_a, name_b] = halves(name);
         // PEFT draws `A` uniformly between -1/√in and 1/√in; `B` is zero, so that training starts from the model as it is.
         let normal = Init::Normal { std: (3.0 * inner as f64).sqrt().recip() };
-        let a = self.variable(&name_a, || self.fresh.tensor(&name_a, &[table.rank, inner], normal))?;
-        let b =
-            self.variable(&name_b, || self.fresh.tensor(&name_b, &[out, table.rank], Init::Const(0.0)))?;
+        let a = self.variable(&name_a, &[table.rank, inner], normal)?;
+        let b = self.variable(&name_b, &[out, table.rank], Init::Const(0.0))?;
         self.adapted(base, &a, &b)
     }
 

@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use swinseek_kernels::{Error as KernelError, Result as KernelResult};
 
-use super::{StoredType, WeightFile, file::View, read_json, save::write_json, write_tensors};
+use super::{StoredType, WeightFile, decode, read_json, save::write_json, write_tensors};
 use crate::{Error, Result};
 
 const CONFIG: &str = "adapter_config.json";
@@ -209,21 +209,19 @@ impl Adapter {
     }
 
     /// `base`, the tensor `name` of the model, with what is added to it.
-    pub(super) fn apply(
-        &self,
-        name: &str,
-        base: Tensor,
-        read: impl Fn(&str, &View) -> KernelResult<Tensor>,
-    ) -> KernelResult<Tensor> {
-        let Some(pair) = self.pairs.get(name) else {
+    pub(super) fn apply(&self, name: &str, base: Tensor) -> KernelResult<Tensor> {
+        let Some([a, b]) = self.pairs.get(name) else {
             return Ok(base);
         };
-        let half = |name: &String| {
-            let view = self.file.view(name);
-            read(name, &view.ok_or_else(|| KernelError::MissingTensor { name: name.clone() })?)
-        };
-        let [a, b] = pair;
-        adapted(&base, &half(a)?, &half(b)?, self.config.scale())
+        adapted(&base, &self.half(a)?, &self.half(b)?, self.config.scale())
+    }
+
+    /// An `A` or a `B` by its name in the file.
+    fn half(&self, name: &str) -> KernelResult<Tensor> {
+        let view =
+            self.file.view(name).ok_or_else(|| KernelError::MissingTensor { name: name.to_owned() })?;
+        let values = decode::to_f32(name, &view, |_| None, [1, 1])?;
+        Ok(Tensor::from_vec(values, view.shape, &Device::Cpu)?)
     }
 }
 
@@ -246,6 +244,17 @@ fn pairs(file: &WeightFile) -> std::result::Result<BTreeMap<String, [String; 2]>
         pairs.insert(format!("{module}.weight"), pair);
     }
     Ok(pairs)
+}
+
+/// Reads what `save_adapter` writes: the halves as `f32`.
+pub fn load_adapter(dir: &Path) -> Result<(AdapterConfig, BTreeMap<String, [Tensor; 2]>)> {
+    let adapter =
+        Adapter::open(dir)?.ok_or_else(|| Error::file(&dir.join(CONFIG), "there is no such file"))?;
+    let read =
+        |(name, [a, b]): (&String, &[String; 2])| Ok((name.clone(), [adapter.half(a)?, adapter.half(b)?]));
+    let pairs: KernelResult<_> = adapter.pairs.iter().map(read).collect();
+    let pairs = pairs.map_err(|error| Error::model(adapter.file.path(), error))?;
+    Ok((adapter.config, pairs))
 }
 
 /// Writes an adapter: `pairs` has `A` and `B` by the name of the matrix `MODULE.weight` that they are added to.

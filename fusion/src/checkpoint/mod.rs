@@ -27,7 +27,7 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use swinseek_kernels::{Compute, Error as KernelError, Init, TensorSource, Weights, weights::fits};
 
-pub use adapter::{AdapterConfig, adapted, save_adapter};
+pub use adapter::{AdapterConfig, adapted, load_adapter, save_adapter};
 pub(crate) use file::WeightFile;
 pub use fresh::FreshSource;
 pub use gguf::Gguf;
@@ -139,13 +139,11 @@ impl Checkpoint {
 
     /// The tensor as `f32`, whatever shape it has, with what adapters add to it.
     pub fn load(&self, name: &str) -> swinseek_kernels::Result<Tensor> {
-        let read = |name: &str, view: &file::View| {
-            let values = decode::to_f32(name, view, |name| self.scale(&name), self.fp8_block)?;
-            Ok(Tensor::from_vec(values, view.shape, &Device::Cpu)?)
-        };
-        let tensor = read(name, &self.view(name)?)?;
+        let view = self.view(name)?;
+        let values = decode::to_f32(name, &view, |name| self.scale(&name), self.fp8_block)?;
+        let tensor = Tensor::from_vec(values, view.shape, &Device::Cpu)?;
         self.mark_read(name);
-        self.adapters.iter().try_fold(tensor, |base, adapter| adapter.apply(name, base, read))
+        self.adapters.iter().try_fold(tensor, |base, adapter| adapter.apply(name, base))
     }
 
     fn view(&self, name: &str) -> swinseek_kernels::Result<file::View<'_>> {
