@@ -1,5 +1,5 @@
-//! chrF, TER, intervals and paired tests against the real sacreBLEU: `goldens/sacrebleu.json`, written by
-//! `goldens/make_sacrebleu.py` on the texts of `goldens/bleu.json`.
+//! chrF, TER, intervals and paired tests against the real sacreBLEU: `goldens/sacrebleu.json.gz`, written by
+//! `goldens/make_sacrebleu.py` on the texts of `goldens/bleu.json.gz`.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -16,19 +16,17 @@ use swinseek_evals::significance::{Sample, paired_bootstrap, paired_randomizatio
 use swinseek_evals::ter::Ter;
 use swinseek_evals::tokenize::{Tercom, Tokenizer};
 
+#[path = "goldens/stored.rs"]
+mod stored;
+
 /// Both sides do the same f64 operations; `exp` and `ln` of two C libraries may differ in the last place.
 const TOLERANCE: f64 = 1e-9;
 
-fn read(name: &str) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name);
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-static GOLDEN: LazyLock<Value> = LazyLock::new(|| read("sacrebleu.json"));
+static GOLDEN: LazyLock<Value> = LazyLock::new(|| stored::read("sacrebleu"));
 
 /// Hypotheses with their references.
 static PAIRS: LazyLock<Vec<(String, Vec<String>)>> = LazyLock::new(|| {
-    let pairs = read("bleu.json")["pairs"].take();
+    let pairs = stored::read("bleu")["pairs"].take();
     let pair = |pair: &Value| serde_json::from_value(serde_json::json!([pair[0], pair[1]])).unwrap();
     pairs.as_array().unwrap().iter().map(pair).collect()
 });

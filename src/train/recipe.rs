@@ -142,9 +142,12 @@ pub struct DataTable {
     pub weight: f64,
     /// Rows of a micro-batch drawn from this data set.
     pub rows: usize,
-    /// Random flips and shifts of the image (for pictures whose answer does not depend on side).
+    /// Random flips and quarter turns of the picture (where the answer does not depend on side).
     #[serde(default)]
     pub augment: bool,
+    /// Random shifts, contrast and brightness: 0.1 is up to 5 % of a side and 10 % of each; 0, the default, is none.
+    #[serde(default)]
+    pub jitter: f32,
     /// What and where it is.
     pub source: SourceTable,
 }
@@ -288,6 +291,11 @@ impl Recipe {
         for (index, data) in self.data.iter().enumerate() {
             ensure!(data.rows > 0, "`data[{index}].rows`: 0, expected 1 or more");
             ensure!(data.weight >= 0.0, "`data[{index}].weight`: {}, expected 0 or more", data.weight);
+            ensure!(
+                (0.0..=1.0).contains(&data.jitter),
+                "`data[{index}].jitter`: {}, expected 0 to 1",
+                data.jitter
+            );
         }
         ensure!(self.data.iter().any(|data| data.weight > 0.0), "`data`: every weight is 0");
         Ok(())

@@ -1,4 +1,4 @@
-//! BLEU against the real sacreBLEU: `goldens/bleu.json`, written by `goldens/make_bleu.py`, its published numbers, and
+//! BLEU against the real sacreBLEU: `goldens/bleu.json.gz`, written by `goldens/make_bleu.py`, its published numbers, and
 //! plain counting.
 
 use std::sync::LazyLock;
@@ -9,12 +9,11 @@ use swinseek_evals::bleu::{Bleu, BleuScore, BleuStats, Segment};
 mod goldens;
 mod properties;
 mod published;
+#[path = "../goldens/stored.rs"]
+mod stored;
 
 /// `{tokenizers, classes, pairs: [hypothesis, references, statistics, scores], corpora}`.
-static GOLDEN: LazyLock<Value> = LazyLock::new(|| {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/bleu.json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-});
+static GOLDEN: LazyLock<Value> = LazyLock::new(|| stored::read("bleu"));
 
 /// Both sides do the same f64 operations; `exp` and `ln` of two C libraries may differ in the last place.
 const TOLERANCE: f64 = 1e-9;

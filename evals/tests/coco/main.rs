@@ -1,4 +1,4 @@
-//! The COCO family against the real packages: CoreNLP's tokeniser, `pycocoevalcap`, NLTK; goldens are `goldens/*.json`,
+//! The COCO family against the real packages: CoreNLP's tokeniser, `pycocoevalcap`, NLTK; goldens are `goldens/*.json.gz`,
 //! written by `goldens/make_*.py`.
 
 use serde_json::Value;
@@ -8,11 +8,10 @@ mod nltk;
 mod properties;
 mod ptb;
 mod scores;
+#[path = "../goldens/stored.rs"]
+mod stored;
 
-fn golden(name: &str) -> Value {
-    let path = format!("{}/tests/goldens/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
+use stored::read as golden;
 
 fn strings(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()

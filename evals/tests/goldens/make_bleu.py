@@ -1,8 +1,9 @@
-"""Writes bleu.json: random texts with the statistics and scores of the real sacreBLEU (pip install sacrebleu==2.6.0 regex).
+"""Writes bleu.json.gz: random texts with the statistics and scores of the real sacreBLEU (pip install sacrebleu==2.6.0 regex).
 
 Characters are those assigned in Unicode 14 (Python 3.11), so that the classes of newer tables agree.
 """
 
+import gzip
 import json
 import random
 import sys
@@ -133,7 +134,7 @@ def main():
     text = ",\n".join(
         json.dumps(k) + ": " + ("[\n" + ",\n".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in v) + "\n]"
                                 if isinstance(v, list) else json.dumps(v)) for k, v in data.items())
-    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("bleu.json")).write_text("{" + text + "}\n", newline="\n")
+    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("bleu.json.gz")).write_bytes(gzip.compress(("{" + text + "}\n").encode(), mtime=0))
 
 
 main()

@@ -1,9 +1,10 @@
-"""Writes coco.json: random texts with the scores of the real pycocoevalcap (pip install pycocoevalcap==1.2, and a Java).
+"""Writes coco.json.gz: random texts with the scores of the real pycocoevalcap (pip install pycocoevalcap==1.2, and a Java).
 
 Cleaned reports come from R2Gen's expressions, written down here as its papers' code has them; they are the only lines that are
 not run from a package.
 """
 
+import gzip
 import json
 import random
 import re
@@ -116,7 +117,7 @@ def main():
     total, single = score([res[i][0] for i in res], list(gts.values()))
     sections = {"pairs": rows, "corpora": corpora, "cleaned": cleaned, "captions": [total, *single]}
     text = ",\n".join(json.dumps(k) + ": [\n" + ",\n".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in v) + "\n]" for k, v in sections.items())
-    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("coco.json")).write_text("{" + text + "}\n", newline="\n")
+    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("coco.json.gz")).write_bytes(gzip.compress(("{" + text + "}\n").encode(), mtime=0))
 
 
 main()

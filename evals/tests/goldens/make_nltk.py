@@ -1,5 +1,6 @@
-"""Writes nltk.json: scores of the real NLTK (pip install nltk==3.10.4) for the texts of coco.json, words between white space."""
+"""Writes nltk.json.gz: scores of the real NLTK (pip install nltk==3.10.4) for the texts of coco.json.gz, words between white space."""
 
+import gzip
 import json
 import random
 import sys
@@ -17,7 +18,7 @@ def function(name, epsilon):
 
 
 def main():
-    pairs = json.loads(Path(__file__).with_name("coco.json").read_text())["pairs"]
+    pairs = json.loads(gzip.decompress(Path(__file__).with_name("coco.json.gz").read_bytes()))["pairs"]
     hyps = [h.split() for h, _, _ in pairs]
     refs = [[r.split() for r in all_] for _, all_, _ in pairs]
     sentences = [[number, [float(sentence_bleu(refs[number], hyps[number], smoothing_function=function(*m))) for m in METHODS]] for number in range(0, 2500, 2)]
@@ -28,7 +29,7 @@ def main():
             corpora.append([begin, end, method, scores])
     sections = {"methods": METHODS, "sentences": sentences, "corpora": corpora}
     text = ",\n".join(json.dumps(k) + ": [\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in v) + "\n]" for k, v in sections.items())
-    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("nltk.json")).write_text("{" + text + "}\n", newline="\n")
+    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("nltk.json.gz")).write_bytes(gzip.compress(("{" + text + "}\n").encode(), mtime=0))
 
 
 main()

@@ -1,10 +1,11 @@
-"""Writes ptb.json: captions with the tokens of the real CoreNLP 3.4.1 (pip install pycocoevalcap==1.2, and a Java).
+"""Writes ptb.json.gz: captions with the tokens of the real CoreNLP 3.4.1 (pip install pycocoevalcap==1.2, and a Java).
 
 The captions are one file to the tokeniser, as pycocoevalcap writes it. Letters with a lower case are those of Unicode 3.2, so
 that tables of different years agree. Left out are line breaks other than "\\n", which move captions to other images in the
 original, and capital sigma in all but one word: Java looks for the end of a word in its own way.
 """
 
+import gzip
 import json
 import random
 import re
@@ -113,7 +114,7 @@ def main():
     alone = [[c, tokenise([c])[0]] for c in ["'90", "the '90", "vitamin C.", "no.", "a.txt", "etc.", "Mr.", "U.S.", "e.g", "don't", "x 's"]]
     sections = {"captions": rows, "alone": alone, "dropped": ptb.PUNCTUATIONS}
     text = ",\n".join(json.dumps(k) + ": [\n" + ",\n".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in v) + "\n]" for k, v in sections.items())
-    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("ptb.json")).write_text("{" + text + "}\n", newline="\n")
+    Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("ptb.json.gz")).write_bytes(gzip.compress(("{" + text + "}\n").encode(), mtime=0))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Writes sacrebleu.json: chrF, TER, intervals and paired tests of the real sacreBLEU (pip install sacrebleu==2.6.0 numpy==2.4.6)
-on the texts of bleu.json, and on long shuffled texts made here.
+"""Writes sacrebleu.json.gz: chrF, TER, intervals and paired tests of the real sacreBLEU (pip install sacrebleu==2.6.0 numpy==2.4.6)
+on the texts of bleu.json.gz, and on long shuffled texts made here.
 
 Per pair and setting only the statistics are kept: numbers that add up, from which every score follows.
 """
 
+import gzip
 import json
 import random
 import sys
@@ -101,7 +102,7 @@ def significance(pairs):
 
 
 def main():
-    bleu = json.loads((HERE / "bleu.json").read_text())
+    bleu = json.loads(gzip.decompress((HERE / "bleu.json.gz").read_bytes()))
     pairs = [(p[0], p[1]) for p in bleu["pairs"]]
     slices = [(i, i + n) for n in (1, 2, 5, 40) for i in rng.sample(range(1900), 4)] + [(0, 2000)]
     long = [shuffled() for _ in range(400)]
@@ -114,7 +115,7 @@ def main():
     dump = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     text = ",\n".join(json.dumps(k) + ": " + ("[\n" + ",\n".join(map(dump, v)) + "\n]" if isinstance(v, list) else dump(v))
                       for k, v in data.items())
-    Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "sacrebleu.json").write_text("{" + text + "}\n", newline="\n")
+    Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "sacrebleu.json.gz").write_bytes(gzip.compress(("{" + text + "}\n").encode(), mtime=0))
 
 
 main()

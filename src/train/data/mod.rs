@@ -16,7 +16,7 @@ use swinseek_vision::preprocess::{DecodeOptions, Image, Region};
 
 use super::recipe::{DataTable, SourceTable};
 
-pub use augment::augment;
+pub use augment::{augment, jitter};
 
 /// Where a finding is.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +115,8 @@ impl Mixture {
         let mut rng = stream(self.seed, "records", step, micro);
         let records = (0..set.table.rows).map(|_| {
             let record = set.source.draw(&mut rng)?;
-            if set.table.augment { augment(record, &mut rng) } else { Ok(record) }
+            let record = if set.table.augment { augment(record, &mut rng)? } else { record };
+            if set.table.jitter > 0.0 { jitter(record, set.table.jitter, &mut rng) } else { Ok(record) }
         });
         Ok((set, records.collect::<Result<_>>()?))
     }
