@@ -16,8 +16,8 @@ use crate::train::recipe::Recipe;
     after_help = "The run directory (`output` of the recipe) gets metrics.jsonl, loss.svg, checkpoints/ and, at the end, model/.
 Killed at any moment, the same command goes on from the last checkpoint and ends with the same model.
 With `[adapter]` (rank, alpha, targets) low-rank additions to the recipe's model are trained, and model/ is an adapter in PEFT's files
-that every command takes as a model.
-The recipe of the default model is samples/recipes/default.toml."
+that every command takes as a model; `from` goes on from such an adapter.
+The recipes of the default model are samples/recipes/default.toml and, for its adapter, samples/recipes/adapter-1.toml to -3.toml."
 )]
 pub(super) struct TrainArgs {
     /// The recipe.
