@@ -8,6 +8,7 @@ const LARGE: usize = 4 << 10;
 /// A cache line: a vector of 64 bytes that does not begin with one takes two accesses.
 const LINE: usize = 64;
 /// Bytes from which huge pages are asked for.
+#[cfg_attr(miri, allow(dead_code))]
 const HUGE: usize = 256 << 10;
 /// A huge page.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;

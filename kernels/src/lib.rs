@@ -20,6 +20,8 @@ mod parameter;
 pub mod quant;
 pub mod roofline;
 mod simd;
+#[cfg(test)]
+mod testing;
 pub mod threads;
 pub mod trace;
 mod vectorise;

@@ -96,7 +96,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 24 }))]
 
     #[test]
     fn attention_matches(case in attentions(), seed: u64) {
@@ -162,7 +162,7 @@ fn attention_matches_over_panels_and_tiles() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 12 }))]
 
     #[test]
     fn layer_norm_matches(rows in 1usize..6, dim in 2usize..50, seed: u64) {
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn instance_norm_matches(images in 1usize..4, positions in 2usize..300, channels in dim(), seed: u64) {
+    fn instance_norm_matches(images in 1usize..4, positions in 2usize..if cfg!(miri) { 30 } else { 300 }, channels in dim(), seed: u64) {
         // As for the layer norm: two or three positions that are nearly equal magnify rounding.
         Case::new(seed, &[&[images, positions, channels], &[channels], &[channels]]).tolerance(2e-3).check(
             |x| instance_norm(&x[0], &x[1], &x[2], 1e-2),

@@ -265,12 +265,12 @@ pub(crate) fn fetch<T>(address: *const T) {
 /// Asks for the line of an address that is to be written.
 #[inline(always)]
 pub(crate) fn fetch_to_write<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: prefetching has no effect but on the cache, whatever the address; processors without the instruction ignore it.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, readonly, preserves_flags));
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(not(target_arch = "x86_64"), miri))]
     fetch(address);
 }
 

@@ -7,6 +7,7 @@ use super::matrix::Output;
 use super::*;
 use crate::simd::Unit;
 use crate::simd::testing::on_each_unit;
+use crate::testing::{cases, size};
 
 /// Uniform values in (-1, 1) from a small generator.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -56,10 +57,10 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 const LARGE: (usize, usize, usize) = (331, 250, 300);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(cases(24)))]
 
     #[test]
-    fn product_matches_f64(m in 1usize..80, n in 1usize..140, k in 1usize..150, seed: u64, right_in_columns: bool) {
+    fn product_matches_f64(m in 1..size(80), n in 1..size(140), k in 1..size(150), seed: u64, right_in_columns: bool) {
         let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
         let right = if right_in_columns { Matrix::columns(&w, k, n) } else { Matrix::rows(&w, n, k) };
         let weight = |j: usize, p: usize| w[if right_in_columns { p * n + j } else { j * k + p }];
@@ -75,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn weight_gradient_matches_f64(rows in 1usize..2500, m in 1usize..50, n in 1usize..50, seed: u64) {
+    fn weight_gradient_matches_f64(rows in 1..size(2500), m in 1..size(50), n in 1..size(50), seed: u64) {
         let (dy, x) = (values(rows * m, seed), values(rows * n, !seed));
         for path in Path::all() {
             let dw = weight_gradient(path, &dy, &x, (rows, m, n));
@@ -90,7 +91,7 @@ proptest! {
 
     #[test]
     fn single_precision_matches_f64(
-        m in 1usize..40, n in 1usize..80, k in 1usize..600, seed: u64, left_in_columns: bool, right_in_columns: bool,
+        m in 1..size(40), n in 1..size(80), k in 1..size(600), seed: u64, left_in_columns: bool, right_in_columns: bool,
     ) {
         let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
         let left = if left_in_columns { Matrix::columns(&x, k, m) } else { Matrix::rows(&x, m, k) };

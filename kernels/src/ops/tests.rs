@@ -15,6 +15,7 @@ use super::window_attention::{WindowWeights, Windows, window_attention, window_a
 use crate::Precision;
 use crate::gemm::{Path, testing::on_each_path};
 use crate::simd::testing::on_each_unit;
+use crate::testing::{cases, size};
 
 /// A splitmix64 sequence.
 struct Rng(u64);
@@ -30,6 +31,7 @@ impl Rng {
 
     /// From `low` to `high`, both included.
     fn within(&mut self, low: usize, high: usize) -> usize {
+        let high = size(high).max(low);
         low + (self.next() % (high - low + 1) as u64) as usize
     }
 
@@ -116,7 +118,7 @@ pub(super) fn same_on_threads(what: &str, compute: &(dyn Fn() -> Result<Tensor> 
 #[test]
 fn projections_match_f64() -> Result<()> {
     let mut rng = Rng(1);
-    for case in 0..120 {
+    for case in 0..cases(120) as usize {
         let (rows, dim, out) = (rng.within(0, 70), rng.within(1, 150), rng.within(1, 100));
         let x = rng.tensor(&[rows, dim], 1.0)?;
         let (weight, bias) = (rng.weight(out, dim)?, rng.tensor(&[out], 0.3)?);
@@ -182,7 +184,7 @@ const ACTIVATIONS: [Activation; 5] =
 #[test]
 fn feed_forwards_match_f64() -> Result<()> {
     let mut rng = Rng(4);
-    for case in 0..80 {
+    for case in 0..cases(80) as usize {
         let (rows, dim, hidden) = (rng.within(0, 70), rng.within(8, 130), rng.within(1, 150));
         let x = rng.tensor(&[2, rows, dim], 1.0)?;
         let gated = rng.chance();
@@ -274,7 +276,7 @@ fn partition(rng: &mut Rng, tokens: usize, area: usize) -> Vec<u32> {
 #[test]
 fn window_attentions_match_f64() -> Result<()> {
     let mut rng = Rng(6);
-    for case in 0..60 {
+    for case in 0..cases(60) as usize {
         let (batch, area, heads) = (rng.within(1, 2), rng.within(1, 60), rng.within(1, 3));
         let head_dim = [32, 16, 24, 40, 5][case % 5];
         let (dim, width) = (rng.within(8, 80), heads * head_dim);
@@ -344,7 +346,7 @@ fn windows_that_leave_out_a_row_are_refused() -> Result<()> {
 #[test]
 fn tiled_attention_matches_f64() -> Result<()> {
     let mut rng = Rng(8);
-    for case in 0..80 {
+    for case in 0..cases(80) as usize {
         let (batch, kv_heads, group) = (rng.within(1, 2), rng.within(1, 3), rng.within(1, 3));
         let (q_len, past) = (rng.within(2, 70), rng.within(0, 70));
         let (dim, v_dim) = (rng.within(1, 80), rng.within(1, 80));
@@ -394,7 +396,7 @@ fn tiled_attention_matches_f64() -> Result<()> {
 #[test]
 fn rounded_rotations_are_rotations_rounded() -> Result<()> {
     let mut rng = Rng(9);
-    for _ in 0..60 {
+    for _ in 0..cases(60) {
         let (batch, tokens, heads) = (rng.within(1, 3), rng.within(1, 40), rng.within(1, 5));
         let half = rng.within(1, 40);
         let angles = [if rng.within(0, 1) == 0 { 1 } else { batch }, tokens, half];

@@ -8,6 +8,7 @@ use super::kernel::BLOCK;
 use super::*;
 use crate::quant::{GROUP, Int4Groups, Int8Rows};
 use crate::simd::Simd;
+use crate::testing::{cases, size};
 
 /// Uniform values in (-1, 1) from a small generator.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -128,10 +129,10 @@ fn int4_by_hand(x: &[f32], w: &[f32], bias: &[f32], (m, n, k): (usize, usize, us
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(cases(128)))]
 
     #[test]
-    fn int8_is_its_formula_on_every_path(m in 0usize..70, n in 0usize..100, k in 1usize..300, seed: u64) {
+    fn int8_is_its_formula_on_every_path(m in 0..size(70), n in 0..size(100), k in 1..size(300), seed: u64) {
         let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
         let expected = int8_by_hand(&x, &w, &bias, (m, n, k));
         let weight = Packed::Int8(Int8Weight::new(&w, n, k));
@@ -141,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn int8_is_near_the_product(m in 1usize..20, n in 1usize..70, k in 1usize..200, seed: u64) {
+    fn int8_is_near_the_product(m in 1..size(20), n in 1..size(70), k in 1..size(200), seed: u64) {
         let (x, w) = (values(m * k, seed), values(n * k, !seed));
         let y = Packed::Int8(Int8Weight::new(&w, n, k)).product(Path::best(), &x, m, None);
         let (xs, ws) = (Int8Rows::quantize(&x, k).scales, Int8Rows::quantize(&w, k).scales);
@@ -157,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn int4_is_its_formula_on_every_path(m in 0usize..70, n in 0usize..100, k in 1usize..300, seed: u64) {
+    fn int4_is_its_formula_on_every_path(m in 0..size(70), n in 0..size(100), k in 1..size(300), seed: u64) {
         let (x, w, bias) = (values(m * k, seed), values(n * k, !seed), values(n, seed ^ 7));
         let expected = int4_by_hand(&x, &w, &bias, (m, n, k));
         let weight = Packed::Int4(Int4Weight::new(&w, n, k));
@@ -167,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn int4_is_near_the_product(m in 1usize..20, n in 1usize..70, k in 1usize..200, seed: u64) {
+    fn int4_is_near_the_product(m in 1..size(20), n in 1..size(70), k in 1..size(200), seed: u64) {
         let (x, w) = (values(m * k, seed), values(n * k, !seed));
         let weight = Int4Weight::new(&w, n, k);
         let plain = weight.dequantize();
@@ -185,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn packing_keeps_every_value(n in 0usize..70, k in 0usize..150, seed: u64) {
+    fn packing_keeps_every_value(n in 0..size(70), k in 0..size(150), seed: u64) {
         let w = values(n * k, seed);
         prop_assert_eq!(Int8Weight::new(&w, n, k).dequantize(), Int8Rows::quantize(&w, k).dequantize());
         prop_assert_eq!(Int4Weight::new(&w, n, k).dequantize(), Int4Groups::quantize(&w, k).dequantize());
