@@ -281,3 +281,28 @@ fn an_adapter_is_trained_beside_a_model_that_stays_as_it_is() {
     });
     assert_eq!(results[0], results[1], "the resumed run ends with other additions");
 }
+
+/// Recipes in `samples` are read as they are, and each adapter's goes on from the model that the one before leaves.
+#[test]
+fn the_recipes_of_the_default_model_are_read() {
+    let recipe = |name: &str| Recipe::load(&repository("samples/recipes").join(name));
+    recipe("default.toml").expect("the recipe of the weights");
+    let mut before: Option<Recipe> = None;
+    for run in 1..=3 {
+        let next = recipe(&format!("adapter-{run}.toml")).expect("a recipe of the adapter");
+        let adapter = next.adapter.as_ref().expect("an adapter");
+        assert_eq!(adapter.from, before.map(|before| before.output.join("model")), "run {run}");
+        before = Some(next);
+    }
+}
+
+#[test]
+fn jitter_beyond_its_range_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = std::fs::read_to_string(repository("samples/recipes/adapter-3.toml")).expect("a recipe");
+    let path = folder.path().join("recipe.toml");
+    std::fs::write(&path, text.replace("jitter = 0.1", "jitter = 1.5")).expect("written");
+    let error = Recipe::load(&path).expect_err("too much");
+    let error = format!("{error:#}");
+    assert!(error.contains("jitter`: 1.5, expected 0 to 1"), "{error}");
+}
