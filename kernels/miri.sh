@@ -10,7 +10,7 @@ export RAYON_NUM_THREADS=2 PROPTEST_RNG_SEED=7
 run() {
     cargo +nightly miri test --package swinseek-kernels "$@"
 }
-# By name: what is not here takes an interpreter hours, or is made of what is here.
+# By name: attention, windows and experts take it too long, and the tests of many rows and threads as well.
 run --lib -- --exact heap::tests::blocks_keep_their_bytes \
     gemm::tests::{product_matches_f64,weight_gradient_matches_f64,single_precision_matches_f64,column_sums_match_f64} \
     gemm::quantized::tests::{int8_is_its_formula_on_every_path,int4_is_its_formula_on_every_path,packing_keeps_every_value} \

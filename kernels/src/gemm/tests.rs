@@ -7,19 +7,7 @@ use super::matrix::Output;
 use super::*;
 use crate::simd::Unit;
 use crate::simd::testing::on_each_unit;
-use crate::testing::{cases, size};
-
-/// Uniform values in (-1, 1) from a small generator.
-fn values(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+use crate::testing::{cases, pool, size, values};
 
 fn rounded(value: f32) -> f64 {
     bf16::from_f32(value).to_f64()
@@ -47,10 +35,6 @@ fn weight_gradient(path: Path, grad: &[f32], x: &[f32], (rows, m, n): (usize, us
     Output::build(m, n, |dw| {
         backward(path, operands, Wanted { weight: Some(dw), ..Wanted::default() });
     })
-}
-
-fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 /// Large enough for every path to use two threads.

@@ -8,23 +8,7 @@ use super::kernel::BLOCK;
 use super::*;
 use crate::quant::{GROUP, Int4Groups, Int8Rows};
 use crate::simd::Simd;
-use crate::testing::{cases, size};
-
-/// Uniform values in (-1, 1) from a small generator.
-fn values(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
-
-fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
-}
+use crate::testing::{cases, pool, size, values};
 
 /// A weight in either format.
 enum Packed {
