@@ -84,7 +84,7 @@ def swin(args):
         torch.manual_seed(0)
         model = timm.create_model(model_name, pretrained=False, num_classes=0, global_pool="").eval()
         for batch in (1, 8):
-            swinseek = ours(args, f"{name} 224, batch {batch}")
+            swinseek = ours(args, f"{name} 224 bf16, batch {batch}")
             cases = {"swinseek bf16": swinseek}
             pixels = torch.randn(batch, 3, 224, 224)
             with contextlib.suppress(ImportError):

@@ -69,18 +69,20 @@ fn feed_forwards(criterion: &mut Criterion) {
 
 fn window_attentions(criterion: &mut Criterion) {
     let mut group = group(criterion, "window_attention");
-    for (windows, dim) in [(64, 128), (16, 256), (4, 512), (32, 512), (1, 1024)] {
+    let shapes = [(64, 128), (16, 256), (4, 512), (32, 512), (1, 1024)];
+    let precisions = [Precision::Bf16, Precision::Int8];
+    for ((windows, dim), precision) in shapes.into_iter().flat_map(|shape| precisions.map(|p| (shape, p))) {
         let heads = dim / 32;
         let [q, k, v, o] = std::array::from_fn(|_| random(&[dim, dim]));
         let (x, bias) = (random(&[1, windows * 49, dim]), random(&[heads, 49, 49]));
-        let weights = WindowWeights::new([(&q, None), (&k, None), (&v, None)], (&o, None), &bias);
+        let weights = WindowWeights::new([(&q, None), (&k, None), (&v, None)], (&o, None), &bias, precision);
         let weights = weights.expect("the shapes fit");
         let (weight, b) = (random(&[dim]), random(&[dim]));
         let index: Vec<u32> = (0..windows as u32 * 49).collect();
         let plan = Windows { index: &index, area: 49, mask: None };
         let norm = NormParameters { weight: &weight, bias: Some(&b), eps: 1e-5 };
         let operations = 2 * windows * 49 * dim * (4 * dim + 2 * 49);
-        bench(&mut group, format!("{windows} windows, {dim}"), operations, || {
+        bench(&mut group, format!("{windows} windows, {dim}, {}", precision.name()), operations, || {
             window_attention(&x, (Some(norm), None), &weights, plan, None)
         });
     }

@@ -85,6 +85,7 @@ where
                 up: ((&layer.up).into(), None),
                 activation: Activation::Silu,
                 down: ((&layer.down).into(), None),
+                post_norm: None,
                 residual: true,
             };
             quant_feed_forward(&x, &weights)

@@ -170,9 +170,9 @@ impl Linear {
         self.precision
     }
 
-    /// Whether the fused operations can read it: a constant in main memory, multiplied in `bf16`.
+    /// Whether the fused operations can read it: a constant in main memory, not multiplied in `f32`.
     pub fn is_packable(&self) -> bool {
-        self.precision == Precision::Bf16 && !self.is_trained() && self.device().is_cpu()
+        self.precision != Precision::F32 && !self.is_trained() && self.device().is_cpu()
     }
 
     /// Where it computes.
@@ -459,13 +459,14 @@ impl FeedForward {
                 };
                 Some(ops::feed_forward::feed_forward(x, &weights)?)
             }
-            (None | Some((_, Err(_))), Err(up_weight), Err(down_weight)) if post_norm.is_none() => {
+            (None | Some((_, Err(_))), Err(up_weight), Err(down_weight)) => {
                 let weights = QuantFeedForward {
                     norm,
                     gate: gate_weight.and_then(|(gate, weight)| Some((weight.err()?, gate.bias()))),
                     up: (up_weight, up.bias()),
                     activation,
                     down: (down_weight, down.bias()),
+                    post_norm: post_norm.as_ref().map(Norm::parameters),
                     residual,
                 };
                 Some(ops::quant_feed_forward::quant_feed_forward(x, &weights)?)

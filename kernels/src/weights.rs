@@ -14,10 +14,10 @@ pub enum Precision {
     F32,
     /// Operands rounded to `bf16`, products accumulated in `f32`: for speed.
     Bf16,
-    /// As `Bf16`, but the constant weights of a decoder have 8 bits and a scale each output, and so have the activations
-    /// that they meet: a fraction of the memory traffic, and of the accuracy.
+    /// As `Bf16`, but the constant weights of a decoder's layers and an encoder's blocks have 8 bits and a scale each output,
+    /// and what they meet has 8 bits and a scale each row: a fraction of the memory traffic, and of the accuracy.
     Int8,
-    /// As `Bf16`, but the constant weights of a decoder have 4 bits and a scale each 32 inputs.
+    /// As `Int8`, but a decoder's weights have 4 bits and a scale each 32 inputs.
     Int4,
 }
 
@@ -26,6 +26,16 @@ impl Precision {
     #[must_use]
     pub fn unquantized(self) -> Self {
         if self == Self::F32 { self } else { Self::Bf16 }
+    }
+
+    /// That of an encoder's blocks on `device`: they have so many rows that less than 8 bits gain nothing on a processor, nor
+    /// less than 16 on a GPU.
+    #[must_use]
+    pub fn of_encoders(self, device: &Device) -> Self {
+        match self {
+            Self::Int8 | Self::Int4 if device.is_cpu() => Self::Int8,
+            _ => self.unquantized(),
+        }
     }
 
     /// `f32`, `bf16`, `int8` or `int4`.
@@ -119,6 +129,12 @@ impl Weights {
     #[must_use]
     pub fn unquantized(&self) -> Self {
         Self { precision: self.precision.unquantized(), ..self.clone() }
+    }
+
+    /// This view for the blocks of an encoder.
+    #[must_use]
+    pub fn for_encoders(&self) -> Self {
+        Self { precision: self.precision.of_encoders(&self.device), ..self.clone() }
     }
 
     /// How the layers built from this view multiply matrices.

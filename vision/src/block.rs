@@ -113,7 +113,8 @@ impl WindowAttention {
             let [query, key, value, output] = linears.map(Linear::weight);
             let weights = [query?, key?, value?, output?];
             let matrix = |index: usize| (&weights[index], linears[index].bias());
-            let joined = WindowWeights::new([0, 1, 2].map(matrix), matrix(3), bias)?;
+            let precision = self.query.precision();
+            let joined = WindowWeights::new([0, 1, 2].map(matrix), matrix(3), bias, precision)?;
             let _ = self.packed.set(joined);
         }
         let Some(weights) = self.packed.get() else { return Ok(None) };

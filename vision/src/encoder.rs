@@ -71,11 +71,12 @@ impl Encoder {
     /// # Errors
     /// A tensor is missing or has another shape than the configuration asks for.
     pub fn new(config: &VisionConfig, weights: &Weights) -> Result<Self> {
+        let blocks = root(config, &weights.for_encoders());
         let weights = &weights.unquantized();
         let root = root(config, weights);
         let (layers, norm) = match config.dialect {
-            Dialect::HuggingFace => (root.pp("encoder.layers"), root.pp("layernorm")),
-            Dialect::Timm => (root.pp("layers"), root.pp("norm")),
+            Dialect::HuggingFace => (blocks.pp("encoder.layers"), root.pp("layernorm")),
+            Dialect::Timm => (blocks.pp("layers"), root.pp("norm")),
         };
         // A backbone's feature maps come before the final norm, so its files may lack it.
         let has_norm = config.final_norm && (config.out_features.is_none() || norm.contains("weight"));

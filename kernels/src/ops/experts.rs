@@ -54,6 +54,7 @@ impl<'a> Expert<'a> {
                 up: (up, None),
                 activation,
                 down: (down, None),
+                post_norm: None,
             }),
         }
     }

@@ -16,7 +16,7 @@ use super::activation::Activation;
 use super::linear::linear_reference;
 use super::norm::RowNorm;
 use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, share_rows};
-use super::support::{Elements, tensor, written};
+use super::support::{Elements, Out, tensor, written};
 use crate::gemm::{
     self, Depth, Epilogue, PackedWeight, Path, Results, Right, RowTiles, Scratch, Session, Sums, for_blocks,
 };
@@ -116,15 +116,12 @@ enum Stage {
     Hidden(usize, Range<usize>),
     /// Pairs of columns of the result, over these steps.
     Down(Range<usize>, Range<usize>),
-    /// The norm after the projections.
-    Finish,
 }
 
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
     weights: FeedForward<'a>,
     source: Source<'a>,
-    post_norm: Option<RowNorm<'a>>,
     first_row: usize,
     rows: usize,
     tiles: RowTiles,
@@ -152,7 +149,6 @@ impl Kernel for Part<'_> {
                 }
                 Stage::Hidden(first, steps) => chunk.hidden_columns(s, first, steps),
                 Stage::Down(pairs, steps) => chunk.down_columns(s, pairs, steps),
-                Stage::Finish => chunk.finish(s),
             }
         }
     }
@@ -189,15 +185,27 @@ impl Chunk<'_> {
         unsafe { for_blocks(s, &session, left, right, pairs, depth, &mut store) };
     }
 
-    /// `y = [x +] norm(y)`.
+}
+
+/// `y = [x +] norm(y)` of some rows, which are the caller's own.
+pub(super) struct PostNorm<'a> {
+    pub(super) norm: RowNorm<'a>,
+    /// All of `x`, where it is added.
+    pub(super) x: Option<&'a [f32]>,
+    pub(super) y: Out,
+    pub(super) rows: Range<usize>,
+}
+
+impl Kernel for PostNorm<'_> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, s: S) {
-        let Some(norm) = &self.post_norm else { return };
-        let dim = self.source.dim;
-        for row in self.first_row..self.first_row + self.rows {
-            let x = self.weights.residual.then(|| &self.source.x[row * dim..(row + 1) * dim]);
-            // SAFETY: the rows of the result are this part's own.
-            unsafe { norm_in_place(s, norm, x, self.store.out.part(row * dim, dim)) };
+    fn run<S: Simd>(self, s: S) {
+        let dim = self.norm.dim();
+        for row in self.rows {
+            let x = self.x.map(|x| &x[row * dim..(row + 1) * dim]);
+            // SAFETY: the rows of the result are the caller's own.
+            unsafe { norm_in_place(s, &self.norm, x, self.y.part(row * dim, dim)) };
         }
     }
 }
@@ -288,7 +296,6 @@ pub(super) fn run(
         let chunk = Chunk {
             weights: *weights,
             source,
-            post_norm,
             first_row: rows.start,
             rows: rows.len(),
             tiles: RowTiles::new(tiles, most, dim),
@@ -310,7 +317,13 @@ pub(super) fn run(
                 dispatch(Part(chunk, Stage::Down(share(&(0..pairs), thread), steps.clone())));
             });
         }
-        dispatch(Part(chunk, Stage::Finish));
+        if let Some(norm) = post_norm {
+            let x = weights.residual.then_some(source.x);
+            share_rows(threads, rows.len(), |part| {
+                let rows = rows.start + part.start..rows.start + part.end;
+                dispatch(PostNorm { norm, x, y: store.out, rows });
+            });
+        }
     });
 }
 

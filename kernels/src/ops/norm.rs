@@ -154,6 +154,21 @@ impl<'a> RowNorm<'a> {
         }
     }
 
+    /// The row `x`, normalised, to `to`.
+    #[inline(always)]
+    pub(crate) fn write_row<S: Simd>(&self, s: S, x: &[f32], to: &mut [f32]) {
+        let dim = self.dim();
+        assert!(x.len() == dim && to.len() == dim);
+        // SAFETY: both rows have so many elements.
+        unsafe {
+            let statistics = self.statistics(s, x.as_ptr());
+            for at in (0..dim).step_by(LANES) {
+                let lanes = self.lanes(s, x.as_ptr(), at, statistics);
+                s.store(to.as_mut_ptr().add(at), lanes, dim - at);
+            }
+        }
+    }
+
     /// Writes row `row` of `tiles`: the row at `x`, normalised and rounded, zeros up to the whole step.
     ///
     /// # Safety

@@ -26,7 +26,7 @@ const ROW_BYTES: usize = 1 << 20;
 const MAX_ROWS: usize = 288;
 
 /// Rows for each thread from which on threads take chunks of rows, each reading all weights; fewer rows are shared by columns.
-const ROWS_PER_THREAD: usize = 192;
+pub(super) const ROWS_PER_THREAD: usize = 192;
 
 /// Rows are blocks of so many.
 const BLOCK: usize = 32;

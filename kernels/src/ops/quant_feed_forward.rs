@@ -1,5 +1,6 @@
 //! The MLP of a transformer block with quantised weights in one pass: `y = [x +] W_down h + b` with
-//! `h = activation(W_up n + b)` or, gated, `h = activation(W_gate n + b) ⊙ (W_up n + b)` (Shazeer 2020), and `n = norm(x)`.
+//! `h = activation(W_up n + b)` or, gated, `h = activation(W_gate n + b) ⊙ (W_up n + b)` (Shazeer 2020), and `n = norm(x)`;
+//! or `y = [x +] norm(W_down h + b)` (Swin v2).
 //!
 //! Normalised rows and hidden rows are quantised to 8 bits, each over its whole length, so that hidden activations wait
 //! for their row in `bf16`. A row of the result depends on its own row of `x` alone, bit for bit. For inference: not
@@ -13,13 +14,14 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 
 use super::activation::Activation;
-use super::feed_forward::feed_forward_reference;
-use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store};
+use super::feed_forward::{PostNorm, feed_forward_reference};
+use super::norm::RowNorm;
+use super::projection::{LockedNorm, NormParameters, Schedule, Source, Store, share_rows};
 use super::quant_linear::{COLUMNS, QuantWeight};
 use super::support::{Elements, Out, tensor, written};
 use crate::gemm::quantized::{self, Finish, Path, Place, QuantizedRows, Row, RowSource, as_floats_mut};
 use crate::gemm::{self, Scratch};
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, dispatch};
 
 /// A weight `(out, in)` and its bias `(out)`.
 pub type Projection<'a> = (QuantWeight<'a>, Option<&'a Tensor>);
@@ -37,6 +39,8 @@ pub struct QuantFeedForward<'a> {
     pub activation: Activation,
     /// `(dim, hidden)`
     pub down: Projection<'a>,
+    /// After the projections, before the residual is added.
+    pub post_norm: Option<NormParameters<'a>>,
     /// Whether `x` is added.
     pub residual: bool,
 }
@@ -175,6 +179,8 @@ pub(super) struct LockedWeights<'a> {
     pub(super) up: Locked<'a>,
     pub(super) activation: Activation,
     pub(super) down: Locked<'a>,
+    /// With `x` where that is added to it.
+    pub(super) post_norm: Option<(RowNorm<'a>, Option<&'a [f32]>)>,
 }
 
 impl LockedWeights<'_> {
@@ -229,12 +235,18 @@ impl LockedWeights<'_> {
             let pairs = gemm::part(down.pairs(), threads, thread);
             down.columns(&hidden, pairs, bias, *store);
         });
+        if let Some((norm, x)) = self.post_norm {
+            share_rows(threads, rows.len(), |part| {
+                let rows = rows.start + part.start..rows.start + part.end;
+                dispatch(PostNorm { norm, x, y: store.out, rows });
+            });
+        }
     }
 }
 
 /// `x (.., dim)` to the same shape. Not differentiable.
 pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tensor> {
-    let QuantFeedForward { norm, gate, up, activation, down, residual } = *weights;
+    let QuantFeedForward { norm, gate, up, activation, down, post_norm, residual } = *weights;
     let (hidden, dim) = up.0.shape();
     let fits = |(weight, bias): Projection, shape: (usize, usize)| {
         weight.shape() == shape && bias.is_none_or(|bias| bias.dims() == [shape.0])
@@ -245,6 +257,7 @@ pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tens
     }
     let x = x.contiguous()?;
     let norm = norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
+    let post_norm = post_norm.as_ref().map(|norm| LockedNorm::of(norm, dim)).transpose()?;
     let bias = |bias: Option<&Tensor>| bias.map(Tensor::contiguous).transpose();
     let biases = [bias(gate.and_then(|gate| gate.1))?, bias(up.1)?, bias(down.1)?];
     let [gate_bias, up_bias, down_bias] =
@@ -258,10 +271,12 @@ pub fn quant_feed_forward(x: &Tensor, weights: &QuantFeedForward) -> Result<Tens
         up: (up.0, up_bias.as_deref()),
         activation,
         down: (down.0, down_bias.as_deref()),
+        post_norm: post_norm.as_ref().map(|norm| (norm.rows(), residual.then_some(source.x))),
     };
     let fill = |out: Out| {
-        let residual = residual.then_some(source.x);
-        let store = Store { residual, ..Store::new(out, dim) };
+        let (whole, normed) = (Store::new(out, dim), post_norm.is_some());
+        let residual = (residual && !normed).then_some(source.x);
+        let store = Store { residual, streamed: whole.streamed && !normed, ..whole };
         locked.run(&source, &store, rows, locked.threads_for(rows));
     };
     // SAFETY: all rows and columns are computed.
@@ -278,7 +293,8 @@ pub fn quant_feed_forward_reference(x: &Tensor, weights: &QuantFeedForward) -> R
     let (gate, up, down) = (weights.gate.map(dense).transpose()?, dense(weights.up)?, dense(weights.down)?);
     let gate = gate.as_ref().map(|(weight, bias)| (weight, bias.as_ref()));
     let (up, down) = ((&up.0, up.1.as_ref()), (&down.0, down.1.as_ref()));
-    feed_forward_reference(x, (weights.norm, None), (gate, up, down), weights.activation, weights.residual)
+    let norms = (weights.norm, weights.post_norm);
+    feed_forward_reference(x, norms, (gate, up, down), weights.activation, weights.residual)
 }
 
 #[cfg(test)]
@@ -325,10 +341,16 @@ mod tests {
             let doubled = [&x, &weight, &bias].map(|x| x.to_dtype(DType::F64));
             let [x2, weight2, bias2] = doubled;
             let (x2, weight2, bias2) = (x2?, weight2?, bias2?);
-            for options in 0..32 {
-                let [four, gated, normed, biased, residual] = [1, 2, 4, 8, 16].map(|bit| options & bit != 0);
-                let norm = |weight, bias| {
-                    normed.then_some(NormParameters { weight, bias: biased.then_some(bias), eps: 1e-5 })
+            for options in 0..64 {
+                let [four, gated, normed, biased, residual, post] =
+                    [1, 2, 4, 8, 16, 32].map(|bit| options & bit != 0);
+                let norm_if = |there: bool, weight, bias| {
+                    there.then_some(NormParameters { weight, bias: biased.then_some(bias), eps: 1e-5 })
+                };
+                let with_norms = |weights, weight, bias| QuantFeedForward {
+                    norm: norm_if(normed, weight, bias),
+                    post_norm: norm_if(post, weight, bias),
+                    ..weights
                 };
                 let weights = QuantFeedForward {
                     norm: None,
@@ -336,12 +358,11 @@ mod tests {
                     up: up.projection(four, biased),
                     activation: activations[case % 3],
                     down: down.projection(four, false),
+                    post_norm: None,
                     residual,
                 };
-                let found =
-                    quant_feed_forward(&x, &QuantFeedForward { norm: norm(&weight, &bias), ..weights })?;
-                let twice = QuantFeedForward { norm: norm(&weight2, &bias2), ..weights };
-                let expected = quant_feed_forward_reference(&x2, &twice)?;
+                let found = quant_feed_forward(&x, &with_norms(weights, &weight, &bias))?;
+                let expected = quant_feed_forward_reference(&x2, &with_norms(weights, &weight2, &bias2))?;
                 // Two roundings to 8 bits, each of 0.5 % to 1 % of a typical value, see below `quant_linear`.
                 let error = error(&found, &expected, residual.then_some(&x));
                 assert!(error < 0.03, "{rows} x {dim} x {hidden}, options {options}: {error}");
@@ -362,6 +383,7 @@ mod tests {
                 up: up.projection(four, true),
                 activation: Activation::Silu,
                 down: down.projection(four, true),
+                post_norm: None,
                 residual: true,
             };
             for rows in [1, 5, 40, 600] {
@@ -390,6 +412,7 @@ mod tests {
             up: up.projection(true, true),
             activation: Activation::Relu,
             down: down.projection(false, true),
+            post_norm: None,
             residual: false,
         };
         assert!(quant_feed_forward(&x, &weights).is_ok());

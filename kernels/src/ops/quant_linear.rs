@@ -118,15 +118,7 @@ impl RowSource for Rows<'_> {
     fn row<'a, S: Simd>(&'a self, s: S, row: usize, to: &'a mut [f32]) -> &'a [f32] {
         let x = self.source.row(self.first + row);
         let Some(norm) = &self.source.norm else { return x };
-        assert!(x.len() == norm.dim() && to.len() == norm.dim());
-        // SAFETY: both rows have so many elements.
-        unsafe {
-            let statistics = norm.statistics(s, x.as_ptr());
-            for at in (0..x.len()).step_by(LANES) {
-                let lanes = norm.lanes(s, x.as_ptr(), at, statistics);
-                s.store(to.as_mut_ptr().add(at), lanes, x.len() - at);
-            }
-        }
+        norm.write_row(s, x, to);
         to
     }
 }

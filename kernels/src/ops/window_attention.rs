@@ -1,4 +1,4 @@
-//! The attention half of a Swin block in one pass over the feature map, for constant weights in `bf16`:
+//! The attention half of a Swin block in one pass over the feature map, for constant weights in `bf16` or 8 bits:
 //! `y = x + [post_norm](W_o · attention(windows of [norm](x)) + b)` (Liu et al. 2021 and 2022).
 //!
 //! Shift, padding and partition are the order in which rows are read and written; no window is ever laid out in memory. A task
@@ -6,7 +6,8 @@
 //! windows are attended to (relative position bias, cosine scale and shift mask included), and the output projection
 //! adds the residual. A window's result depends on its own rows alone, bit for bit.
 //!
-//! Plain reference: [`window_attention_reference`]. Error: that of rounding projections, probabilities and weights to `bf16`.
+//! Plain reference: [`window_attention_reference`]. Error: that of rounding projections, probabilities and weights to `bf16`; with
+//! weights in 8 bits also that of rounding to 8 bits what meets them, each row with a scale.
 #![allow(clippy::inline_always)]
 
 mod forward;
@@ -19,7 +20,9 @@ use super::linear::linear_reference;
 use super::norm::l2_normalize_reference;
 use super::projection::{LockedNorm, NormParameters};
 use super::support::{Elements, tensor, written};
+use crate::Precision;
 use crate::gemm::PackedWeight;
+use crate::quant::Int8Weight;
 
 /// Keys and queries shorter than this are divided by it instead of their length, as `torch.nn.functional.normalize` does.
 pub const NORMALIZE_EPS: f64 = 1e-12;
@@ -35,12 +38,47 @@ pub struct Windows<'a> {
     pub mask: Option<&'a Tensor>,
 }
 
+/// A weight and its bias in the tiles of the products.
+#[derive(Debug)]
+enum Packed {
+    Bf16(PackedWeight),
+    Int8(Int8Weight, Vec<f32>),
+}
+
+impl Packed {
+    /// Of `weight (out, in)` and `bias (out)`.
+    fn new(weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Self> {
+        if precision != Precision::Int8 {
+            return Ok(Self::Bf16(super::linear::pack(weight, bias)?));
+        }
+        let (out, inner) = weight.dims2()?;
+        let bias = bias.map_or_else(|| Ok(vec![0.0; out]), Tensor::to_vec1)?;
+        Ok(Self::Int8(Int8Weight::new(&weight.flatten_all()?.to_vec1::<f32>()?, out, inner), bias))
+    }
+
+    /// `(out, in)`
+    fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Bf16(weight) => (weight.out_features(), weight.in_features()),
+            Self::Int8(weight, _) => weight.shape(),
+        }
+    }
+
+    /// Memory that it takes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bf16(weight) => weight.bytes(),
+            Self::Int8(weight, _) => weight.bytes(),
+        }
+    }
+}
+
 /// The projections, packed head by head (see [`WindowWeights::new`]).
 #[derive(Debug)]
 pub struct WindowWeights {
     /// Query, key and value of the first head, then of the second, and so on.
-    projections: PackedWeight,
-    output: PackedWeight,
+    projections: Packed,
+    output: Packed,
     heads: usize,
     head_dim: usize,
     /// `head_dim` rounded up to whole blocks of 32 columns.
@@ -55,8 +93,14 @@ pub type Matrix<'a> = (&'a Tensor, Option<&'a Tensor>);
 
 impl WindowWeights {
     /// From `query`, `key`, `value` `(heads · head_dim, dim)`, `output` `(dim, heads · head_dim)` and the relative position bias
-    /// `(heads, area, area)`. Heads are padded with zeros to whole blocks of columns.
-    pub fn new([query, key, value]: [Matrix; 3], output: Matrix, bias: &Tensor) -> Result<Self> {
+    /// `(heads, area, area)`. Heads are padded with zeros to whole blocks of columns. The weights are kept in 8 bits if `precision`
+    /// is [`Precision::Int8`], otherwise in `bf16`.
+    pub fn new(
+        [query, key, value]: [Matrix; 3],
+        output: Matrix,
+        bias: &Tensor,
+        precision: Precision,
+    ) -> Result<Self> {
         let ((heads, area, _), (width, _)) = (bias.dims3()?, query.0.dims2()?);
         if heads == 0 || width % heads != 0 || bias.dims() != [heads, area, area] {
             bail!("window_attention: {width} columns for {heads} heads");
@@ -74,13 +118,13 @@ impl WindowWeights {
         let joined =
             |parts: [Result<Tensor>; 3]| Tensor::cat(&parts.into_iter().collect::<Result<Vec<_>>>()?, 1);
         let weight = joined(weights)?.reshape((heads * 3 * padded, dim))?;
-        let projections = super::linear::pack(&weight, Some(&joined(biases)?.flatten_all()?))?;
+        let projections = Packed::new(&weight, Some(&joined(biases)?.flatten_all()?), precision)?;
         let (dim, _) = output.0.dims2()?;
         let columns = output.0.reshape((dim, heads, head_dim))?.pad_with_zeros(2, 0, pad)?;
         let columns = columns.reshape((dim, heads * padded))?;
         Ok(Self {
             projections,
-            output: super::linear::pack(&columns, output.1)?,
+            output: Packed::new(&columns, output.1, precision)?,
             heads,
             head_dim,
             padded,
@@ -104,7 +148,7 @@ pub fn window_attention(
     let (area, heads) = (windows.area, weights.heads);
     let count = windows.index.len() / area.max(1);
     let mask_dims = windows.mask.map(Tensor::dims);
-    if dim != weights.projections.in_features()
+    if dim != weights.projections.shape().1
         || windows.index.len() != count * area
         || windows.index.iter().any(|&i| i != ZERO_ROW && i as usize >= tokens)
         || weights.area != area

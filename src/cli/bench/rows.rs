@@ -21,22 +21,24 @@ pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
     cases.extend(onnx::case(&args.onnx)?);
     let compute = args.model.compute()?;
     let with = |precision: Precision| Compute { precision, ..compute.clone() };
-    for model in SWINS {
-        for batch in [1, 8] {
-            let compute = with(compute.precision.unquantized());
-            let prepare = move || Ok(swin(model, batch, &compute)?.on(&compute));
-            cases.push(Case {
-                name: format!("{} 224, batch {batch}", model.name),
-                large: batch > 1,
-                prepare: Box::new(prepare),
-            });
-        }
-    }
     let precisions = if args.all_precisions {
         vec![Precision::Bf16, Precision::Int8, Precision::Int4]
     } else {
         vec![compute.precision]
     };
+    let mut of_encoders: Vec<_> = precisions.iter().map(|p| p.of_encoders(&compute.device)).collect();
+    of_encoders.dedup();
+    for model in SWINS {
+        for (batch, &precision) in [1, 8].into_iter().flat_map(|batch| of_encoders.iter().map(move |p| (batch, p))) {
+            let compute = with(precision);
+            let prepare = move || Ok(swin(model, batch, &compute)?.on(&compute));
+            cases.push(Case {
+                name: format!("{} 224 {}, batch {batch}", model.name, precision.name()),
+                large: batch > 1,
+                prepare: Box::new(prepare),
+            });
+        }
+    }
     for &precision in &precisions {
         for (what, tokens) in [("first token", 1), ("60 tokens", 60)] {
             let compute = with(precision);

@@ -3,21 +3,22 @@
 
 use std::ops::Range;
 
-use super::{NORMALIZE_EPS, WindowWeights};
-use crate::gemm::{self, Depth, Epilogue, Path, Results, Right, RowTiles, Scratch, Session, for_blocks};
+use super::{NORMALIZE_EPS, Packed, WindowWeights};
+use crate::gemm::quantized::{self, Finish, Place, QuantizedRows, Row, RowSource, Weight};
+use crate::gemm::{
+    self, Depth, Epilogue, PackedWeight, Path, Results, Right, RowTiles, Scratch, Session, for_blocks,
+};
 use crate::ops::attention::blocks::{BLOCK, Head, HeadMemory, Mixed, ROWS, Room, RoomMemory, Scores};
 use crate::ops::feed_forward::norm_in_place;
 use crate::ops::gather::ZERO_ROW;
 use crate::ops::norm::RowNorm;
-use crate::ops::projection::{NO_ROW, Store};
+use crate::ops::projection::{NO_ROW, ROWS_PER_THREAD, Store};
 use crate::ops::support::Out;
+use crate::quant::Int8Weight;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Rows of a group of windows at most, unless one window has more: enough for the projections to pay for reading their weights.
 const GROUP_ROWS: usize = 294;
-
-/// Rows for each thread from which on threads take groups of windows, each reading all weights; of fewer, each thread takes some heads.
-const ROWS_PER_THREAD: usize = 192;
 
 pub(super) struct Problem<'a> {
     pub(super) x: &'a [f32],
@@ -50,61 +51,71 @@ impl Problem<'_> {
     }
 
     pub(super) fn run(&self, out: Out) {
-        let WindowWeights { projections, output, heads, padded, .. } = self.weights;
+        let WindowWeights { projections, output, .. } = self.weights;
         let total = self.batch * self.windows();
         if total == 0 {
             return;
         }
-        let bytes = projections.bytes() + output.bytes();
-        let threads = gemm::threads_for(total * self.area * bytes / 2, bytes);
+        let elements = |weight: &Packed| weight.shape().0 * weight.shape().1;
+        let multiplications = total * self.area * (elements(projections) + elements(output));
+        let threads = gemm::threads_for(multiplications, projections.bytes() + output.bytes());
+        // Threads take groups of windows, each reading all weights; of few windows, each thread takes some heads.
         let by_windows = threads == 1 || total * self.area >= ROWS_PER_THREAD * threads;
         // All threads take as many groups, as far as there are so many windows.
         let at_once = if by_windows { threads } else { 1 };
         let groups = total.div_ceil(at_once * (GROUP_ROWS / self.area).max(1)) * at_once;
         let groups = groups.clamp(1, total);
-        let with_group = |index: usize, body: &dyn Fn(Group)| {
-            let windows = gemm::part(total, groups, index);
-            let map = self.map_rows(windows.clone());
-            let mut memory = [
-                Scratch::take(RowTiles::lines(map.len(), self.dim)),
-                Scratch::take(RowTiles::lines(map.len(), heads * padded)),
-            ];
-            let [tiles, mixed] = &mut memory;
-            body(Group {
-                problem: self,
-                windows: (windows.start, windows.len()),
-                map: &map,
-                tiles: RowTiles::new(tiles, map.len(), self.dim),
-                mixed: RowTiles::new(mixed, map.len(), heads * padded),
-                out,
-            });
-        };
         if by_windows {
-            return gemm::run_chunks(threads, groups, |index| {
-                with_group(index, &|group| {
-                    dispatch(Part(group, Stage::Rows(0..group.map.len())));
-                    dispatch(Part(group, Stage::Heads(0..*heads)));
-                    dispatch(Part(group, Stage::Output(0..output.pairs())));
-                    dispatch(Part(group, Stage::Finish));
-                });
-            });
+            gemm::run_chunks(threads, groups, |index| self.group(gemm::part(total, groups, index), 1, out));
+        } else {
+            (0..groups).for_each(|index| self.group(gemm::part(total, groups, index), threads, out));
         }
-        for index in 0..groups {
-            with_group(index, &|group| {
-                let share = |len: usize, stage: &(dyn Fn(Range<usize>) -> Stage + Sync)| {
-                    gemm::run(threads, |thread| {
-                        dispatch(Part(group, stage(gemm::part(len, threads, thread))));
-                    });
-                };
-                let rows = group.map.len();
-                share(rows.div_ceil(LANES), &|tiles| {
-                    Stage::Rows(tiles.start * LANES..rows.min(tiles.end * LANES))
+    }
+
+    /// Those windows of the batch, on so many threads.
+    fn group(&self, windows: Range<usize>, threads: usize, out: Out) {
+        let WindowWeights { projections, output, heads, padded, .. } = self.weights;
+        let (map, width) = (self.map_rows(windows.clone()), heads * padded);
+        let rows = map.len();
+        // Bytes need no tiles of rows.
+        let tile_rows = if matches!(projections, Packed::Bf16(_)) { rows } else { 0 };
+        let mut memory = [
+            Scratch::take(RowTiles::lines(tile_rows, self.dim)),
+            Scratch::take(RowTiles::lines(rows, width)),
+        ];
+        let [tiles, mixed] = &mut memory;
+        let tiles = RowTiles::new(tiles, tile_rows, self.dim);
+        let group = Group {
+            problem: self,
+            windows: (windows.start, windows.len()),
+            map: &map,
+            mixed: RowTiles::new(mixed, rows, width),
+            out,
+        };
+        let split = (threads > 1, false);
+        let mut bytes = None;
+        let left = match projections {
+            Packed::Bf16(weight) => {
+                group.share(threads, rows.div_ceil(LANES), |part| {
+                    Stage::Rows(tiles, part.start * LANES..rows.min(part.end * LANES))
                 });
-                share(*heads, &Stage::Heads);
-                share(output.pairs(), &Stage::Output);
-                dispatch(Part(group, Stage::Finish));
-            });
-        }
+                Product::Bf16(tiles, weight)
+            }
+            Packed::Int8(weight, bias) => {
+                let x = bytes.insert(QuantizedRows::build(rows, self.dim, split, &Normed(self, &map)));
+                Product::Int8(x, weight, bias)
+            }
+        };
+        group.share(threads, *heads, |heads| Stage::Heads(left, heads));
+        let left = match output {
+            Packed::Bf16(weight) => Product::Bf16(group.mixed, weight),
+            Packed::Int8(weight, bias) => {
+                let x = QuantizedRows::build(rows, width, split, &Rounded(group.mixed, width));
+                Product::Int8(bytes.insert(x), weight, bias)
+            }
+        };
+        group.share(threads, output.shape().0.div_ceil(BLOCK), |pairs| Stage::Output(left, pairs));
+        dispatch(Part(group, Stage::Finish));
     }
 
     /// The rows of `x` and of the result that the rows of those windows of the batch are, [`NO_ROW`] where they are padding: a row of zeros after the norm.
@@ -122,6 +133,71 @@ impl Problem<'_> {
     }
 }
 
+/// Rows and the weight that they meet.
+#[derive(Clone, Copy)]
+enum Product<'a> {
+    Bf16(RowTiles, &'a PackedWeight),
+    /// With the bias.
+    Int8(&'a QuantizedRows, &'a Int8Weight, &'a [f32]),
+}
+
+impl Product<'_> {
+    /// The columns of `pairs` of all `rows`, for `then`.
+    ///
+    /// # Safety
+    /// The rows are written; see what comes then.
+    #[inline(always)]
+    unsafe fn columns<S: Simd>(self, s: S, rows: usize, pairs: Range<usize>, mut then: impl Epilogue + Finish) {
+        match self {
+            Self::Bf16(tiles, weight) => {
+                let (left, session) = ((tiles, rows), Session::new(Path::best()));
+                // SAFETY: the caller's promise.
+                unsafe { for_blocks(s, &session, left, Right::One(weight), pairs, Depth::WHOLE, &mut then) };
+            }
+            Self::Int8(x, weight, bias) => {
+                weight.columns(quantized::Path::best(), x, pairs, Some(bias), then);
+            }
+        }
+    }
+}
+
+/// The rows of a map, see [`Problem::map_rows`].
+struct Normed<'a>(&'a Problem<'a>, &'a [usize]);
+
+impl RowSource for Normed<'_> {
+    #[inline(always)]
+    fn row<'a, S: Simd>(&'a self, s: S, row: usize, to: &'a mut [f32]) -> &'a [f32] {
+        let Self(Problem { x, dim, norm, .. }, map) = *self;
+        if map[row] == NO_ROW {
+            to.fill(0.0);
+            return to;
+        }
+        let x = &x[map[row] * dim..(map[row] + 1) * dim];
+        match norm {
+            Some(norm) => norm.write_row(s, x, to),
+            None => return x,
+        }
+        to
+    }
+}
+
+/// Rows of so many elements that were rounded to tiles.
+struct Rounded(RowTiles, usize);
+
+impl RowSource for Rounded {
+    #[inline(always)]
+    fn row<'a, S: Simd>(&'a self, s: S, row: usize, to: &'a mut [f32]) -> &'a [f32] {
+        let Self(tiles, width) = *self;
+        assert_eq!(to.len(), width);
+        for at in (0..width).step_by(LANES) {
+            let n = width - at;
+            // SAFETY: all elements are written, and nobody writes them now.
+            unsafe { s.store(to.as_mut_ptr().add(at), s.load_bf16(tiles.element(row, at), n), n) };
+        }
+        to
+    }
+}
+
 /// Some windows of the batch.
 #[derive(Clone, Copy)]
 struct Group<'a> {
@@ -130,24 +206,23 @@ struct Group<'a> {
     windows: (usize, usize),
     /// See [`Problem::map_rows`].
     map: &'a [usize],
-    tiles: RowTiles,
     mixed: RowTiles,
     out: Out,
 }
 
 /// What a part computes of a group.
-enum Stage {
+enum Stage<'a> {
     /// Normalised rows, as tiles: these, from a multiple of 16 on.
-    Rows(Range<usize>),
+    Rows(RowTiles, Range<usize>),
     /// The mixed values of these heads.
-    Heads(Range<usize>),
+    Heads(Product<'a>, Range<usize>),
     /// These pairs of columns of the output projection.
-    Output(Range<usize>),
+    Output(Product<'a>, Range<usize>),
     /// The norm after it.
     Finish,
 }
 
-struct Part<'a>(Group<'a>, Stage);
+struct Part<'a>(Group<'a>, Stage<'a>);
 
 impl Kernel for Part<'_> {
     type Output = ();
@@ -155,24 +230,24 @@ impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self(group, stage) = self;
-        let Group { problem, map, tiles, mixed, out, .. } = group;
+        let Group { problem, map, out, .. } = group;
         let dim = problem.dim;
         // SAFETY: the stages come in order, and each row, head or column is one part's own.
         unsafe {
             match stage {
-                Stage::Rows(rows) => problem.write_rows(s, &map[rows.clone()], tiles.below(rows.start)),
-                Stage::Heads(heads) => group.heads(s, heads),
-                Stage::Output(pairs) => {
+                Stage::Rows(tiles, rows) => {
+                    problem.write_rows(s, &map[rows.clone()], tiles.below(rows.start));
+                }
+                Stage::Heads(product, heads) => group.heads(s, product, heads),
+                Stage::Output(product, pairs) => {
                     let whole = Store::new(out, dim);
-                    let mut store = Store {
+                    let store = Store {
                         residual: problem.post_norm.is_none().then_some(problem.x),
                         map: Some(map),
                         streamed: whole.streamed && problem.post_norm.is_none(),
                         ..whole
                     };
-                    let (left, right) = ((mixed, map.len()), Right::One(&problem.weights.output));
-                    let session = Session::new(Path::best());
-                    for_blocks(s, &session, left, right, pairs, Depth::WHOLE, &mut store);
+                    product.columns(s, map.len(), pairs, store);
                 }
                 Stage::Finish => {
                     let Some(norm) = &problem.post_norm else { return };
@@ -187,12 +262,19 @@ impl Kernel for Part<'_> {
 }
 
 impl Group<'_> {
+    /// Gives each of so many threads its part of `len` things.
+    fn share<'b>(&self, threads: usize, len: usize, stage: impl Fn(Range<usize>) -> Stage<'b> + Sync) {
+        gemm::run(threads, |thread| {
+            dispatch(Part(*self, stage(gemm::part(len, threads, thread))));
+        });
+    }
+
     /// # Safety
     /// The rows are written, and the columns of these heads are the caller's.
     #[inline(always)]
-    unsafe fn heads<S: Simd>(&self, s: S, range: Range<usize>) {
-        let Self { problem, windows: (first, count), map, tiles, mixed, .. } = *self;
-        let WindowWeights { projections, head_dim, padded, .. } = problem.weights;
+    unsafe fn heads<S: Simd>(&self, s: S, product: Product<'_>, range: Range<usize>) {
+        let Self { problem, windows: (first, count), map, mixed, .. } = *self;
+        let WindowWeights { head_dim, padded, .. } = problem.weights;
         let (area, rows) = (problem.area, map.len());
         let row_lines = RowTiles::lines(area.next_multiple_of(BLOCK), *padded);
         let mut memory = Scratch::take(rows.next_multiple_of(BLOCK) * 3 * padded / LANES);
@@ -206,7 +288,6 @@ impl Group<'_> {
         let keys = RowTiles::new(&mut key_memory, area, *padded);
         let mut room_memory = RoomMemory::new(area);
         let room = Room::new(&mut room_memory, area);
-        let session = Session::new(Path::best());
         // SAFETY: all memory is this task's own and as large as the sizes above say; what is read was written before.
         unsafe {
             for head in &head_tiles {
@@ -214,10 +295,9 @@ impl Group<'_> {
             }
             let pairs = 3 * padded / BLOCK;
             for head in range {
-                let mut keep = Keep { to: projected, padded: *padded, first: head * 3 * padded };
-                let (left, right) = ((tiles, rows), Right::One(projections));
-                let blocks = head * pairs..(head + 1) * pairs;
-                for_blocks(s, &session, left, right, blocks, Depth::WHOLE, &mut keep);
+                let keep = Keep { to: projected, padded: *padded, first: head * 3 * padded };
+                product.columns(s, rows, head * pairs..(head + 1) * pairs, keep);
+                let session = Session::new(Path::best());
                 let cosine = problem.cosine_scale.map(|scale| scale[head]);
                 for window in 0..=count {
                     if window < count {
@@ -259,18 +339,40 @@ impl Problem<'_> {
     }
 }
 
-/// Keeps the projections of one head: rows of `[query ; key ; value]`.
+/// Keeps the projections of one head: rows of `[query ; key ; value]`. `to` has `3 · padded` elements for each row, up to whole
+/// blocks.
 struct Keep {
     to: *mut f32,
     padded: usize,
     first: usize,
 }
 
+impl Keep {
+    /// Where 32 columns of a row go.
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self.to.wrapping_add(row * 3 * self.padded + column.wrapping_sub(self.first))
+    }
+}
+
+impl Finish for Keep {
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, place: Place, rows: &mut [Row]) {
+        for (i, values) in rows.iter().enumerate() {
+            let to = self.at(place.row + i, place.column);
+            for half in (0..BLOCK).step_by(LANES) {
+                // SAFETY: a row of a block has 32 elements, and so many go to this place.
+                unsafe { s.store(to.add(half), s.load(values.as_ptr().add(half), LANES), LANES) };
+            }
+        }
+    }
+}
+
 impl Epilogue for Keep {
     const ROWS_TOGETHER: usize = 2;
 
     /// # Safety
-    /// `to` has `3 · padded` elements for each row, up to whole blocks.
+    /// The rows and columns are the caller's.
     #[inline(always)]
     unsafe fn block<S: Simd>(
         &mut self,
@@ -280,12 +382,13 @@ impl Epilogue for Keep {
         column: usize,
         results: &Results,
     ) {
-        let column = column.wrapping_sub(self.first);
         for i in lines {
             for half in 0..2 {
-                let at = (row + i) * 3 * self.padded + column + half * LANES;
                 // SAFETY: the caller's promise.
-                unsafe { s.store(self.to.add(at), results.lanes(s, i, half), LANES) };
+                unsafe {
+                    let to = self.at(row + i, column).add(half * LANES);
+                    s.store(to, results.lanes(s, i, half), LANES);
+                }
             }
         }
     }
