@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -42,9 +43,11 @@ class OnDemand:
         self.process.wait()
 
 
-def ours(args, name, *flags):
-    """A row of `swinseek bench`."""
-    return OnDemand(args.swinseek, "bench", "--on-demand", "--filter", name, *flags)
+def ours(args, row, precisions, *flags):
+    """A row of `swinseek bench` in each of these precisions, whose name stands for `{}`."""
+    def program(precision):
+        return OnDemand(args.swinseek, "bench", "--on-demand", "--precision", precision, "--filter", row.format(precision), *flags)
+    return {f"swinseek {precision}": program(precision) for precision in precisions}
 
 
 def timed(call):
@@ -57,15 +60,17 @@ def timed(call):
 
 
 def table(title, cases, rounds, budget=90.0):
-    """Runs the cases in turn; the first of them is ours and the others are compared with it."""
+    """Runs the cases in turn; the first of them is ours and the others are compared with it. Each round has an order of its own:
+    threads that still spin for their next task slow down what comes after them."""
+    order = random.Random(0)
     times = {name: [] for name in cases}
     for case in cases.values():
         case()
         case()
     start = time.perf_counter()
     for turn in range(rounds):
-        for name, case in cases.items():
-            times[name].append(case())
+        for name in order.sample(list(cases), len(cases)):
+            times[name].append(cases[name]())
         if turn >= 4 and time.perf_counter() - start > budget:
             break
     ours = statistics.median(next(iter(times.values())))
@@ -84,8 +89,8 @@ def swin(args):
         torch.manual_seed(0)
         model = timm.create_model(model_name, pretrained=False, num_classes=0, global_pool="").eval()
         for batch in (1, 8):
-            swinseek = ours(args, f"{name} 224 bf16, batch {batch}")
-            cases = {"swinseek bf16": swinseek}
+            programs = ours(args, f"{name} 224 {{}}, batch {batch}", ("bf16", "int8"))
+            cases = dict(programs)
             pixels = torch.randn(batch, 3, 224, 224)
             with contextlib.suppress(ImportError):
                 cases["OpenVINO bf16"] = openvino(args, model, pixels)
@@ -94,7 +99,8 @@ def swin(args):
                 cases["timm eager bf16"] = timed(lambda: low(small))
                 table(f"{name} 224, batch {batch}", cases, args.rounds)
             model.to(torch.float32)
-            swinseek.close()
+            for process in programs.values():
+                process.close()
 
 
 def openvino(args, model, pixels):
@@ -131,9 +137,7 @@ def language(args, what, tokens, past, batches):
             model = decoder(name)
             for batch in batches:
                 row = f"decoder {name} {{}}: {what}" + (f", batch {batch}" if batch > 1 else "")
-                flags = {"bf16": [], "int8": ["--precision", "int8"], "int4": ["--precision", "int4"]}
-                programs = {f"swinseek {p}": ours(args, row.format(p), *flags[p]) for p in args.precisions}
-                programs |= others(args, name, tokens, past, batch)
+                programs = ours(args, row, args.precisions) | others(args, name, tokens, past, batch)
                 ids = torch.randint(300, 32000, (batch, tokens))
                 cache = None
                 if past:
@@ -177,8 +181,7 @@ def caption(args):
         settings.decoder_start_token_id, settings.pad_token_id, settings.eos_token_id = 0, 2, 2
     pixels = torch.randn(1, 3, 224, 224, dtype=torch.bfloat16)
     for what, tokens in (("first token", 1), ("60 tokens", 60)):
-        flags = {"bf16": [], "int8": ["--precision", "int8"]}
-        programs = {f"swinseek {p}": ours(args, f"caption, swin-b + mbart {p}: {what}", *f) for p, f in flags.items()}
+        programs = ours(args, f"caption, swin-b + mbart {{}}: {what}", ("bf16", "int8"))
 
         def run():
             with torch.inference_mode():
@@ -217,7 +220,7 @@ def pixels(args):
     photograph(path)
     with open(path, "rb") as file:
         data = file.read()
-    swinseek = ours(args, "image to pixels, default model", "--image", path)
+    swinseek, = ours(args, "image to pixels, default model", ["bf16"], "--image", path).values()
 
     def normal(image):
         return numpy.ascontiguousarray(((numpy.asarray(image, numpy.float32) / 255 - mean) / deviation).transpose(2, 0, 1))

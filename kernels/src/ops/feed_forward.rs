@@ -184,7 +184,6 @@ impl Chunk<'_> {
         // SAFETY: the hidden tiles are written; the columns of the result are this part's own.
         unsafe { for_blocks(s, &session, left, right, pairs, depth, &mut store) };
     }
-
 }
 
 /// `y = [x +] norm(y)` of some rows, which are the caller's own.

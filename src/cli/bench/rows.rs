@@ -29,7 +29,9 @@ pub(super) fn cases(args: &BenchArgs) -> Result<Vec<Case>> {
     let mut of_encoders: Vec<_> = precisions.iter().map(|p| p.of_encoders(&compute.device)).collect();
     of_encoders.dedup();
     for model in SWINS {
-        for (batch, &precision) in [1, 8].into_iter().flat_map(|batch| of_encoders.iter().map(move |p| (batch, p))) {
+        for (batch, &precision) in
+            [1, 8].into_iter().flat_map(|batch| of_encoders.iter().map(move |p| (batch, p)))
+        {
             let compute = with(precision);
             let prepare = move || Ok(swin(model, batch, &compute)?.on(&compute));
             cases.push(Case {

@@ -63,6 +63,12 @@ impl Limits {
     }
 }
 
+/// Whether a second thread makes a picture of so many pixels ready sooner. It is not one of the pool, whose threads would take up
+/// a picture while a model waits for them.
+fn shared(pixels: usize) -> bool {
+    pixels >= 1 << 18 && swinseek_kernels::threads::count() > 1
+}
+
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DecodeOptions {

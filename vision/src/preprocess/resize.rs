@@ -1,12 +1,14 @@
 //! Resizing and moving pixels, with the results of Pillow.
 
 use std::borrow::Cow;
+use std::thread;
 
 use fast_image_resize::images::{Image as FirImage, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, pixels};
 use swinseek_kernels::{Error, Result};
 
 use super::image::{Image, Samples};
+use super::shared;
 
 /// A resampling filter, with Pillow's meaning: all but nearest are antialiased when shrinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +134,15 @@ impl<'a> Raster<'a> {
         let values = match &self.values {
             Values::Whole(samples) if self.shrinks_well(width, height) => {
                 let kind = if gray { PixelType::U8 } else { PixelType::U8x3 };
-                let source = ImageRef::new(from.0, from.1, samples, kind).map_err(refused)?;
-                Values::Whole(run(&source, to, kind, algorithm)?.into())
+                let resize = |samples: &[u8], (from, to): (u32, u32)| {
+                    let source = ImageRef::new(self.width as u32, from, samples, kind).map_err(refused)?;
+                    run(&source, (width as u32, to), kind, algorithm)
+                };
+                if self.height == height && shared(self.width * self.height) {
+                    Values::Whole(in_halves(samples, height, |half, rows| resize(half, (rows, rows)))?.into())
+                } else {
+                    Values::Whole(resize(samples, (from.1, to.1))?.into())
+                }
             }
             Values::Whole(samples) => {
                 let real = real_pass(samples.iter().map(|&s| f32::from(s)), gray, from, to, algorithm)?;
@@ -247,6 +256,26 @@ impl<'a> Raster<'a> {
         }
         gathered
     }
+}
+
+/// What `work` makes of the upper and of the lower rows of a picture, one after the other; a second thread takes the lower ones.
+fn in_halves(
+    samples: &[u8],
+    height: usize,
+    work: impl Fn(&[u8], u32) -> Result<Vec<u8>> + Sync,
+) -> Result<Vec<u8>> {
+    let upper = height / 2;
+    let (above, below) = samples.split_at(samples.len() / height * upper);
+    thread::scope(|scope| {
+        let lower = || work(below, (height - upper) as u32);
+        let second = thread::Builder::new().name("resize".into()).spawn_scoped(scope, lower);
+        let mut all = work(above, upper as u32)?;
+        all.extend(match second {
+            Ok(second) => second.join().map_err(|_| refused("a thread has panicked"))??,
+            Err(_) => lower()?,
+        });
+        Ok(all)
+    })
 }
 
 fn check_size(width: usize, height: usize) -> Result<()> {

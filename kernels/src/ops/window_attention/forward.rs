@@ -147,7 +147,13 @@ impl Product<'_> {
     /// # Safety
     /// The rows are written; see what comes then.
     #[inline(always)]
-    unsafe fn columns<S: Simd>(self, s: S, rows: usize, pairs: Range<usize>, mut then: impl Epilogue + Finish) {
+    unsafe fn columns<S: Simd>(
+        self,
+        s: S,
+        rows: usize,
+        pairs: Range<usize>,
+        mut then: impl Epilogue + Finish,
+    ) {
         match self {
             Self::Bf16(tiles, weight) => {
                 let (left, session) = ((tiles, rows), Session::new(Path::best()));

@@ -13,16 +13,14 @@ use std::ops::Range;
 use std::sync::mpsc;
 use std::thread;
 
-use swinseek_kernels::{threads, vectorised};
+use swinseek_kernels::vectorised;
 
+use super::shared;
 use huffman::{Bits, Table};
 use idct::{Group, LANES};
 
 /// Width of a strip of [`LANES`] blocks.
 const STRIP: usize = 8 * LANES;
-
-/// Pixels from which on two threads are quicker than one.
-const SHARED: usize = 1 << 18;
 
 /// A decoded picture: `(height, width, channels)`, one channel or three.
 pub(super) struct Picture {
@@ -267,8 +265,6 @@ struct Painter<'a> {
     /// Rows of pixels in `samples`.
     painted: usize,
     chroma: [color::Row; 2],
-    /// One row of pixels.
-    line: Vec<u8>,
     samples: Vec<u8>,
 }
 
@@ -287,7 +283,6 @@ impl<'a> Painter<'a> {
             rows: 0,
             painted: 0,
             chroma: [chroma(), chroma()],
-            line: vec![0; width * channels],
             samples: Vec::with_capacity(width * header.height * channels),
         }
     }
@@ -359,10 +354,16 @@ impl<'a> Painter<'a> {
                         }
                     }
                     let [cb, cr] = &self.chroma;
-                    color::to_rgb(&luma.kept_from(y)[..width], &cb.samples, &cr.samples, &mut self.line);
+                    let line = self.samples.len();
+                    self.samples.resize(line + 3 * width, 0);
+                    color::to_rgb(
+                        &luma.kept_from(y)[..width],
+                        &cb.samples,
+                        &cr.samples,
+                        &mut self.samples[line..],
+                    );
                 },
             );
-            self.samples.extend_from_slice(&self.line);
             self.painted += 1;
         }
     }
@@ -381,7 +382,7 @@ fn read_scan(header: &Header, scan: &[u8]) -> Option<Vec<u8>> {
         let groups = |c: &Component| (0..columns.div_ceil(LANES) * c.across * c.down).map(|_| Group::new());
         header.components.iter().map(|component| groups(component).collect()).collect()
     };
-    if header.width * header.height >= SHARED && threads::count() > 1 {
+    if shared(header.width * header.height) {
         read_and_paint(&mut reader, &mut painter, rows, [row(), row(), row()])?;
     } else {
         let mut groups = row();
@@ -393,8 +394,7 @@ fn read_scan(header: &Header, scan: &[u8]) -> Option<Vec<u8>> {
     reader.bits.at_end().then_some(painter.samples)
 }
 
-/// Paints each row on a thread of its own, while the next is read here: reading is one chain of bits. The thread is not one
-/// of the pool, whose threads would take up a picture while a model waits for them.
+/// Paints each row on a thread of its own, while the next is read here: reading is one chain of bits.
 fn read_and_paint(reader: &mut Reader, painter: &mut Painter, rows: usize, spare: [McuRow; 3]) -> Option<()> {
     let (read, to_paint) = mpsc::channel::<McuRow>();
     let (painted, to_read) = mpsc::channel();
