@@ -35,7 +35,7 @@ pub struct DecodeRow<'a, M = ImageMemory, C = Cache> {
 
 /// Reads `ids` after what `cache` holds, in one pass.
 pub fn read<M: TokenModel>(model: &M, ids: &[u32], cache: &mut M::Cache) -> Result<()> {
-    model.forward(&id_tensor(&[ids])?, &Context::causal(), Some(cache), &mut Trace::off())?;
+    model.forward(&id_tensor(&[ids])?, &Context::causal().last_only(), Some(cache), &mut Trace::off())?;
     Ok(())
 }
 
@@ -47,7 +47,8 @@ pub fn predict<M: TokenModel>(
     attention: bool,
 ) -> Result<Prediction> {
     let mut trace = attention_trace(attention);
-    let hidden = model.forward(&id_tensor(&[ids])?, &Context::causal(), Some(cache), &mut trace)?;
+    let context = Context::causal().last_only();
+    let hidden = model.forward(&id_tensor(&[ids])?, &context, Some(cache), &mut trace)?;
     // Only the last position needs the head, by far the largest matrix of a small model.
     let logits = model.head(&last_position(&hidden)?)?;
     let attention = attention_rows(&trace)?.pop().unwrap_or_default();

@@ -52,15 +52,15 @@ impl Block {
         })
     }
 
-    /// `x (batch, tokens, dim)` to the same shape.
+    /// `x (batch, tokens, dim)` to the same shape, or at least to its last `queries` tokens.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
-        pass: &Pass,
+        (pass, queries): (&Pass, usize),
         cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
-        self.feed_forward(&self.attention.forward(x, &self.input_norm, pass, cache, trace)?, trace)
+        self.feed_forward(&self.attention.forward(x, &self.input_norm, (pass, queries), cache, trace)?, trace)
     }
 
     /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.

@@ -11,11 +11,15 @@ use crate::{
 /// Added to the score of a key that must not be seen. Finite, so that a row of nothing else is no NaN.
 pub(crate) const MASKED: f32 = -1e30;
 
+/// So many tokens are computed about as fast as one, and by the products that any prompt has: with the same bits.
+const FEW: usize = 32;
+
 /// Padding and positions of the new tokens of a pass; the default is neither, plain causal decoding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     attention_mask: Option<Vec<Vec<bool>>>,
     positions: Option<Vec<Vec<u32>>>,
+    last_only: bool,
 }
 
 impl Context {
@@ -29,12 +33,19 @@ impl Context {
     pub fn masked(attention_mask: &Tensor) -> Result<Self> {
         let rows = host_rows(attention_mask)?;
         let rows = rows.iter().map(|row| row.iter().map(|&bit| bit != 0).collect()).collect();
-        Ok(Self { attention_mask: Some(rows), positions: None })
+        Ok(Self { attention_mask: Some(rows), ..Self::default() })
     }
 
     /// States the positions `(batch, tokens)` of the new tokens.
     pub fn with_positions(self, positions: &Tensor) -> Result<Self> {
         Ok(Self { positions: Some(host_rows(positions)?), ..self })
+    }
+
+    /// Only the last token's hidden states are wanted. What a pass returns ends with them, and may begin later than its tokens:
+    /// the last layer computes keys and values for all of them, and queries and what follows for a few.
+    #[must_use]
+    pub fn last_only(self) -> Self {
+        Self { last_only: true, ..self }
     }
 }
 
@@ -49,6 +60,8 @@ pub(crate) struct Pass {
     pub(crate) batch: usize,
     /// New tokens per sequence.
     pub(crate) q_len: usize,
+    /// Of the last layer's queries.
+    pub(crate) last_queries: usize,
     pub(crate) rotation: Rotation,
     /// The new tokens, row by row, for the cache to remember.
     pub(crate) tokens: Vec<Vec<Token>>,
@@ -82,11 +95,13 @@ impl Pass {
         }
         let tokens: Vec<_> = (0..batch).map(|row| new_tokens(context, row, q_len, cache)).collect();
         let rotation = rope.rotation(&positions(&tokens), device)?;
-        let mut pass = Self { past, batch, q_len, rotation, tokens, padding: None };
+        let mut pass = Self { past, batch, q_len, last_queries: q_len, rotation, tokens, padding: None };
         let real: Vec<Vec<bool>> = (0..batch).map(|row| pass.real_keys(row, cache)).collect();
         if real.iter().any(|row| padding_before_a_real_query(row, past)) {
             let additive = additive_mask(&real, past, q_len, device)?;
             pass.padding = Some(Padding { real, additive });
+        } else if context.last_only {
+            pass.last_queries = q_len.min(FEW);
         }
         Ok(pass)
     }
@@ -95,12 +110,12 @@ impl Pass {
         self.past + self.q_len
     }
 
-    /// The mask of plain attention.
-    pub(crate) fn mask(&self) -> Mask<'_> {
+    /// The mask of plain attention of the last `queries` tokens; those of padding are all.
+    pub(crate) fn mask(&self, queries: usize) -> Mask<'_> {
         match &self.padding {
             Some(padding) => Mask::Additive(&padding.additive),
             None if self.q_len == 1 => Mask::None,
-            None => Mask::Causal { offset: self.past },
+            None => Mask::Causal { offset: self.kv_len() - queries },
         }
     }
 

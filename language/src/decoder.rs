@@ -97,7 +97,8 @@ impl Decoder {
         Ok(embedded.reshape((batch, tokens, self.config.hidden_size))?)
     }
 
-    /// Runs the layers over `hidden (batch, tokens, dim)` and returns the same shape after the final norm.
+    /// Runs the layers over `hidden (batch, tokens, dim)` and returns the same shape after the final norm, or less of it if the
+    /// context says so ([`Context::last_only`]).
     ///
     /// With a cache the tokens come after the cached ones, and are cached in turn when the pass succeeds.
     /// Without a cache it is differentiable in all parameters but the routers' selection bias and the indexer.
@@ -119,7 +120,8 @@ impl Decoder {
             hidden = hook.before(index, hidden, trace)?;
             if let Some(block) = block {
                 let layer = cache.as_mut().and_then(|cache| cache.layer(index));
-                hidden = block.forward(&hidden, &pass, layer, trace)?;
+                let queries = if index + 1 == self.blocks.len() { pass.last_queries } else { pass.q_len };
+                hidden = block.forward(&hidden, (&pass, queries), layer, trace)?;
             }
             trace.record(format!("hidden.{}", index + 1), &hidden);
         }

@@ -32,6 +32,19 @@ pub(crate) struct Rotation {
     pub(crate) sin: Tensor,
 }
 
+impl Rotation {
+    /// Of the last `tokens` alone.
+    pub(crate) fn last(&self, tokens: usize) -> Result<Self> {
+        Ok(Self { cos: last(&self.cos, tokens)?, sin: last(&self.sin, tokens)? })
+    }
+}
+
+/// The last `tokens` of `x (batch, all, ..)`.
+pub(crate) fn last(x: &Tensor, tokens: usize) -> Result<Tensor> {
+    let all = x.dim(1)?;
+    Ok(if tokens == all { x.clone() } else { x.narrow(1, all - tokens, tokens)?.contiguous()? })
+}
+
 /// Tables of one decoder, `(length, dim / 2)`, doubled when a position lies beyond them.
 #[derive(Debug)]
 pub(crate) struct RopeTable {

@@ -246,7 +246,7 @@ fn next_logits<M: TokenModel>(
     cache: &mut M::Cache,
     trace: &mut Trace,
 ) -> Result<Tensor> {
-    let hidden = model.forward(ids, &Context::causal(), Some(cache), trace)?;
+    let hidden = model.forward(ids, &Context::causal().last_only(), Some(cache), trace)?;
     // Only the last position needs the head, by far the largest matrix of a small model.
     model.head(&last_position(&hidden)?)
 }

@@ -22,7 +22,7 @@ use crate::{
     decode::Step,
     indexer::Indexer,
     mlp::{output_projection, projection},
-    rope_table::Rotation,
+    rope_table::{Rotation, last},
 };
 
 /// Of the two latent norms, whatever `rms_norm_eps` says.
@@ -151,17 +151,18 @@ impl LatentAttention {
         })
     }
 
-    /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape.
+    /// `x + attention(norm(x))` of the last `queries` tokens of `x (batch, tokens, dim)`, with an indexer of all.
     pub(crate) fn forward(
         &self,
         residual: &Tensor,
         norm: &Norm,
-        pass: &Pass,
+        (pass, queries): (&Pass, usize),
         mut cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {
+        let queries = if self.indexer.is_some() { pass.q_len } else { queries };
         let x = &norm.forward(residual)?;
-        let (query, query_source) = self.query.forward(x)?;
+        let (query, query_source) = self.query.forward(&last(x, queries)?)?;
         let operands = self.operands(x, &query, &pass.rotation)?;
         let selected = match &self.indexer {
             Some(indexer) => {
@@ -170,7 +171,7 @@ impl LatentAttention {
             }
             None => None,
         };
-        let mask = selected.as_ref().map_or_else(|| pass.mask(), Mask::Additive);
+        let mask = selected.as_ref().map_or_else(|| pass.mask(queries), Mask::Additive);
         let heads = match cache {
             Some(cache) => {
                 let joined = cache.keys.append(&self.kept(operands.joined()?)?, pass.past)?;
@@ -178,7 +179,7 @@ impl LatentAttention {
             }
             None => self.attend_expanded(&operands, mask)?,
         };
-        self.o_proj.forward_with(&heads, None, None, Some(residual))
+        self.o_proj.forward_with(&heads, None, None, Some(&last(residual, queries)?))
     }
 
     /// One token of each of many sequences, `(rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
@@ -233,8 +234,9 @@ impl LatentAttention {
         }
     }
 
+    /// Of the queries of the last tokens of `x`.
     fn operands(&self, x: &Tensor, query: &Tensor, rotation: &Rotation) -> Result<Operands> {
-        let (b, t, _) = x.dims3()?;
+        let (b, queries, _) = query.dims3()?;
         let LatentConfig {
             num_heads,
             kv_lora_rank: rank,
@@ -243,14 +245,14 @@ impl LatentAttention {
             ..
         } = self.sizes;
         let layout = if self.sizes.rope_interleave { RopeLayout::Interleaved } else { RopeLayout::HalfSplit };
-        let rotate = |x: &Tensor| rope(x, &rotation.cos, &rotation.sin, layout);
-        let query = query.reshape((b, t, num_heads, nope + rotated))?;
+        let rotate = |x: &Tensor, rotation: &Rotation| rope(x, &rotation.cos, &rotation.sin, layout);
+        let query = query.reshape((b, queries, num_heads, nope + rotated))?;
         let compressed = self.kv_a_proj.forward(x)?;
         let latent = self.kv_a_norm.forward(&compressed.narrow(2, 0, rank)?.contiguous()?)?;
-        let k_rope = rotate(&compressed.narrow(2, rank, rotated)?.contiguous()?.unsqueeze(2)?)?;
+        let k_rope = rotate(&compressed.narrow(2, rank, rotated)?.contiguous()?.unsqueeze(2)?, rotation)?;
         Ok(Operands {
             q_nope: query.narrow(3, 0, nope)?,
-            q_rope: rotate(&query.narrow(3, nope, rotated)?.contiguous()?)?,
+            q_rope: rotate(&query.narrow(3, nope, rotated)?.contiguous()?, &rotation.last(queries)?)?,
             latent,
             k_rope,
         })

@@ -26,19 +26,21 @@ impl SelfAttention {
     /// Reads `self_attn.*` of layer `index`.
     pub(crate) fn new(config: &LanguageConfig, index: usize, w: &Weights) -> Result<Self> {
         Ok(match &config.attention {
-            AttentionConfig::MultiHead(sizes) => Self::MultiHead(MultiHeadAttention::new(config, sizes, w)?),
+            AttentionConfig::MultiHead(sizes) => {
+                Self::MultiHead(MultiHeadAttention::new(config, sizes, index, w)?)
+            }
             AttentionConfig::Latent(sizes) => {
                 Self::Latent(Box::new(LatentAttention::new(config, sizes, index, w)?))
             }
         })
     }
 
-    /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape.
+    /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape, or at least to its last `queries` tokens.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         norm: &Norm,
-        pass: &Pass,
+        pass: (&Pass, usize),
         cache: Option<&mut LayerCache>,
         trace: &mut Trace,
     ) -> Result<Tensor> {

@@ -17,7 +17,7 @@ use crate::{
     context::Pass,
     decode::Step,
     mlp::{output_projection, projection},
-    rope_table::Rotation,
+    rope_table::{Rotation, last},
 };
 
 #[derive(Debug)]
@@ -33,11 +33,36 @@ pub(crate) struct MultiHeadAttention {
 enum QueryKeyValue {
     /// Side by side in one matrix, where that is faster.
     Joined(Linear),
+    /// Keys and values side by side: the last layer may have fewer queries.
+    QueryApart {
+        query: Linear,
+        key_value: Linear,
+    },
     Apart([Linear; 3]),
 }
 
+impl QueryKeyValue {
+    fn new(apart: [Linear; 3], in_last_layer: bool) -> Result<Self> {
+        if !in_last_layer {
+            let joined = Linear::joined(&apart.each_ref())?;
+            return Ok(joined.map_or(Self::Apart(apart), Self::Joined));
+        }
+        let [query, key, value] = apart;
+        Ok(match Linear::joined(&[&key, &value])? {
+            Some(key_value) => Self::QueryApart { query, key_value },
+            None => Self::Apart([query, key, value]),
+        })
+    }
+}
+
 impl MultiHeadAttention {
-    pub(crate) fn new(config: &LanguageConfig, sizes: &MultiHeadConfig, w: &Weights) -> Result<Self> {
+    /// Reads `self_attn.*` of layer `index`.
+    pub(crate) fn new(
+        config: &LanguageConfig,
+        sizes: &MultiHeadConfig,
+        index: usize,
+        w: &Weights,
+    ) -> Result<Self> {
         let (dim, bias) = (config.hidden_size, sizes.bias);
         let (q_dim, kv_dim) = (sizes.num_heads * sizes.head_dim, sizes.num_key_value_heads * sizes.head_dim);
         let apart = [
@@ -46,53 +71,58 @@ impl MultiHeadAttention {
             projection(dim, kv_dim, bias, &w.pp("v_proj"))?,
         ];
         Ok(Self {
-            qkv: match Linear::joined(&apart.each_ref())? {
-                Some(joined) => QueryKeyValue::Joined(joined),
-                None => QueryKeyValue::Apart(apart),
-            },
+            qkv: QueryKeyValue::new(apart, index + 1 == config.layers.len())?,
             precision: w.precision(),
             o_proj: output_projection(config, (q_dim, dim), bias, &w.pp("o_proj"))?,
             sizes: sizes.clone(),
         })
     }
 
-    /// Queries `(batch, tokens, heads, head_dim)`, keys and values of `norm(x)`, before the rotation.
-    fn project(&self, x: &Tensor, norm: &Norm) -> Result<[Tensor; 3]> {
-        let (b, t, _) = x.dims3()?;
+    /// Queries `(batch, queries, heads, head_dim)` of the last tokens, keys and values of all, of `norm(x)`, before the rotation.
+    fn project(&self, x: &Tensor, norm: &Norm, queries: usize) -> Result<[Tensor; 3]> {
         let MultiHeadConfig { num_heads, num_key_value_heads: kv_heads, head_dim, .. } = self.sizes;
+        let split = |y: Tensor, heads: usize| {
+            let (b, t, _) = y.dims3()?;
+            y.reshape((b, t, heads, head_dim))
+        };
+        let normed = |proj: &Linear, x: &Tensor| proj.forward_with(x, Some(norm), None, None);
         match &self.qkv {
             QueryKeyValue::Joined(proj) => {
-                let heads = num_heads + 2 * kv_heads;
-                let y = proj.forward_with(x, Some(norm), None, None)?.reshape((b, t, heads, head_dim))?;
+                let y = split(normed(proj, x)?, num_heads + 2 * kv_heads)?;
                 let part = |first: usize, count: usize| y.narrow(2, first, count);
-                Ok([part(0, num_heads)?, part(num_heads, kv_heads)?, part(num_heads + kv_heads, kv_heads)?])
+                let q = last(&part(0, num_heads)?, queries)?;
+                Ok([q, part(num_heads, kv_heads)?, part(num_heads + kv_heads, kv_heads)?])
+            }
+            QueryKeyValue::QueryApart { query, key_value } => {
+                let q = split(normed(query, &last(x, queries)?)?, num_heads)?;
+                let y = split(normed(key_value, x)?, 2 * kv_heads)?;
+                Ok([q, y.narrow(2, 0, kv_heads)?, y.narrow(2, kv_heads, kv_heads)?])
             }
             QueryKeyValue::Apart([q_proj, k_proj, v_proj]) => {
                 let x = norm.forward(x)?;
-                let split = |proj: &Linear, heads: usize| -> Result<Tensor> {
-                    Ok(proj.forward(&x)?.reshape((b, t, heads, head_dim))?)
-                };
-                Ok([split(q_proj, num_heads)?, split(k_proj, kv_heads)?, split(v_proj, kv_heads)?])
+                let q = split(q_proj.forward(&last(&x, queries)?)?, num_heads)?;
+                Ok([q, split(k_proj.forward(&x)?, kv_heads)?, split(v_proj.forward(&x)?, kv_heads)?])
             }
         }
     }
 
-    /// `x + attention(norm(x))`, `(batch, tokens, dim)` to the same shape.
+    /// `x + attention(norm(x))` of the last `queries` tokens of `x (batch, tokens, dim)`.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         norm: &Norm,
-        pass: &Pass,
+        (pass, queries): (&Pass, usize),
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
-        let [q, k, v] = self.project(x, norm)?;
+        let [q, k, v] = self.project(x, norm, queries)?;
+        let rotation = pass.rotation.last(queries)?;
         // A single query is computed in `f32`; many are rounded for their products, as keys and values are.
         let tracked = [&q, &k, &v].into_iter().any(Tensor::track_op);
         let many = x.dim(1)? > 1 && !self.is_exact() && !tracked;
         let (q, scale) = if many {
-            (rounded(&q, &pass.rotation, self.scale())?, 1.0)
+            (rounded(&q, &rotation, self.scale())?, 1.0)
         } else {
-            (rotated(&q, &pass.rotation)?, self.scale())
+            (rotated(&q, &rotation)?, self.scale())
         };
         let (mut k, mut v) = if many || (cache.is_some() && !self.is_exact()) {
             (rounded(&k, &pass.rotation, 1.0)?, round_to_bf16(&v)?)
@@ -106,8 +136,8 @@ impl MultiHeadAttention {
                 (k, v) = kept;
             }
         }
-        let attended = attention_in(self.precision, &q, &k, &v, pass.mask(), scale)?;
-        self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(x))
+        let attended = attention_in(self.precision, &q, &k, &v, pass.mask(queries), scale)?;
+        self.o_proj.forward_with(&attended.flatten_from(2)?, None, None, Some(&last(x, queries)?))
     }
 
     /// One token of each of many sequences, `x (rows, 1, dim)`: row `i` is [`forward`](Self::forward) with `caches[i]`.
@@ -118,7 +148,7 @@ impl MultiHeadAttention {
         step: &Step,
         caches: &mut [&mut LayerCache],
     ) -> Result<Tensor> {
-        let [q, mut k, mut v] = self.project(x, norm)?;
+        let [q, mut k, mut v] = self.project(x, norm, 1)?;
         let q = rotated(&q, &step.rotation)?;
         (k, v) = if self.is_exact() {
             (rotated(&k, &step.rotation)?, v)

@@ -171,6 +171,41 @@ fn misuse_is_an_error_of_one_line() {
     assert_eq!(message, "position 200000 is beyond the limit of 131072 tokens");
 }
 
+fn bits(x: &Tensor) -> Vec<u32> {
+    x.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|x| x.to_bits()).collect()
+}
+
+/// What the last layer leaves out where only the last token is wanted changes no bit of it, nor of what follows.
+#[test]
+fn the_last_token_alone_is_as_among_all() {
+    let cases = CASES.into_iter().chain(["llama_mha", "deepseek_v3"]);
+    let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
+    for (name, precision) in cases.flat_map(|name| precisions.map(|precision| (name, precision))) {
+        let case = Case::load_with(name, precision);
+        for lengths in [&[1][..], &[2], &[40], &[150], &[1, 70], &[90, 33], &[64, 1], &[40, 31, 5]] {
+            let run = |context: &Context| {
+                let mut cache = Cache::new(&case.config);
+                let last = |length: &usize| {
+                    let first = cache.len() as u32;
+                    let ids: Vec<u32> =
+                        (first..first + *length as u32).map(|i| 1 + (i * i + 3 * i) % 80).collect();
+                    let ids = Tensor::from_vec(ids, (1, *length), &Device::Cpu).unwrap();
+                    let hidden = step(&case, &ids, context, &mut cache);
+                    (hidden.dim(1).unwrap(), bits(&hidden.narrow(1, hidden.dim(1).unwrap() - 1, 1).unwrap()))
+                };
+                lengths.iter().chain(&[1]).map(last).collect::<Vec<_>>()
+            };
+            let (all, alone) = (run(&Context::causal()), run(&Context::causal().last_only()));
+            for (pass, ((length, all), (kept, alone))) in all.into_iter().zip(alone).enumerate() {
+                assert!(all == alone, "{name} {precision:?} {lengths:?} pass {pass}");
+                // The indexer looks at all queries.
+                let expected = if name == "deepseek_v32" { length } else { length.min(32) };
+                assert_eq!(kept, expected, "{name} {precision:?} {lengths:?} pass {pass}");
+            }
+        }
+    }
+}
+
 /// Sequences of different lengths in one step: each row has the bits it has alone.
 #[test]
 fn rows_that_decode_together_are_as_each_alone() {
@@ -200,9 +235,6 @@ fn rows_that_decode_together_are_as_each_alone() {
             let found = case.decoder.decode(&embedded, &mut caches, &NoHook, &mut Trace::off()).unwrap();
             for (row, cache) in alone.iter_mut().enumerate() {
                 let expected = step(&case, &ids.narrow(0, row, 1).unwrap(), &Context::causal(), cache);
-                let bits = |x: &Tensor| -> Vec<u32> {
-                    x.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|x| x.to_bits()).collect()
-                };
                 assert_eq!(
                     bits(&found.get(row).unwrap()),
                     bits(&expected),

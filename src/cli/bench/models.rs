@@ -145,12 +145,12 @@ impl Bench {
         let ids = Tensor::from_vec(ids, (1, tokens), &Device::Cpu)?;
         let hidden = self.decoder.forward(
             &self.decoder.embed(&ids)?,
-            &Context::causal(),
+            &Context::causal().last_only(),
             Some(cache),
             &NoHook,
             &mut Trace::off(),
         )?;
-        self.decoder.lm_head(&hidden.narrow(1, tokens - 1, 1)?)?;
+        self.decoder.lm_head(&hidden.narrow(1, hidden.dim(1)? - 1, 1)?)?;
         Ok(())
     }
 
