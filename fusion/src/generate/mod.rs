@@ -24,7 +24,8 @@ pub trait TokenModel {
     /// An empty cache.
     fn new_cache(&self) -> Self::Cache;
 
-    /// Runs `ids (batch, tokens)` after what `cache` holds: hidden states `(batch, tokens, dim)` after the last norm.
+    /// Runs `ids (batch, tokens)` after what `cache` holds: hidden states `(batch, tokens, dim)` after the last norm, or fewer of
+    /// them, up to the last, where the context wants no others ([`Context::last_only`]).
     /// Attention over the memory is recorded as `cross.I.weights` `(batch, heads, tokens, memory)`.
     fn forward(
         &self,

@@ -48,6 +48,9 @@ pub(super) struct DecoderSizes {
     pair: [f64; 2],
     /// Numbers that the cache keeps of each token.
     cached: f64,
+    layers: f64,
+    /// Weights of the last layer that a prompt's last token alone meets: all but those of keys and values.
+    last: f64,
 }
 
 impl DecoderSizes {
@@ -67,10 +70,13 @@ impl DecoderSizes {
                 experts: [0.0; 2],
                 pair: [layers * 2.0 * hidden; 2],
                 cached: layers * 2.0 * hidden,
+                layers,
+                last: 2.0 * hidden * hidden + dense,
             };
         }
         let (nope, rope, value) = (field("qk_nope_head_dim"), field("qk_rope_head_dim"), field("v_head_dim"));
-        let attention = hidden * heads * (nope + rope) + hidden * (rank + rope) + heads * value * hidden;
+        let query_and_output = hidden * heads * (nope + rope) + heads * value * hidden;
+        let attention = query_and_output + hidden * (rank + rope);
         let expert = 3.0 * hidden * field("moe_intermediate_size");
         let (first, sparse) = (field("first_k_dense_replace"), layers - field("first_k_dense_replace"));
         Self {
@@ -81,14 +87,17 @@ impl DecoderSizes {
             // A single token attends to the latents themselves.
             pair: [nope + rope + value, 2.0 * rank + rope].map(|width| layers * heads * width),
             cached: layers * (rank + rope),
+            layers,
+            last: query_and_output + (field("n_shared_experts") + field("num_experts_per_tok")) * expert,
         }
     }
 
     /// A prompt, after which the next token is predicted. So many tokens choose every expert sooner or later.
     pub(super) fn prompt(&self, tokens: usize, precision: Precision) -> Work {
         let tokens = tokens as f64;
-        let pairs = tokens * (tokens + 1.0) / 2.0;
-        let products = tokens * (self.linear + self.latent + self.experts[0]) + self.head;
+        let pairs = (tokens * (tokens + 1.0) / 2.0 * (self.layers - 1.0) + tokens) / self.layers;
+        let products =
+            tokens * (self.linear + self.latent + self.experts[0]) - (tokens - 1.0) * self.last + self.head;
         Work {
             flops: 2.0 * (products + pairs * self.pair[0]),
             bytes: (self.linear + self.latent + self.head + self.experts[1]) * width(precision),
@@ -143,6 +152,19 @@ mod tests {
             let published = parameters - embeddings;
             assert!((read / published - 1.0).abs() < 1e-3, "{read:e} of {published:e}");
         }
+    }
+
+    /// The last layer meets the last token alone but for keys and values, and that token alone has its query.
+    #[test]
+    fn a_layer_alone_computes_keys_and_values_of_a_prompt() {
+        let config = json!({
+            "hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 512, "vocab_size": 1000
+        });
+        let sizes = DecoderSizes::new(&config);
+        let flops = |tokens| sizes.prompt(tokens, Precision::Bf16).flops;
+        assert_eq!(Some(flops(1)), sizes.step(1, 0, Precision::Bf16).map(|step| step.flops));
+        let (key_and_value, pair) = (2.0 * 128.0 * 128.0, 2.0 * 128.0);
+        assert_eq!(flops(101) - flops(1), 2.0 * 100.0 * (key_and_value + pair));
     }
 
     #[test]

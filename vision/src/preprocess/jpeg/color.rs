@@ -51,7 +51,7 @@ impl Row {
 /// `x · FACTOR / 2^16`, rounded, of which processors compute the floor in one instruction.
 #[inline(always)]
 fn times<const FACTOR: i32>(x: i16) -> i16 {
-    let twice = (i32::from(2 * x) * FACTOR >> 16) as i16;
+    let twice = ((i32::from(2 * x) * FACTOR) >> 16) as i16;
     (twice + 1) >> 1
 }
 
