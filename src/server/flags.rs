@@ -169,7 +169,7 @@ pub enum PrecisionFlag {
     Bf16,
     /// Operands in f32, for comparison with other implementations.
     F32,
-    /// As bf16, with the decoder's weights, those of an encoder's blocks and what they multiply in 8 bits.
+    /// As bf16, with the decoder's weights, on a CPU those of an encoder's blocks, and what they multiply in 8 bits.
     Int8,
     /// As int8, with the decoder's weights in 4 bits.
     Int4,
