@@ -5,7 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Trees of borrows, for rayon's queues break the older rule of stacks. rayon's threads outlive a test, which is no leak of ours.
-export MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-disable-isolation"
+# A thread is left when it waits only: rayon frees a scope while the thread that finished it may still return from its last call
+# (rayon-rs/rayon#1008). Races are found all the same, by what comes before what.
+export MIRIFLAGS="-Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-disable-isolation -Zmiri-preemption-rate=0"
 export RAYON_NUM_THREADS=2 PROPTEST_RNG_SEED=7
 run() {
     cargo +nightly miri test --package swinseek-kernels "$@"
