@@ -23,7 +23,7 @@ use swinseek_kernels::Compute;
 use swinseek_kernels::device::path_names;
 
 use self::plot::Dot;
-use self::roofline::Roofline;
+use self::roofline::{Roofline, read_bytes};
 use self::work::{Ceiling, Work};
 use super::args::ModelArgs;
 use super::output::print_json;
@@ -33,9 +33,10 @@ use crate::server::PrecisionFlag;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Weights of the large models are random: speed does not depend on them. Each row is run once to warm up, then --runs
-times; the median is printed with the fastest and slowest run, and what it is of this machine's ceiling, measured at the start:
-products of matrices per second for encoders and prompts, reading of memory for decoding. The training step is that of `swinseek train`:
-two micro-batches side by side, forward and backward, clipping and AdamW, in the precision of training whatever --precision says.
+times; the median is printed with the fastest and slowest run, and what it is of this machine's ceiling: products of matrices per
+second for encoders and prompts, measured at the start, and reading of memory for decoding, measured again behind each row. The
+training step is that of `swinseek train`: two micro-batches side by side, forward and backward, clipping and AdamW, in the
+precision of training whatever --precision says.
 
 To compare with another program in turn, `--on-demand` runs the one row that --filter leaves for each line on standard input,
 and prints its milliseconds."
@@ -140,11 +141,12 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if args.on_demand {
         return on_demand(cases);
     }
-    let roofline = Roofline::measure();
+    let mut roofline = Roofline::measure();
     let mut dots = Vec::new();
     // Drawn now too: a file that cannot be written is told before minutes of measuring, and an interrupted run leaves a picture.
-    let draw = |dots: &[Dot]| args.svg.as_ref().map_or(Ok(()), |path| plot::write(path, roofline, dots));
-    draw(&dots)?;
+    let draw =
+        |roofline, dots: &[Dot]| args.svg.as_ref().map_or(Ok(()), |path| plot::write(path, roofline, dots));
+    draw(roofline, &dots)?;
     let device = args.model.device.open()?;
     let exact = args.model.precision == PrecisionFlag::F32 && device.is_cpu();
     let [path, int8_path] = path_names(&device);
@@ -168,11 +170,19 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     let runs = if args.quick { 3 } else { args.runs.max(1) };
     for case in cases {
-        let mut prepared = (case.prepare)()?;
-        let time = measure(runs, &mut prepared.run)?;
-        dots.extend(prepared.work.map(|work| Dot::new(&case.name, work, time.0 / 1e3)));
-        emit(args, &row(case.name, time, &prepared, roofline))?;
-        draw(&dots)?;
+        let Prepared { work, units, mut run } = (case.prepare)()?;
+        let time = measure(runs, &mut run)?;
+        let peak_mib = peak_mib();
+        // The model's memory goes before the memory that is measured comes.
+        drop(run);
+        let mut now = roofline;
+        if work.is_some_and(|work| work.ceiling == Ceiling::Memory) {
+            now.read_bytes = read_bytes();
+            roofline.read_bytes = roofline.read_bytes.max(now.read_bytes);
+        }
+        dots.extend(work.map(|work| Dot::new(&case.name, work, time.0 / 1e3)));
+        emit(args, &Row { peak_mib, ..row(case.name, time, (work, units), now) })?;
+        draw(roofline, &dots)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,9 +204,15 @@ fn on_demand(mut cases: Vec<Case>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(name: String, (milliseconds, range): (f64, [f64; 2]), prepared: &Prepared, roofline: Roofline) -> Row {
+fn row(
+    name: String,
+    (milliseconds, range): (f64, [f64; 2]),
+    (work, (count, unit)): (Option<Work>, (f64, &str)),
+    roofline: Roofline,
+) -> Row {
     let seconds = milliseconds / 1e3;
-    let (work, share) = match prepared.work {
+    let [flops, bytes] = [work.map(|work| work.flops), work.map(|work| work.bytes)];
+    let (work, share) = match work {
         Some(Work { flops, ceiling: Ceiling::Products, .. }) => {
             (format!("{:.0} GFLOP/s", flops / seconds / 1e9), Some(flops / seconds / roofline.bf16_flops))
         }
@@ -205,10 +221,8 @@ fn row(name: String, (milliseconds, range): (f64, [f64; 2]), prepared: &Prepared
         }
         None => (String::new(), None),
     };
-    let (count, unit) = prepared.units;
     let rate = format!("{:.1} {unit}/s", count / seconds);
-    let [flops, bytes] = [prepared.work.map(|work| work.flops), prepared.work.map(|work| work.bytes)];
-    Row { name, milliseconds, range, rate, work, flops, bytes, share, peak_mib: peak_mib() }
+    Row { name, milliseconds, range, rate, work, flops, bytes, share, peak_mib: None }
 }
 
 fn emit(args: &BenchArgs, row: &Row) -> Result<()> {

@@ -19,9 +19,14 @@ pub(super) struct Roofline {
 impl Roofline {
     /// Takes about a second.
     pub(super) fn measure() -> Self {
-        let memory = Memory::default();
-        Self { bf16_flops: best(multiply), read_bytes: best(|| memory.read()) }
+        Self { bf16_flops: best(multiply), read_bytes: read_bytes() }
     }
+}
+
+/// [`Roofline::read_bytes`] of this moment: on a shared machine, memory may be half as fast some seconds later.
+pub(super) fn read_bytes() -> f64 {
+    let memory = Memory::default();
+    best(|| memory.read())
 }
 
 /// The greatest rate of some rounds of `work`, which returns how much it did.
